@@ -1,0 +1,116 @@
+"""Exact money: nano units in the ledger, minor units on invoices, fractions in between.
+
+Rule 1: the ledger counts integers of 1e-9 of a currency unit (`nano`), asset `USD/9`; they fit an int64.
+Rule 2: rates and unrounded amounts are `Fraction`: finite decimals and ÷0.70 are equally exact.
+Rule 3: two functions round, `for_ledger` (up, once per event) and `for_invoice` (down, once per invoice).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
+
+from costplus.core.errors import InvalidRequest
+
+NANO = 10**9
+NANO_MAX = 2**63 - 1
+
+# Minor-unit exponents that are not 2 (ISO 4217).
+_NO_DECIMALS = "bif clp djf gnf jpy kmf krw mga pyg rwf ugx vnd vuv xaf xof xpf".split()
+_THREE_DECIMALS = "bhd iqd jod kwd lyd omr tnd".split()
+_EXPONENTS = {**dict.fromkeys(_NO_DECIMALS, 0), **dict.fromkeys(_THREE_DECIMALS, 3)}
+
+
+class InvalidAmount(InvalidRequest):
+    """The amount is not a number this system can hold."""
+
+    code = "amount_invalid"
+
+
+def minor_exponent(currency: str) -> int:
+    """Return how many decimals the currency's minor unit has (ISO 4217): 2 for usd, 0 for jpy, 3 for kwd."""
+    return _EXPONENTS.get(currency.lower(), 2)
+
+
+def nano_per_minor(currency: str) -> int:
+    """Return how many nanos one minor unit of `currency` holds: 10,000,000 for a cent."""
+    return int(10 ** (9 - minor_exponent(currency)))
+
+
+def checked_nano(nano: int) -> int:
+    """Return `nano`, or raise `InvalidAmount` where it would not fit the ledger's int64."""
+    if not -NANO_MAX <= nano <= NANO_MAX:
+        raise InvalidAmount(f"Amount {nano} nano is beyond what one ledger account can hold.")
+    return nano
+
+
+def for_ledger(exact: Fraction | int) -> int:
+    """Round an unrounded amount of currency units UP to whole nanos: the one rounding of an event.
+
+    Rounding up keeps price ≥ cost × (1 + markup) true for every single event.
+    """
+    if isinstance(exact, int):
+        return checked_nano(exact * NANO)
+    return checked_nano(-((-exact.numerator * NANO) // exact.denominator))
+
+
+def for_invoice(nano: int, *, currency: str) -> int:
+    """Round a total DOWN to the currency's minor units; the caller carries the rest to the next invoice."""
+    return nano // nano_per_minor(currency)
+
+
+def spread(total: int, weights: Sequence[int | Fraction]) -> list[int]:
+    """Split the integer `total` in proportion to `weights` by largest remainder; the parts sum to `total`.
+
+    Ties go to the earlier position. All-zero weights put everything on the first part.
+    """
+    assert weights or total == 0
+    whole = sum(weights)
+    if whole == 0:
+        return [total if i == 0 else 0 for i in range(len(weights))]
+    shares = [Fraction(total) * w / whole for w in weights]
+    parts = [share.numerator // share.denominator for share in shares]
+    rest = total - sum(parts)
+    order = sorted(range(len(parts)), key=lambda i: (parts[i] - shares[i], i))
+    for i in order[:rest]:
+        parts[i] += 1
+    assert sum(parts) == total
+    return parts
+
+
+def parse_decimal(text: str, *, param: str | None = None) -> Decimal:
+    """Return the finite decimal that `text` writes, or raise `InvalidAmount`."""
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        raise InvalidAmount(f"'{text}' is not a decimal number.", param=param) from None
+    if not value.is_finite():
+        raise InvalidAmount(f"'{text}' is not a finite number.", param=param)
+    return value
+
+
+def decimal_text(exact: Fraction | Decimal | int) -> str:
+    """Write an exact amount: as a plain decimal where it is finite, else as `numerator/denominator`."""
+    value = Fraction(exact)
+    denominator, twos, fives = value.denominator, 0, 0
+    while denominator % 2 == 0:
+        denominator, twos = denominator // 2, twos + 1
+    while denominator % 5 == 0:
+        denominator, fives = denominator // 5, fives + 1
+    if denominator != 1:
+        return f"{value.numerator}/{value.denominator}"
+    places = max(twos, fives)
+    digits = str(abs(value.numerator) * 10**places // value.denominator).rjust(places + 1, "0")
+    text = f"{digits[:-places]}.{digits[-places:]}" if places else digits
+    return f"-{text}" if value < 0 else text
+
+
+def parse_exact(text: str) -> Fraction:
+    """Read back what `decimal_text` wrote."""
+    return Fraction(text)
+
+
+def nano_text(nano: int) -> str:
+    """Write a ledger amount in currency units with all of its digits: 1500 → `0.0000015`."""
+    return decimal_text(Fraction(nano, NANO))
