@@ -17,8 +17,9 @@ NANO = 10**9
 NANO_MAX = 2**63 - 1
 
 # Minor-unit exponents that are not 2 (ISO 4217).
-_NO_DECIMALS = "bif clp djf gnf jpy kmf krw mga pyg rwf ugx vnd vuv xaf xof xpf".split()
-_THREE_DECIMALS = "bhd iqd jod kwd lyd omr tnd".split()
+_NO_DECIMALS = ["bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga"]
+_NO_DECIMALS += ["pyg", "rwf", "ugx", "vnd", "vuv", "xaf", "xof", "xpf"]
+_THREE_DECIMALS = ["bhd", "iqd", "jod", "kwd", "lyd", "omr", "tnd"]
 _EXPONENTS = {**dict.fromkeys(_NO_DECIMALS, 0), **dict.fromkeys(_THREE_DECIMALS, 3)}
 
 
