@@ -1,0 +1,8 @@
+"""What usage is worth: provider cost, and the customer's price for it.
+
+Owns: rate cards and their versions, the rate sheet (prices × card), charges and their derivation, quotes.
+Does not own: provider prices (`catalog`), balances (`ledger`), who pays when (`billing`).
+Words: rate card, markup, margin, rate sheet, charge, quote, derivation.
+Invariants: pure and exact; one rounding, up, per event; price ≥ cost × (1 + markup) on every event;
+what cannot be priced is said to be unpriced, never charged as zero.
+"""

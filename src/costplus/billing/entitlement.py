@@ -1,0 +1,33 @@
+"""Terms: everything that decides whether and how one customer's call may run, gathered once and cached."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from costplus.billing.customer import Customer, OnZeroCredit
+from costplus.billing.subscription import Subscription
+from costplus.rating.rate_card import RateCardVersion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """A customer's terms at one configuration state.
+
+    `frozen_time` is its test clock's time, or None where the customer lives in real time.
+    """
+
+    customer: Customer
+    subscription: Subscription
+    card: RateCardVersion
+    on_zero_credit: OnZeroCredit
+    frozen_time: datetime | None
+
+    @property
+    def blocks(self) -> bool:
+        """Whether a call without credit is refused."""
+        return self.on_zero_credit == "block"
+
+    def now(self, real: datetime) -> datetime:
+        """Return the customer's present."""
+        return self.frozen_time or real

@@ -1,0 +1,88 @@
+"""Announce events and fire alerts, inside the transaction that causes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+
+import msgspec
+
+from costplus.billing.alert import Alert, AlertTriggered, passed
+from costplus.billing.event import EVENT_TYPES, Delivery, Event, WebhookEndpoint
+from costplus.billing.store import Tx
+from costplus.core.ids import new_id
+from costplus.core.money import nano_per_minor
+from costplus.core.records import Record
+from costplus.ledger.balance import Crossing
+from costplus.ledger.grant import Grant
+
+ENDPOINTS_MAX = 100
+
+
+def announce(
+    tx: Tx,
+    type: str,
+    subject: Record | Grant,
+    *,
+    at: datetime,
+    request_id: str | None = None,
+    idempotency_key: str | None = None,
+) -> Event:
+    """Record that `type` happened to `subject`, and queue it for every endpoint that wants it."""
+    assert type in EVENT_TYPES, type
+    event = Event(
+        id=new_id("evt", at=at),
+        created=at,
+        type=type,
+        object_kind=subject.KIND if isinstance(subject, Record) else "grant",
+        object_id=subject.id,
+        snapshot=msgspec.json.encode(subject),
+        request_id=request_id,
+        idempotency_key=idempotency_key,
+    )
+    tx.save(event)
+    for endpoint in tx.page(WebhookEndpoint, limit=ENDPOINTS_MAX):
+        if endpoint.wants(type):
+            tx.save_delivery(
+                Delivery(id=new_id("whd", at=at), event=event.id, endpoint=endpoint.id, due_at=at)
+            )
+            tx.touch("outbox")
+    return event
+
+
+def cross(tx: Tx, crossing: Crossing, *, currency: str, at: datetime) -> None:
+    """Fire and recover the alerts that a change of credit passed, once each."""
+    if crossing.before_nano == crossing.after_nano and not crossing.refused:
+        return
+    balance = tx.balance_for_update(crossing.customer)
+    firing, recovering = passed(
+        tx.page(Alert, limit=1000),
+        crossing,
+        fired=balance.fired,
+        nano_per_minor=nano_per_minor(currency),
+    )
+    if not firing and not recovering:
+        return
+    kept = [id for id in balance.fired if id not in {alert.id for alert in recovering}]
+    tx.save_balance(replace(balance, fired=(*kept, *(alert.id for alert in firing))))
+    for type, alerts in (("billing.alert.triggered", firing), ("billing.alert.recovered", recovering)):
+        for alert in alerts:
+            subject = AlertTriggered(
+                id=new_id("alrtt", at=at),
+                created=at,
+                alert=alert,
+                customer=crossing.customer,
+                credit_nano=crossing.after_nano,
+                recovered=type.endswith("recovered"),
+            )
+            announce(tx, type, subject, at=at)
+
+
+def refused(tx: Tx, customer: str, *, credit_nano: int, currency: str, at: datetime) -> None:
+    """Note that a call was turned away for want of credit: to its customer the credit is gone."""
+    crossing = Crossing(tx.balance_for_update(customer).customer, credit_nano, credit_nano, refused=True)
+    cross(tx, crossing, currency=currency, at=at)
+
+
+Announcer = Callable[[Tx, str, Record | Grant], None]

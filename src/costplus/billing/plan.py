@@ -1,0 +1,52 @@
+"""Plans (a rate card, an optional fee, optional credit, every period) and the account's settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from costplus.billing.customer import OnZeroCredit
+from costplus.core.errors import NotFound
+from costplus.core.records import Record
+
+SETTINGS_LOOKUP = "account"
+
+
+class NoSuchPlan(NotFound):
+    """The pricing plan does not exist."""
+
+    code = "resource_missing"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan(Record):
+    """What a subscription is to: amounts in minor units of `currency`, once per `interval`."""
+
+    KIND: ClassVar[str] = "plan"
+
+    display_name: str
+    currency: str
+    rate_card: str
+    interval: Literal["month"] = "month"
+    fee_minor: int = 0
+    credit_minor: int = 0  # Promotional credit at each period's start; what is left expires at its end.
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(Record):
+    """The account's one record of defaults (`tbset_…`)."""
+
+    KIND: ClassVar[str] = "settings"
+
+    default_plan: str = ""  # New customers are subscribed to it.
+    meter: str = ""
+    on_zero_credit: OnZeroCredit = "overage"
+    invoice_grace_s: int = 3600  # A closed period's draft waits this long for late usage.
+    set_up_with: str = ""  # Digest of the set-up's parameters.
+    gateway_tested: bool = False
+
+    @property
+    def lookup(self) -> str:
+        return SETTINGS_LOOKUP

@@ -1,0 +1,139 @@
+"""Settle usage: keep each event once, keep its charge, move the money, fire what was crossed.
+
+The one way in for every kind of usage. All of a batch commits together; settling it again changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from costplus.billing.event import Event
+from costplus.billing.customer import Customer
+from costplus.billing.notify import announce, cross
+from costplus.billing.store import ChargedEvent, Tx
+from costplus.billing.subscription import NotSubscribed, Subscription
+from costplus.core.ids import CustomerId, milliseconds
+from costplus.core.records import Record
+from costplus.ledger.post import UsagePosting, post_usage
+from costplus.metering.event import UsageEvent
+from costplus.rating.charge import Charge
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """A rated event with the hold it captures: `release_nano` of `hold` is no longer reserved.
+
+    `closes` says that the hold was this call's own and ends with it (not a lease).
+    """
+
+    event: UsageEvent
+    charge: Charge
+    hold: str = ""
+    release_nano: int = 0
+    closes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """How many events of the batch were new, and how many were known already."""
+
+    new: int
+    duplicate: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnpricedUsage(Record):
+    """Usage that was kept although no price covers it; what `token_billing.usage.unpriced` shows."""
+
+    KIND = "unpriced_usage"
+
+    customer: str
+    provider: str
+    model: str
+    leaves: tuple[str, ...]
+
+
+def subscription_of(tx: Tx, customer: str) -> Subscription:
+    """Return the customer's active subscription, or raise `NotSubscribed`."""
+    for subscription in tx.page(Subscription, parent=customer):
+        if subscription.status == "active":
+            return subscription
+    raise NotSubscribed(f"Customer {customer} is not subscribed to a pricing plan.")
+
+
+def settle(tx: Tx, settlements: Sequence[Settlement], *, at: datetime) -> Settled:
+    """Settle a batch of any customers' events."""
+    new = tx.append_events([settlement.event for settlement in settlements])
+    by_customer: dict[CustomerId, list[Settlement]] = defaultdict(list)
+    for settlement in settlements:
+        by_customer[settlement.event.customer].append(settlement)
+    count = 0
+    for customer in sorted(by_customer):  # A fixed order, so that two batches never wait for each other.
+        count += _settle_customer(tx, customer, by_customer[customer], new, at=at)
+    return Settled(new=count, duplicate=len(settlements) - count)
+
+
+def _settle_customer(
+    tx: Tx, customer: CustomerId, batch: Sequence[Settlement], new: set[str], *, at: datetime
+) -> int:
+    subscription = subscription_of(tx, customer)
+    fresh: dict[str, Settlement] = {}
+    for settlement in batch:
+        if settlement.event.id in new:
+            fresh.setdefault(settlement.event.id, settlement)
+    charged = [
+        ChargedEvent(
+            event=item.event,
+            charge=item.charge,
+            billed_at=max(item.event.at, subscription.finalized_until),
+        )
+        for item in fresh.values()
+    ]
+    price_nano: dict[int, int] = defaultdict(int)
+    for entry in charged:
+        period = subscription.billed_in(entry.billed_at)
+        price_nano[milliseconds(period.start)] += entry.charge.price_nano
+    posted = post_usage(
+        tx,
+        UsagePosting(
+            customer=customer,
+            price_nano=price_nano,
+            cost_nano=sum(entry.charge.cost_nano for entry in charged),
+            releases=_releases(batch),
+            closes=frozenset(item.hold for item in batch if item.closes),
+        ),
+        at=at,
+    )
+    reference = posted.transaction.id if posted.transaction else ""
+    tx.append_charges([replace(entry, transaction=reference) for entry in charged])
+    record = tx.find(Customer, customer)
+    cross(tx, posted.crossing, currency=record.currency if record else "usd", at=at)
+    for entry in charged:
+        if entry.charge.unpriced:
+            _announce_unpriced(tx, entry, at=at)
+    return len(fresh)
+
+
+def _releases(batch: Sequence[Settlement]) -> Mapping[str, int]:
+    """Sum what each hold no longer reserves. Duplicates release too: their call is over either way."""
+    releases: dict[str, int] = defaultdict(int)
+    for item in batch:
+        if item.hold:
+            releases[item.hold] += item.release_nano
+    return releases
+
+
+def _announce_unpriced(tx: Tx, entry: ChargedEvent, *, at: datetime) -> Event:
+    event = entry.event
+    subject = UnpricedUsage(
+        id=event.id,
+        created=at,
+        customer=event.customer,
+        provider=event.provider,
+        model=event.model,
+        leaves=entry.charge.unpriced,
+    )
+    return announce(tx, "token_billing.usage.unpriced", subject, at=at)

@@ -1,0 +1,144 @@
+"""One open transaction over everything, and the store that opens it.
+
+Rule 1: a verb is a plain function of an open transaction; the store runs it where its connection lives, commits
+when it returns and rolls back when it raises. Verbs never wait for anything but the store.
+Rule 2: several writers may share one commit (group commit); each still succeeds or fails alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, Protocol, TypeVar
+
+from costplus.billing.event import Delivery
+from costplus.billing.invoice import UsageTotal
+from costplus.core.records import RecordStore
+from costplus.ledger.store import LedgerStore
+from costplus.metering.event import UsageEvent
+from costplus.metering.store import MeteringStore
+from costplus.rating.charge import Charge
+from costplus.rating.sheet import UnitRate
+
+T = TypeVar("T")
+Topic = Literal["config", "outbox"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChargedEvent:
+    """An event with its charge: what is kept for ever, and what lists show.
+
+    `billed_at` is the event's time, or the start of the first period whose invoice was still open when it
+    came; invoices and roll-ups go by it.
+    """
+
+    event: UsageEvent
+    charge: Charge
+    billed_at: datetime
+    transaction: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredReply:
+    """The first answer to an idempotency key: replayed to later requests with the same digest."""
+
+    key: str
+    request_digest: str
+    status: int
+    body: bytes
+    created: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelTotal:
+    """One model's use within a stretch of time."""
+
+    provider: str
+    model: str
+    events: int
+    price_nano: int
+    cost_nano: int
+
+
+class ChargeStore(Protocol):
+    """The charges part of one open transaction."""
+
+    def append_charges(self, charged: Sequence[ChargedEvent]) -> None:
+        """Keep new events' charges with their unit rates, and add them to the hourly roll-ups."""
+
+    def charge_of(self, customer: str, event_id: str) -> ChargedEvent | None:
+        """Return the event with its charge, or None."""
+
+    def charged_page(
+        self, *, customer: str | None, limit: int, older_than: str | None = None
+    ) -> Sequence[ChargedEvent]:
+        """Return the latest charged events, newest first; `older_than` is an event id."""
+
+    def usage_totals(self, customer: str, start: datetime, end: datetime) -> tuple[Sequence[UsageTotal], int]:
+        """Return units per rate and Σ `price_nano` of charges with `start ≤ billed_at < end`.
+
+        Whole hours come from the roll-ups, the ends from the charges themselves. Ordered by provider,
+        model, leaf, rate id.
+        """
+
+    def model_totals(self, customer: str | None, start: datetime, end: datetime) -> Sequence[ModelTotal]:
+        """Return use per model over the whole hours that touch `[start, end)`, dearest first."""
+
+    def unit_rate(self, id: str) -> UnitRate | None:
+        """Return a unit rate that some charge was made with, or None."""
+
+
+class OutboxStore(Protocol):
+    """The webhook part of one open transaction."""
+
+    def save_delivery(self, delivery: Delivery) -> None:
+        """Insert or replace the delivery."""
+
+    def due_deliveries(self, at: datetime, *, limit: int = 100) -> Sequence[Delivery]:
+        """Return pending deliveries with `due_at ≤ at`, earliest first."""
+
+    def deliveries_of(self, event: str) -> Sequence[Delivery]:
+        """Return all deliveries of an event, in order of creation."""
+
+    def next_delivery_at(self) -> datetime | None:
+        """Return when the next pending delivery is due, or None."""
+
+
+class ReplyStore(Protocol):
+    """The idempotency part of one open transaction."""
+
+    def reply(self, key: str) -> StoredReply | None:
+        """Return the stored reply, or None."""
+
+    def save_reply(self, reply: StoredReply) -> None:
+        """Keep the reply."""
+
+    def forget_replies(self, before: datetime) -> int:
+        """Delete replies created before that instant; return how many."""
+
+
+class Tx(RecordStore, MeteringStore, LedgerStore, ChargeStore, OutboxStore, ReplyStore, Protocol):
+    """Everything one transaction can read and write."""
+
+    def touch(self, topic: Topic) -> None:
+        """Tell the topic's listeners after the commit: `config` changed, or the `outbox` has work."""
+
+    def next_number(self, series: str) -> int:
+        """Return 1, 2, 3, … for the series, without gaps: the number is used by this transaction or by none."""
+
+
+class Store(Protocol):
+    """A database. Every method may be called from any task; closing waits for what was begun."""
+
+    async def write(self, verb: Callable[[Tx], T]) -> T:
+        """Run `verb` in a read-write transaction and return its result once it is durable."""
+
+    async def read(self, verb: Callable[[Tx], T]) -> T:
+        """Run `verb` on a consistent snapshot; it must not write."""
+
+    def listen(self, topic: Topic, callback: Callable[[], None]) -> None:
+        """Call back (from any thread) after each commit that touched the topic."""
+
+    async def close(self) -> None:
+        """Finish what was begun and let go of the database."""

@@ -1,0 +1,260 @@
+"""Move money: grant credit, hold it, capture usage, expire it. Each verb runs inside one open transaction.
+
+Rule 1: reads lock the customer's balance first, so that everything about one customer happens in turn.
+Rule 2: credit pays usage in burn order; what no credit covers is owed, and a new grant pays that first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from costplus.core.ids import CustomerId, new_id
+from costplus.core.money import nano_text
+from costplus.ledger import account
+from costplus.ledger.balance import Balance, Crossing
+from costplus.ledger.grant import GRANTS_MAX, Grant, GrantUsed, TooManyGrants, burn, burnable
+from costplus.ledger.hold import Hold, InsufficientCredit
+from costplus.ledger.store import LedgerStore
+from costplus.ledger.transaction import Kind, Transaction, transaction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsagePosting:
+    """One customer's share of a batch: what its events are worth and which holds they release."""
+
+    customer: CustomerId
+    price_nano: Mapping[int, int]  # Billing period start (ms) → what its events are charged.
+    cost_nano: int  # What the provider charges for all of them.
+    releases: Mapping[str, int]  # Hold id → nanos no longer reserved.
+    closes: frozenset[str] = frozenset()  # Request holds that are captured by this.
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """The outcome of a posting: its transaction (None where nothing moved) and the credit's way."""
+
+    transaction: Transaction | None
+    crossing: Crossing
+    owed_nano: int  # Of this posting's price, what credit did not cover.
+
+
+def credit_of(store: LedgerStore, customer: str, *, at: datetime) -> int:
+    """Return the credit that burnable grants hold at `at`, in nanos."""
+    return sum(grant.remaining_nano for grant in burnable(store.live_grants(customer), at=at))
+
+
+def grant_credit(store: LedgerStore, grant: Grant, *, at: datetime) -> Crossing:
+    """Book a new grant; usage already owed is paid from it at once.
+
+    Raises `TooManyGrants` at the limit of unused grants.
+    """
+    balance = store.balance_for_update(grant.customer)
+    live = store.live_grants(grant.customer)
+    if len(live) >= GRANTS_MAX:
+        raise TooManyGrants(f"Customer {grant.customer} has {len(live)} unused credit grants.")
+    before = sum(g.remaining_nano for g in burnable(live, at=at))
+    source = account.book("payments" if grant.category == "paid" else "promotions")
+    store.save_grant(grant)
+    store.append_transaction(
+        transaction(
+            id=new_id("txn", at=at),
+            customer=grant.customer,
+            at=at,
+            kind="grant",
+            reference=grant.id,
+            postings=[
+                (account.credit(grant.customer, grant.id), grant.amount_nano),
+                (source, -grant.amount_nano),
+            ],
+        )
+    )
+    if grant.is_burnable(at) and balance.owed_nano:
+        _pay_debt(store, balance, grant, at=at)
+    return Crossing(grant.customer, before, credit_of(store, grant.customer, at=at))
+
+
+def _pay_debt(store: LedgerStore, balance: Balance, grant: Grant, *, at: datetime) -> None:
+    """Pay the oldest periods' owed usage from the grant."""
+    owed, rest = dict(balance.owed_nano), grant.remaining_nano
+    for period in sorted(owed):
+        paid = min(owed[period], rest)
+        owed[period], rest = owed[period] - paid, rest - paid
+    paid_nano = grant.remaining_nano - rest
+    store.save_grant(replace(grant, remaining_nano=rest))
+    store.save_balance(replace(balance, owed_nano={p: n for p, n in owed.items() if n}))
+    store.append_transaction(
+        transaction(
+            id=new_id("txn", at=at),
+            customer=grant.customer,
+            at=at,
+            kind="debt_payment",
+            reference=grant.id,
+            postings=[
+                (account.credit(grant.customer, grant.id), -paid_nano),
+                (account.accrued(grant.customer), paid_nano),
+            ],
+        )
+    )
+
+
+def place_hold(store: LedgerStore, hold: Hold, *, at: datetime) -> Hold:
+    """Reserve `hold.amount_nano`, or raise `InsufficientCredit`, which changes nothing."""
+    balance = store.balance_for_update(hold.customer)
+    available = credit_of(store, hold.customer, at=at) - balance.held_nano
+    if available < hold.amount_nano:
+        raise InsufficientCredit(
+            f"Customer {hold.customer} has {nano_text(max(available, 0))} of available balance; "
+            f"this call needs a hold of {nano_text(hold.amount_nano)}."
+        )
+    store.save_hold(hold)
+    store.save_balance(replace(balance, held_nano=balance.held_nano + hold.amount_nano))
+    return hold
+
+
+def grow_hold(
+    store: LedgerStore, customer: str, id: str, *, least_nano: int, most_nano: int, at: datetime
+) -> int:
+    """Reserve more on a placed hold: `most_nano` where credit is ample, never below `least_nano`.
+
+    Where available credit is less than eight times what is asked, the exact `least_nano` is taken, so a
+    poor customer's credit is never tied up by a lease. Returns what was added.
+    Raises `InsufficientCredit` where even that is not available.
+    """
+    balance = store.balance_for_update(customer)
+    hold = store.hold(customer, id)
+    assert hold is not None and hold.state == "placed"
+    available = credit_of(store, customer, at=at) - balance.held_nano
+    if available < least_nano:
+        raise InsufficientCredit(
+            f"Customer {customer} has {nano_text(max(available, 0))} of available balance; "
+            f"this call needs a hold of {nano_text(least_nano)}."
+        )
+    added = max(least_nano, min(most_nano, available // 8))
+    store.save_hold(replace(hold, amount_nano=hold.amount_nano + added))
+    store.save_balance(replace(balance, held_nano=balance.held_nano + added))
+    return added
+
+
+def release_hold(store: LedgerStore, customer: str, id: str, *, amount_nano: int | None = None) -> int:
+    """Give back `amount_nano` of a placed hold (all of it by default, which ends it); return what was freed.
+
+    A hold that already ended frees nothing.
+    """
+    balance = store.balance_for_update(customer)
+    hold = store.hold(customer, id)
+    if hold is None or hold.state != "placed":
+        return 0
+    freed = hold.amount_nano if amount_nano is None else min(amount_nano, hold.amount_nano)
+    state = "released" if amount_nano is None else hold.state
+    store.save_hold(replace(hold, amount_nano=hold.amount_nano - freed, state=state))
+    store.save_balance(replace(balance, held_nano=balance.held_nano - freed))
+    return freed
+
+
+def _release(store: LedgerStore, posting: UsagePosting) -> int:
+    """Take the posting's releases off their holds; return how much was freed. Late ones free nothing."""
+    freed_total = 0
+    for hold_id, amount_nano in posting.releases.items():
+        hold = store.hold(posting.customer, hold_id)
+        if hold is None or hold.state != "placed":
+            continue
+        closing = hold_id in posting.closes
+        freed = hold.amount_nano if closing else min(amount_nano, hold.amount_nano)
+        store.save_hold(
+            replace(
+                hold,
+                amount_nano=hold.amount_nano - freed,
+                captured_nano=hold.captured_nano + amount_nano,
+                state="captured" if closing else hold.state,
+            )
+        )
+        freed_total += freed
+    return freed_total
+
+
+def post_usage(store: LedgerStore, posting: UsagePosting, *, at: datetime) -> Posted:
+    """Capture a batch of one customer's charges: burn credit, book the rest as owed, free the holds."""
+    customer = posting.customer
+    balance = store.balance_for_update(customer)
+    price_nano = sum(posting.price_nano.values())
+    grants = burnable(store.live_grants(customer), at=at)
+    before = sum(grant.remaining_nano for grant in grants)
+    parts, owed_nano = burn(grants, price_nano)
+    for grant, part in parts:
+        store.save_grant(replace(grant, remaining_nano=grant.remaining_nano - part))
+    owed, rest = dict(balance.owed_nano), owed_nano
+    for period in sorted(posting.price_nano, reverse=True):  # Credit pays the oldest period first.
+        part = min(posting.price_nano[period], rest)
+        if part:
+            owed[period], rest = owed.get(period, 0) + part, rest - part
+    freed = _release(store, posting)
+    store.save_balance(replace(balance, held_nano=balance.held_nano - freed, owed_nano=owed))
+    entry = None
+    if price_nano or posting.cost_nano:
+        entry = transaction(
+            id=new_id("txn", at=at),
+            customer=customer,
+            at=at,
+            kind="usage",
+            postings=[
+                *((account.credit(customer, grant.id), -part) for grant, part in parts),
+                (account.accrued(customer), -owed_nano),
+                (account.book("revenue"), price_nano),
+                (account.book("cost"), -posting.cost_nano),
+                (account.book("provider_payable"), posting.cost_nano),
+            ],
+        )
+        store.append_transaction(entry)
+    return Posted(entry, Crossing(customer, before, before - price_nano + owed_nano), owed_nano)
+
+
+def void_grant(store: LedgerStore, grant: Grant, *, at: datetime) -> Crossing:
+    """Take back a grant that nothing was paid from. Raises `GrantUsed` otherwise."""
+    if grant.remaining_nano != grant.amount_nano:
+        raise GrantUsed(f"Credit grant {grant.id} has been used already and cannot be voided.")
+    back = account.book("payments" if grant.category == "paid" else "promotions")
+    return _end_grant(store, replace(grant, voided_at=at, updated=at), back, "grant_void", at=at)
+
+
+def expire_grant(store: LedgerStore, grant: Grant, *, at: datetime) -> Crossing:
+    """End a grant; what remains of it is breakage."""
+    ended = replace(grant, expired_at=at, expires_at=min(grant.expires_at or at, at), updated=at)
+    return _end_grant(store, ended, account.book("breakage"), "grant_expiry", at=at)
+
+
+def _end_grant(store: LedgerStore, grant: Grant, other: str, kind: Kind, *, at: datetime) -> Crossing:
+    store.balance_for_update(grant.customer)
+    rest = grant.remaining_nano
+    after = credit_of(store, grant.customer, at=at)
+    store.save_grant(replace(grant, remaining_nano=0))
+    still = credit_of(store, grant.customer, at=at)
+    store.append_transaction(
+        transaction(
+            id=new_id("txn", at=at),
+            customer=grant.customer,
+            at=at,
+            kind=kind,
+            reference=grant.id,
+            postings=[(account.credit(grant.customer, grant.id), -rest), (other, rest)],
+        )
+    )
+    return Crossing(grant.customer, max(after, still + rest), still)
+
+
+def move(
+    store: LedgerStore,
+    *,
+    customer: str,
+    kind: Kind,
+    reference: str,
+    postings: Sequence[tuple[str, int]],
+    at: datetime,
+) -> Transaction:
+    """Append one balanced transaction, such as an invoice's or a payment's."""
+    entry = transaction(
+        id=new_id("txn", at=at), customer=customer, at=at, kind=kind, reference=reference, postings=postings
+    )
+    store.append_transaction(entry)
+    return entry

@@ -1,0 +1,123 @@
+"""A charge: what one usage event costs and sells for, with its derivation.
+
+Rule 1: Σ quantity × unit price over the leaves is exact; it is rounded up once, to a nano.
+Rule 2: the derivation is what the rating used, not a second calculation.
+Rule 3: a leaf that has no price makes the charge say so (`unpriced`); it is never charged as zero in silence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from costplus.core.money import decimal_text, for_ledger, nano_text
+from costplus.core.usage import Usage
+from costplus.rating.sheet import RateSheet, UnitRate
+
+
+@dataclass(frozen=True, slots=True)
+class ChargeLine:
+    """One leaf's part: `quantity` units at `rate`."""
+
+    quantity: int
+    rate: UnitRate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charge:
+    """The worth of one event in nanos: `cost_nano` to the provider, `price_nano` to the customer."""
+
+    price_nano: int
+    cost_nano: int
+    lines: tuple[ChargeLine, ...]
+    unpriced: tuple[str, ...] = ()  # Leaves (or `model`) that no price covers.
+
+
+def rate(usage: Usage, sheet: RateSheet) -> Charge:
+    """Return the charge for `usage` under `sheet`."""
+    rates = sheet.bands[0][1]
+    if len(sheet.bands) > 1:
+        rates = sheet.rates_for(prompt_tokens=usage.input_tokens)
+    by_leaf = rates.by_leaf
+    cost = price = 0
+    lines: list[ChargeLine] = []
+    unpriced: list[str] = []
+    for leaf, quantity in usage.quantities.items():
+        found = by_leaf.get(leaf)
+        if found is None:
+            unpriced.append(leaf)
+            continue
+        cost += quantity * found[0]
+        price += quantity * found[1]
+        lines.append(ChargeLine(quantity, found[2]))
+    return Charge(
+        price_nano=for_ledger(Fraction(price, sheet.price_denominator)),
+        cost_nano=for_ledger(Fraction(cost, sheet.cost_denominator)),
+        lines=tuple(lines),
+        unpriced=tuple(unpriced),
+    )
+
+
+def unpriced_charge(reason: str = "model") -> Charge:
+    """Return the charge of usage that has no price yet: nothing is posted, and it says why."""
+    return Charge(price_nano=0, cost_nano=0, lines=(), unpriced=(reason,))
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One line of an explanation, ready to show: every figure is exact text."""
+
+    leaf: str
+    quantity: int
+    unit_cost: str
+    unit_price: str
+    cost: str
+    price: str
+    working: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Derivation:
+    """How a charge came about: its steps, the unrounded sums and the rounded result."""
+
+    steps: tuple[Step, ...]
+    exact_cost: str
+    exact_price: str
+    price: str
+    cost: str
+    unpriced: tuple[str, ...]
+
+
+def _working(line: ChargeLine) -> str:
+    rate, adjustment = line.rate, line.rate.adjustment
+    how = f"{adjustment.kind} {adjustment.percent}%"
+    band = f", prompt above {rate.above_prompt_tokens} tokens" if rate.above_prompt_tokens else ""
+    as_leaf = f", priced as {rate.priced_as}" if rate.priced_as != rate.leaf else ""
+    return f"{line.quantity} {rate.leaf} × {decimal_text(rate.unit_cost)} with {how}{band}{as_leaf}"
+
+
+def explain(charge: Charge) -> Derivation:
+    """Return the charge's derivation from the very rates it was made of."""
+    steps = tuple(
+        Step(
+            leaf=line.rate.leaf,
+            quantity=line.quantity,
+            unit_cost=decimal_text(line.rate.unit_cost),
+            unit_price=decimal_text(line.rate.unit_price),
+            cost=decimal_text(line.quantity * line.rate.unit_cost),
+            price=decimal_text(line.quantity * line.rate.unit_price),
+            working=_working(line),
+        )
+        for line in charge.lines
+    )
+    exact_cost = sum((line.quantity * line.rate.unit_cost for line in charge.lines), Fraction(0))
+    exact_price = sum((line.quantity * line.rate.unit_price for line in charge.lines), Fraction(0))
+    assert for_ledger(exact_price) == charge.price_nano
+    return Derivation(
+        steps=steps,
+        exact_cost=decimal_text(exact_cost),
+        exact_price=decimal_text(exact_price),
+        price=nano_text(charge.price_nano),
+        cost=nano_text(charge.cost_nano),
+        unpriced=charge.unpriced,
+    )
