@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
@@ -83,6 +82,3 @@ def refused(tx: Tx, customer: str, *, credit_nano: int, currency: str, at: datet
     """Note that a call was turned away for want of credit: to its customer the credit is gone."""
     crossing = Crossing(tx.balance_for_update(customer).customer, credit_nano, credit_nano, refused=True)
     cross(tx, crossing, currency=currency, at=at)
-
-
-Announcer = Callable[[Tx, str, Record | Grant], None]

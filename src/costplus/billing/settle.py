@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from costplus.billing.clock import customer_of, frozen_time
 from costplus.billing.event import Event
-from costplus.billing.customer import Customer
 from costplus.billing.notify import announce, cross
 from costplus.billing.store import ChargedEvent, Tx
 from costplus.billing.subscription import NotSubscribed, Subscription
@@ -79,6 +79,8 @@ def settle(tx: Tx, settlements: Sequence[Settlement], *, at: datetime) -> Settle
 def _settle_customer(
     tx: Tx, customer: CustomerId, batch: Sequence[Settlement], new: set[str], *, at: datetime
 ) -> int:
+    record = customer_of(tx, customer)
+    at = frozen_time(tx, record) or at
     subscription = subscription_of(tx, customer)
     fresh: dict[str, Settlement] = {}
     for settlement in batch:
@@ -109,8 +111,7 @@ def _settle_customer(
     )
     reference = posted.transaction.id if posted.transaction else ""
     tx.append_charges([replace(entry, transaction=reference) for entry in charged])
-    record = tx.find(Customer, customer)
-    cross(tx, posted.crossing, currency=record.currency if record else "usd", at=at)
+    cross(tx, posted.crossing, currency=record.currency, at=at)
     for entry in charged:
         if entry.charge.unpriced:
             _announce_unpriced(tx, entry, at=at)

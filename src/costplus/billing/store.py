@@ -1,7 +1,7 @@
 """One open transaction over everything, and the store that opens it.
 
-Rule 1: a verb is a plain function of an open transaction; the store runs it where its connection lives, commits
-when it returns and rolls back when it raises. Verbs never wait for anything but the store.
+Rule 1: a verb is a plain function of an open transaction; the store runs it where its connection lives,
+commits when it returns and rolls back when it raises. Verbs never wait for anything but the store.
 Rule 2: several writers may share one commit (group commit); each still succeeds or fails alone.
 """
 
@@ -125,7 +125,7 @@ class Tx(RecordStore, MeteringStore, LedgerStore, ChargeStore, OutboxStore, Repl
         """Tell the topic's listeners after the commit: `config` changed, or the `outbox` has work."""
 
     def next_number(self, series: str) -> int:
-        """Return 1, 2, 3, … for the series, without gaps: the number is used by this transaction or by none."""
+        """Return 1, 2, 3, … for the series, without gaps: a rolled-back transaction gives its number back."""
 
 
 class Store(Protocol):
