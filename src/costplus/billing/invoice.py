@@ -139,8 +139,8 @@ def draft(
 ) -> Draft:
     """Return lines and totals of a period's invoice.
 
-    `usage_nano`: Σ charges; `owed_nano`: what credit did not pay of them; `fees`: (title, minor units, period).
-    `line_ids` has an id for each total and then each fee.
+    `usage_nano`: Σ charges; `owed_nano`: what credit did not pay of them; `fees`: (title, minor units,
+    period). `line_ids` has an id for each total and then each fee.
     """
     assert 0 <= owed_nano <= usage_nano or not totals
     assert len(line_ids) == len(totals) + len(fees)

@@ -138,3 +138,24 @@ def compile_sheet(price: PriceVersion, card: RateCardVersion) -> RateSheet:
         cost_denominator=cost_denominator,
         price_denominator=price_denominator,
     )
+
+
+class SheetCache:
+    """Compiled sheets by (price version, card version); both are immutable, so none goes stale.
+
+    At `entries_max` the cache starts anew, which bounds its memory.
+    """
+
+    def __init__(self, *, entries_max: int = 20_000) -> None:
+        self._sheets: dict[tuple[str, str], RateSheet] = {}
+        self._entries_max = entries_max
+
+    def sheet(self, price: PriceVersion, card: RateCardVersion) -> RateSheet:
+        """Return the sheet of `price` under `card`."""
+        key = (price.id, card.id)
+        found = self._sheets.get(key)
+        if found is None:
+            if len(self._sheets) >= self._entries_max:
+                self._sheets.clear()
+            found = self._sheets[key] = compile_sheet(price, card)
+        return found

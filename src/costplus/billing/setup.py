@@ -1,0 +1,169 @@
+"""Set the account up in one step: meter, rate card, plan, settings and the zero-balance alert.
+
+Rule 1: the same parameters again change nothing and answer the same; other parameters make a new card
+version and, where the card says `migrate_all`, move every subscription to it.
+Source: spec "Stripe's wire", §4 (`token_billing/onboarding/init`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from costplus.billing.alert import Alert
+from costplus.billing.clock import frozen_time
+from costplus.billing.close import account_settings, every_customer
+from costplus.billing.customer import OnZeroCredit
+from costplus.billing.notify import announce
+from costplus.billing.plan import Plan, Settings
+from costplus.billing.store import Tx
+from costplus.billing.subscribe import subscribe
+from costplus.billing.subscription import Subscription
+from costplus.core.ids import new_id
+from costplus.metering.event import TOKEN_METER
+from costplus.metering.meter import Meter
+from costplus.rating.rate_card import Adjustment, PriceTracking, RateCard, RateCardVersion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetUpRequest:
+    """What the seller asks for; amounts in minor units. `models` are canonical `provider/model` names."""
+
+    plan_name: str
+    models: tuple[str, ...]
+    default: Adjustment
+    price_tracking: PriceTracking
+    fee_minor: int
+    credit_minor: int
+    on_zero_credit: OnZeroCredit | None = None
+    providers: Mapping[str, Adjustment] = field(default_factory=dict)
+    model_overrides: Mapping[str, Adjustment] = field(default_factory=dict)
+    currency: str = "usd"
+
+    @property
+    def digest(self) -> str:
+        """What tells one request from another."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class SetUp:
+    """What the account consists of after the set-up."""
+
+    settings: Settings
+    plan: Plan
+    card: RateCard
+    version: RateCardVersion
+    meter: Meter
+
+
+def set_up(tx: Tx, request: SetUpRequest, *, at: datetime) -> SetUp:
+    """Create or reuse everything that token billing needs, and subscribe the customers that have no plan."""
+    settings = account_settings(tx) or Settings(id=new_id("tbset", at=at), created=at)
+    meter = _token_meter(tx, at=at)
+    plan = tx.find(Plan, settings.default_plan) if settings.default_plan else None
+    if plan is None or settings.set_up_with != request.digest:
+        plan = _write_plan(tx, plan, request, at=at)
+        settings = replace(
+            settings,
+            default_plan=plan.id,
+            meter=meter.id,
+            set_up_with=request.digest,
+            on_zero_credit=request.on_zero_credit or settings.on_zero_credit,
+        )
+        tx.save(settings)
+        tx.touch("config")
+    _zero_alert(tx, currency=plan.currency, at=at)
+    _subscribe_all(tx, plan, at=at)
+    card = tx.find(RateCard, plan.rate_card)
+    assert card is not None
+    version = tx.find(RateCardVersion, card.live_version)
+    assert version is not None
+    return SetUp(settings, plan, card, version, meter)
+
+
+def _token_meter(tx: Tx, *, at: datetime) -> Meter:
+    meter = tx.find_by_lookup(Meter, TOKEN_METER)
+    if meter is None:
+        meter = Meter(
+            id=new_id("mtr", at=at),
+            created=at,
+            updated=at,
+            display_name="LLM tokens",
+            event_name=TOKEN_METER,
+            dimensions=("model", "token_type"),
+        )
+        tx.save(meter)
+        announce(tx, "billing.meter.created", meter, at=at)
+    return meter
+
+
+def _write_plan(tx: Tx, plan: Plan | None, request: SetUpRequest, *, at: datetime) -> Plan:
+    card = tx.find(RateCard, plan.rate_card) if plan else None
+    version = RateCardVersion(
+        id=new_id("rcv", at=at),
+        created=at,
+        rate_card=card.id if card else new_id("rcd", at=at),
+        default=request.default,
+        providers=request.providers,
+        model_overrides=request.model_overrides,
+        models=request.models,
+    )
+    live = tx.find(RateCardVersion, card.live_version) if card else None
+    if live is not None and replace(live, id=version.id, created=at) == version:
+        version = live
+    else:
+        tx.save(version)
+    card = replace(
+        card
+        or RateCard(
+            id=version.rate_card, created=at, display_name="", currency="", live_version="", latest_version=""
+        ),
+        display_name=f"{request.plan_name} · LLM tokens",
+        currency=request.currency,
+        live_version=version.id,
+        latest_version=version.id,
+        price_tracking=request.price_tracking,
+    )
+    tx.save(card)
+    if plan is not None and card.price_tracking == "migrate_all":
+        _migrate_all(tx, plan, version)
+    plan = replace(
+        plan or Plan(id=new_id("bpp", at=at), created=at, display_name="", currency="", rate_card=card.id),
+        display_name=request.plan_name,
+        currency=request.currency,
+        fee_minor=request.fee_minor,
+        credit_minor=request.credit_minor,
+    )
+    tx.save(plan)
+    return plan
+
+
+def _migrate_all(tx: Tx, plan: Plan, version: RateCardVersion) -> None:
+    """Move the plan's subscriptions to the card version; usage already rated keeps its price."""
+    for customer in every_customer(tx):
+        for subscription in tx.page(Subscription, parent=customer.id):
+            if subscription.plan == plan.id and subscription.status == "active":
+                tx.save(replace(subscription, rate_card_version=version.id))
+
+
+def _zero_alert(tx: Tx, *, currency: str, at: datetime) -> None:
+    alerts: Sequence[Alert] = tx.page(Alert, limit=1000)
+    if not any(alert.threshold_minor == 0 and not alert.customer for alert in alerts):
+        tx.save(
+            Alert(
+                id=new_id("alrt", at=at),
+                created=at,
+                title="Credit balance is used up",
+                threshold_minor=0,
+                currency=currency,
+            )
+        )
+
+
+def _subscribe_all(tx: Tx, plan: Plan, *, at: datetime) -> None:
+    for customer in every_customer(tx):
+        if not any(s.status == "active" for s in tx.page(Subscription, parent=customer.id)):
+            subscribe(tx, customer, plan, at=frozen_time(tx, customer) or at)

@@ -1,0 +1,113 @@
+"""Put a customer on a plan: its card version pinned, its first fee and credit booked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from costplus.billing.customer import Customer
+from costplus.billing.invoice import Invoice, draft
+from costplus.billing.issue import finalize
+from costplus.billing.notify import announce, cross
+from costplus.billing.plan import NoSuchPlan, Plan
+from costplus.billing.store import Tx
+from costplus.billing.subscription import Subscription
+from costplus.core.ids import CustomerId, GrantId, new_id
+from costplus.core.money import nano_per_minor
+from costplus.core.period import Period
+from costplus.ledger.grant import Grant
+from costplus.ledger.post import grant_credit
+from costplus.rating.rate_card import RateCard
+
+
+def subscribe(tx: Tx, customer: Customer, plan: Plan, *, at: datetime) -> Subscription:
+    """Start the customer's subscription at `at`, its present; one that it has already is returned."""
+    for existing in tx.page(Subscription, parent=customer.id):
+        if existing.status == "active" and existing.plan == plan.id:
+            return existing
+    card = tx.find(RateCard, plan.rate_card)
+    if card is None:
+        raise NoSuchPlan(f"Pricing plan {plan.id} has no rate card.")
+    subscription = Subscription(
+        id=new_id("sub", at=at),
+        created=at,
+        customer=customer.id,
+        plan=plan.id,
+        rate_card_version=card.live_version,
+        anchor=at,
+        finalized_until=at,
+    )
+    tx.save(subscription)
+    tx.touch("config")
+    grant_period_credit(tx, customer, plan, subscription.period, at=at)
+    if plan.fee_minor:
+        fees = [fee_for(plan, subscription.period)]
+        invoice = fee_invoice(customer, subscription, plan, fees, at=at)
+        tx.save(invoice)
+        announce(tx, "invoice.created", invoice, at=at)
+        finalize(tx, invoice, at=at)
+    return subscription
+
+
+def fee_for(plan: Plan, period: Period) -> tuple[str, int, Period]:
+    """Return the plan's fee for a period as an invoice's fee line."""
+    return (f"{plan.display_name} · subscription fee", plan.fee_minor, period)
+
+
+def fee_invoice(
+    customer: Customer,
+    subscription: Subscription,
+    plan: Plan,
+    fees: Sequence[tuple[str, int, Period]],
+    *,
+    at: datetime,
+) -> Invoice:
+    """Return the draft of an invoice that asks for fees only."""
+    figures = draft(
+        [],
+        line_ids=[new_id("il", at=at) for _ in fees],
+        period=subscription.period,
+        currency=plan.currency,
+        usage_nano=0,
+        owed_nano=0,
+        carried_in_nano=0,
+        fees=fees,
+    )
+    return Invoice(
+        id=new_id("in", at=at),
+        created=at,
+        customer=customer.id,
+        subscription=subscription.id,
+        currency=plan.currency,
+        period=subscription.period,
+        billing_reason="subscription_create",
+        lines=figures.lines,
+        subtotal_minor=figures.subtotal_minor,
+        total_minor=figures.total_minor,
+        test_clock=customer.test_clock,
+    )
+
+
+def grant_period_credit(tx: Tx, customer: Customer, plan: Plan, period: Period, *, at: datetime) -> None:
+    """Book the plan's promotional credit of one period; what is left of it expires at the period's end."""
+    if not plan.credit_minor:
+        return
+    nano = plan.credit_minor * nano_per_minor(plan.currency)
+    grant = Grant(
+        id=GrantId(new_id("credgr", at=at)),
+        customer=CustomerId(customer.id),
+        created=at,
+        updated=at,
+        amount_nano=nano,
+        remaining_nano=nano,
+        currency=plan.currency,
+        effective_at=period.start,
+        expires_at=period.end,
+        category="promotional",
+        name=f"{plan.display_name} · included credit",
+        source="plan",
+        minor_amount=plan.credit_minor,
+    )
+    crossing = grant_credit(tx, grant, at=at)
+    announce(tx, "billing.credit_grant.created", grant, at=at)
+    cross(tx, crossing, currency=plan.currency, at=at)

@@ -1,0 +1,28 @@
+"""Gather a customer's terms: one read, cached by whoever serves calls until the configuration changes."""
+
+from __future__ import annotations
+
+from costplus.billing.clock import customer_of, frozen_time
+from costplus.billing.close import account_settings
+from costplus.billing.entitlement import Terms
+from costplus.billing.settle import subscription_of
+from costplus.billing.store import Tx
+from costplus.billing.subscription import NotSubscribed
+from costplus.rating.rate_card import RateCardVersion
+
+
+def terms_of(tx: Tx, customer: str) -> Terms:
+    """Return the customer's terms. Raises `NoSuchCustomer`, `NotSubscribed`."""
+    record = customer_of(tx, customer)
+    subscription = subscription_of(tx, customer)
+    card = tx.find(RateCardVersion, subscription.rate_card_version)
+    if card is None:
+        raise NotSubscribed(f"Subscription {subscription.id} has no rate card version.")
+    settings = account_settings(tx)
+    return Terms(
+        customer=record,
+        subscription=subscription,
+        card=card,
+        on_zero_credit=record.on_zero_credit or (settings.on_zero_credit if settings else "overage"),
+        frozen_time=frozen_time(tx, record),
+    )
