@@ -1,0 +1,131 @@
+"""Every public name has its place in docs/: error codes, commands, settings and webhook events.
+
+Rule 1: the names are read from the code, so a new one fails here until its page mentions it.
+Rule 2: a page that is still to be written skips its test with that reason.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+EVENT_TYPE = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)+")
+
+
+@functools.cache
+def trees() -> dict[str, ast.Module]:
+    """Return the syntax tree of every module of the package by its dotted name."""
+    files = sorted((ROOT / "src").rglob("*.py"))
+    return {
+        ".".join(file.relative_to(ROOT / "src").with_suffix("").parts): ast.parse(file.read_text("utf-8"))
+        for file in files
+    }
+
+
+def last_name(node: ast.expr) -> str:
+    """Return `c` for the expression `a.b.c` and for `c`, else an empty text."""
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def undocumented(names: Iterable[str], *, page: str) -> list[str]:
+    """Return the names that docs/`page` does not mention; skip where the page is still to be written."""
+    file = ROOT / "docs" / page
+    if not file.exists():
+        pytest.skip(f"docs/{page} is not written yet")
+    text = file.read_text("utf-8")
+    return sorted(name for name in names if not re.search(rf"(?<![\w.]){re.escape(name)}(?!\.?\w)", text))
+
+
+def error_codes() -> dict[str, str]:
+    """Return every permanent code below `BillingError` with the class that carries it."""
+    classes = [node for tree in trees().values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    errors, count = {"BillingError"}, 0
+    while count != len(errors):  # A pass adds the children of what is known; stop when one adds nothing.
+        count = len(errors)
+        errors |= {node.name for node in classes for base in node.bases if last_name(base) in errors}
+    return {
+        node.value.value: owner.name
+        for owner in classes
+        if owner.name in errors - {"BillingError"}
+        for node in owner.body
+        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Constant)
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        if last_name(target) == "code" and isinstance(node.value.value, str)
+    }
+
+
+def test_every_error_code_is_documented() -> None:
+    codes = error_codes()
+    assert "amount_invalid" in codes
+    missing = undocumented(codes, page="errors.md")
+    assert not missing, f"docs/errors.md lacks {[f'{code} ({codes[code]})' for code in missing]}"
+
+
+def commands_of(group: click.Command, *, path: str) -> Iterator[str]:
+    if not isinstance(group, click.Group):
+        yield path
+        return
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None, name
+        yield from commands_of(command, path=f"{path} {name}")
+
+
+def test_every_command_is_documented() -> None:
+    cli = importlib.import_module("costplus.cli")
+    groups = [value for value in vars(cli).values() if isinstance(value, click.Group)]
+    if not groups:
+        pytest.skip("costplus.cli has no click group yet")
+    largest = max(groups, key=lambda group: len(list(commands_of(group, path=""))))
+    missing = undocumented(commands_of(largest, path="costplus"), page="cli.md")
+    assert not missing, f"docs/cli.md lacks {missing}"
+
+
+def test_every_setting_is_documented() -> None:
+    names = {
+        name
+        for tree in trees().values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        for name in re.findall(r"\bCOSTPLUS_[A-Z0-9]+(?:_[A-Z0-9]+)*\b", node.value)
+    }
+    names |= {
+        f"COSTPLUS_{node.target.id.upper()}"
+        for module, tree in trees().items()
+        if module.startswith("costplus.config")
+        for settings in ast.walk(tree)
+        if isinstance(settings, ast.ClassDef) and settings.name.endswith("Settings")
+        for node in settings.body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    }
+    missing = undocumented(names, page="settings.md")
+    assert not missing, f"docs/settings.md lacks {missing}"
+
+
+def test_every_webhook_event_is_documented() -> None:
+    names = {
+        constant.value
+        for tree in trees().values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        if last_name(target) == "EVENT_TYPES"
+        for constant in ast.walk(node.value)
+        if isinstance(constant, ast.Constant) and isinstance(constant.value, str)
+        if EVENT_TYPE.fullmatch(constant.value)
+    }
+    if not names:
+        pytest.skip("no module assigns EVENT_TYPES yet")
+    missing = undocumented(names, page="events.md")
+    assert not missing, f"docs/events.md lacks {missing}"
