@@ -1,0 +1,23 @@
+"""The price snapshot that ships with the package: what a first run without a network bills from.
+
+Rule 1: the file is made by `scripts/build_price_snapshot.py` and never edited by hand.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+
+import msgspec
+
+from costplus.catalog.snapshot import Catalogue, Snapshot
+
+
+def bundled_snapshot() -> Snapshot:
+    """Read and validate the packaged snapshot."""
+    packaged = resources.files("costplus.catalog").joinpath("bundled_prices.json")
+    return msgspec.json.decode(packaged.read_bytes(), type=Snapshot)
+
+
+def bundled_catalogue() -> Catalogue:
+    """Return the catalogue of the packaged snapshot."""
+    return Catalogue(bundled_snapshot())
