@@ -1,0 +1,127 @@
+"""Gemini's generateContent and streamGenerateContent, as they answer.
+
+Rule 1: pure.   Rule 2: `promptTokenCount` holds the cached tokens; `candidatesTokenCount` and
+`thoughtsTokenCount` are disjoint; zero counts are left out.
+Rule 3: every chunk of a stream carries the usage so far, the last one the final usage.
+Rule 4: the model stands in the path, and so does the wish to stream.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from costplus.devprovider.ask import (
+    Ask,
+    BadAsk,
+    Counts,
+    Part,
+    as_json,
+    pieces_json,
+    reply_json,
+    text_in,
+    text_of,
+)
+from costplus.devprovider.dialect import Dialect, Reply
+from costplus.devprovider.faults import gemini_fault
+
+STREAM_METHOD = "streamGenerateContent"
+
+
+class _Content(msgspec.Struct):
+    role: str = "user"
+    parts: list[Part] = []
+
+
+class _Config(msgspec.Struct, rename="camel"):
+    max_output_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
+
+
+class _Generate(msgspec.Struct, rename="camel"):
+    contents: list[_Content]
+    system_instruction: _Content | None = None
+    generation_config: _Config | None = None
+
+
+_generate = msgspec.json.Decoder(_Generate)
+
+_ANSWER = (
+    b'{"candidates":[{"content":{"parts":[{"text":%b}],"role":"model"}%b,"index":0}]%b,'
+    b'"modelVersion":%b,"responseId":"%b"}'
+)
+
+
+def read_generate(body: bytes, path: str, query: str) -> Ask:
+    """Return what a `models/{model}:generateContent` request asks."""
+    name, _, method = path.rpartition("/")[2].partition(":")
+    asked = _generate.decode(body)
+    if not asked.contents:
+        raise BadAsk("contents is not specified")
+    system, config = asked.system_instruction, asked.generation_config
+    chars, last_user = text_in([(content.role, content.parts) for content in asked.contents])
+    return Ask(
+        model=name,
+        chars=chars + (len(text_of(system.parts)) if system else 0),
+        messages=len(asked.contents) + (1 if system else 0),
+        last_user=last_user,
+        tokens_max=config.max_output_tokens if config else None,
+        stream=method == STREAM_METHOD,
+        sse="alt=sse" in query.split("&"),
+    )
+
+
+def _usage(counts: Counts, output: int) -> bytes:
+    total = counts.prompt + output + counts.reasoning
+    blocks = [b',"usageMetadata":{"promptTokenCount":%d' % counts.prompt]
+    if output:
+        blocks.append(b',"candidatesTokenCount":%d' % output)
+    blocks.append(b',"totalTokenCount":%d' % total)
+    if counts.cached:
+        blocks.append(b',"cachedContentTokenCount":%d' % counts.cached)
+    if counts.reasoning:
+        blocks.append(b',"thoughtsTokenCount":%d' % counts.reasoning)
+    blocks.append(b',"promptTokensDetails":[{"modality":"TEXT","tokenCount":%d}]}' % counts.prompt)
+    return b"".join(blocks)
+
+
+def _answer(reply: Reply, *, text: bytes, output: int, last: bool) -> bytes:
+    finish = b"MAX_TOKENS" if reply.counts.cut_short else b"STOP"
+    return _ANSWER % (
+        text,
+        b',"finishReason":"%b"' % finish if last else b"",
+        _usage(reply.counts, output) if reply.with_usage else b"",
+        as_json(reply.ask.model),
+        reply.serial,
+    )
+
+
+def whole_content(reply: Reply) -> bytes:
+    """Return a `GenerateContentResponse`."""
+    output = reply.counts.output
+    return _answer(reply, text=reply_json(output), output=output, last=True)
+
+
+def content_events(reply: Reply) -> tuple[list[bytes], int]:
+    """Return the chunks of a stream: server-sent events, or the elements of a JSON array."""
+    output = reply.counts.output
+    answers = [
+        _answer(reply, text=piece, output=number, last=False)
+        for number, piece in enumerate(pieces_json(output), 1)
+    ]
+    answers.append(_answer(reply, text=b'""', output=output, last=True))
+    if reply.ask.sse:
+        return [b"data: %b\r\n\r\n" % answer for answer in answers], 1
+    opened = [(b"," if number else b"[") + answer for number, answer in enumerate(answers)]
+    return [*opened, b"]"], 2
+
+
+GENERATE = Dialect(
+    name="generateContent",
+    request_id_header="x-request-id",
+    writes=frozenset(),
+    read=read_generate,
+    whole=whole_content,
+    events=content_events,
+    fault=gemini_fault,
+)
