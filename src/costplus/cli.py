@@ -1,5 +1,187 @@
-"""The command line."""
+"""The command line: `costplus COMMAND`. Stable for scripts; see docs/cli.md.
+
+Exit codes: 0 done; 1 a check failed; 2 wrong usage or settings; 3 something needed is not available.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from costplus import __version__
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_UNAVAILABLE = 3
 
 
+def as_json(command: F) -> F:
+    """Give a command the option `--json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")(command)
+
+
+def settings_options(command: F) -> F:
+    """Give a command the options that say where the installation is."""
+    for option in (
+        click.option("--database", help="sqlite:///PATH, or memory: for a trial without a file."),
+        click.option("--data-dir", help="Where the database, the journal and made keys live."),
+        click.option("--config", type=click.Path(path_type=Path), help="A TOML file of settings."),
+    ):
+        command = option(command)
+    return command
+
+
+def say(fields: dict[str, Any], text: str, *, as_json: bool) -> None:
+    """Print a result for people, or for programs."""
+    click.echo(json.dumps(fields) if as_json else text)
+
+
+def load_settings(config: Path | None, **flags: Any) -> Any:
+    """Return the settings, or end with what is wrong about them."""
+    from costplus.config import load
+    from costplus.core.errors import BillingError
+
+    try:
+        return load(flags=flags, environ=os.environ, file=config)
+    except BillingError as error:
+        click.echo(f"costplus: {error.sentence} [{error.code}]", err=True)
+        sys.exit(EXIT_USAGE)
+
+
+@click.group()
+@click.version_option(__version__, prog_name="costplus")
 def main() -> None:
-    """Run the command named by the arguments."""
+    """Bill your customers for LLM tokens at provider cost plus your markup."""
+
+
+@main.command()
+@settings_options
+@click.option("--host", help="Address to listen on (default 127.0.0.1).")
+@click.option("--port", type=int, help="Port to listen on (default 4242; 0 takes a free one).")
+@click.option(
+    "--role", type=click.Choice(["all", "gateway", "api", "worker"]), help="What this process does."
+)
+@as_json
+def serve(
+    config: Path | None,
+    data_dir: str | None,
+    database: str | None,
+    host: str | None,
+    port: int | None,
+    role: str | None,
+    as_json: bool,
+) -> None:
+    """Run the gateway, the API and the worker."""
+    settings = load_settings(config, data_dir=data_dir, database=database, host=host, port=port, role=role)
+    from costplus.core.errors import BillingError
+    from costplus.observe import configure
+    from costplus.serve import run
+
+    def ready(url: str, made_key: str | None) -> None:
+        if made_key:
+            say(
+                {"event": "api_key", "secret": made_key},
+                f"API key (shown this once): {made_key}",
+                as_json=as_json,
+            )
+        say({"event": "ready", "url": url}, f"costplus ready on {url}", as_json=as_json)
+
+    configure(settings.log_level)
+    try:
+        run(settings, on_ready=ready)
+    except BillingError as error:
+        click.echo(f"costplus: {error.sentence} [{error.code}]", err=True)
+        sys.exit(EXIT_UNAVAILABLE)
+
+
+@main.command("dev-provider")
+@click.option("--port", type=int, default=0, help="Port to listen on (0 takes a free one).")
+@click.option("--host", default="127.0.0.1", help="Address to listen on.")
+@click.option(
+    "--captures", type=click.Path(exists=True, path_type=Path), help="Recorded exchanges to replay."
+)
+@click.option("--latency-ms", type=click.IntRange(min=0), default=0, help="Wait before each answer.")
+@click.option(
+    "--error-rate", type=click.FloatRange(0, 1), default=0, help="Share of calls answered with 503."
+)
+@as_json
+def dev_provider(
+    port: int, host: str, captures: Path | None, latency_ms: int, error_rate: float, as_json: bool
+) -> None:
+    """Run a simulated provider: no key needed, nothing billed by anybody."""
+    from costplus.devprovider.server import run
+
+    def ready(url: str) -> None:
+        say({"event": "ready", "url": url}, f"dev-provider ready on {url}", as_json=as_json)
+
+    try:
+        run(
+            host=host,
+            port=port,
+            captures=captures,
+            latency_s=latency_ms / 1000,
+            error_rate=error_rate,
+            on_ready=ready,
+        )
+    except OSError as error:
+        click.echo(f"costplus: port {port} of {host} cannot be used: {error.strerror}.", err=True)
+        sys.exit(EXIT_UNAVAILABLE)
+
+
+@main.command()
+@settings_options
+@as_json
+def doctor(config: Path | None, data_dir: str | None, database: str | None, as_json: bool) -> None:
+    """Check the installation and say what to do."""
+    settings = load_settings(config, data_dir=data_dir, database=database)
+    from costplus.doctor import examine
+
+    findings = examine(settings)
+    for finding in findings:
+        say(
+            {"check": finding.check, "ok": finding.ok, "found": finding.found, "remedy": finding.remedy},
+            f"{'ok  ' if finding.ok else 'FAIL'}  {finding.check}: {finding.found}"
+            + (f"\n      → {finding.remedy}" if finding.remedy else ""),
+            as_json=as_json,
+        )
+    sys.exit(0 if all(finding.ok for finding in findings) else EXIT_FAILED)
+
+
+@main.command("admin-link")
+@settings_options
+@click.option("--url", help="The server's URL (default: the settings' public_url or host and port).")
+@as_json
+def admin_link(
+    config: Path | None, data_dir: str | None, database: str | None, url: str | None, as_json: bool
+) -> None:
+    """Print a link that opens the admin pages once, within 15 minutes."""
+    settings = load_settings(config, data_dir=data_dir, database=database)
+    from costplus.bootstrap import admin_url
+
+    link = admin_url(settings, base_url=(url or settings.url).rstrip("/"))
+    say({"url": link}, link, as_json=as_json)
+
+
+@main.command()
+@click.option("--data-dir", default=".demo", help="Where the demo keeps its files; emptied first.")
+@click.option("--port", type=int, default=4242, help="Port of the gateway (0 takes a free one).")
+@click.option("--calls", type=int, default=12, help="How many live calls to show.")
+@click.option("--once", is_flag=True, help="End after the calls instead of serving on.")
+@as_json
+def demo(data_dir: str, port: int, calls: int, once: bool, as_json: bool) -> None:
+    """Set everything up with a simulated provider and show live calls being billed."""
+    from costplus.demo import run
+
+    sys.exit(run(Path(data_dir), port=port, calls=calls, once=once, as_json=as_json))
+
+
+if __name__ == "__main__":
+    main()

@@ -25,7 +25,6 @@ InvoiceId = NewType("InvoiceId", str)  # in_…
 BUCKETS = 1024
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford base 32: sorts as its value does.
 
 
 def milliseconds(at: datetime) -> int:
@@ -39,13 +38,9 @@ def from_milliseconds(ms: int) -> datetime:
     return _EPOCH + ms * _MILLISECOND
 
 
-def _base32(value: int, length: int) -> str:
-    return "".join(_ALPHABET[value >> shift & 31] for shift in range(5 * (length - 1), -1, -5))
-
-
 def new_id(prefix: str, *, at: datetime) -> str:
-    """Return `prefix_` + 10 digits of time + 16 random digits, sortable by time within a prefix."""
-    return f"{prefix}_{_base32(milliseconds(at), 10)}{_base32(int.from_bytes(os.urandom(10), 'big'), 16)}"
+    """Return `prefix_` + 12 hex digits of milliseconds + 20 random ones, sortable by time within a prefix."""
+    return f"{prefix}_{milliseconds(at):012x}{os.urandom(10).hex()}"
 
 
 def event_id(*, at: datetime, customer: str, key: str) -> EventId:

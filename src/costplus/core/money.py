@@ -114,4 +114,6 @@ def parse_exact(text: str) -> Fraction:
 
 def nano_text(nano: int) -> str:
     """Write a ledger amount in currency units with all of its digits: 1500 → `0.0000015`."""
-    return decimal_text(Fraction(nano, NANO))
+    whole, rest = divmod(abs(nano), NANO)
+    sign = "-" if nano < 0 else ""
+    return f"{sign}{whole}.{rest:09d}".rstrip("0") if rest else f"{sign}{whole}"

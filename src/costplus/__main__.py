@@ -1,0 +1,5 @@
+"""`python -m costplus` is `costplus`."""
+
+from costplus.cli import main
+
+main()

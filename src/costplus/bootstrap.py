@@ -1,0 +1,277 @@
+"""Put the process together: the only place that picks adapters and joins the wings.
+
+settings → store, catalogue → gateway (journal, leases, settler, proxy) │ web (API, pages, dispatcher)
+         → worker → one server on one port
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from costplus.billing.customer import ApiKey
+from costplus.billing.event import Event
+from costplus.billing.store import Store, Tx
+from costplus.catalog.snapshot import Catalogue
+from costplus.catalog.sources.bundled import bundled_catalogue
+from costplus.config import Settings, SettingsInvalid
+from costplus.core.ids import new_id
+from costplus.gateway.admit import Admitter
+from costplus.gateway.directory import Directory
+from costplus.gateway.forward import Forwarder
+from costplus.gateway.journal import Journal
+from costplus.gateway.leases import Leases
+from costplus.gateway.models import ModelList
+from costplus.gateway.providers import Providers, ProviderSettings
+from costplus.gateway.proxy import Proxy
+from costplus.gateway.recover import recover
+from costplus.gateway.rsgi_asgi import AsgiApp
+from costplus.gateway.settle import Settler
+from costplus.rating.sheet import SheetCache
+from costplus.storage.memory import MemoryStore
+from costplus.storage.sqlite import SqliteStore
+from costplus.web.app import build_app
+from costplus.web.context import WebContext
+from costplus.web.login import LoginTokens, login_token
+from costplus.web.objects import event_object
+from costplus.web.pages import routes
+from costplus.web.webhooks import Dispatcher
+
+BOOTSTRAP_KEY = "bootstrap"
+LEASE_SWEEP_S = 1
+
+log = structlog.get_logger("costplus.bootstrap")
+
+
+def real_now() -> datetime:
+    """Return the present: the one clock of the process."""
+    return datetime.now(UTC)
+
+
+async def open_store(settings: Settings) -> Store:
+    """Open the database that the settings name."""
+    url = settings.database_url
+    if url == "memory:":
+        return MemoryStore()
+    if url.startswith("sqlite:///"):
+        path = Path(url.removeprefix("sqlite:///"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return await SqliteStore.open(path)
+    raise SettingsInvalid(f"The database '{url}' is not supported: use sqlite:///PATH or memory:.")
+
+
+def link_secret(settings: Settings) -> bytes:
+    """Return what signs links and sessions: from the encryption key, or made once in the data directory."""
+    if settings.encryption_key:
+        return hashlib.sha256(b"costplus links\x00" + settings.encryption_key.encode()).digest()
+    path = settings.data_path / "link.key"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_hex(32))
+    return bytes.fromhex(path.read_text().strip())
+
+
+def key_record(secret: str, *, name: str, at: datetime, customer: str = "") -> ApiKey:
+    """Return the record of an API key; the secret itself is not in it."""
+    return ApiKey(
+        id=new_id("key", at=at),
+        created=at,
+        digest=hashlib.sha256(secret.encode()).hexdigest(),
+        name=name,
+        customer=customer,
+        hint=secret[-4:],
+        livemode=secret.startswith("sk_live_"),
+    )
+
+
+async def ensure_key(store: Store, secret: str, *, at: datetime) -> str | None:
+    """See to it that a merchant key exists; return a new one's secret, which is shown this once.
+
+    A key from the settings replaces the one that the settings gave before.
+    """
+    if not secret:
+        known = await store.read(lambda tx: any(not k.customer for k in tx.page(ApiKey, limit=1000)))
+        if known:
+            return None
+    made = secret or f"sk_test_{secrets.token_urlsafe(24)}"
+    record = key_record(made, name=BOOTSTRAP_KEY, at=at)
+
+    def verb(tx: Tx) -> None:
+        if tx.find_by_lookup(ApiKey, record.digest) is not None:
+            return
+        for key in tx.page(ApiKey, limit=1000):
+            if key.name == BOOTSTRAP_KEY and not key.customer:
+                tx.remove(ApiKey, key.id)
+        tx.save(record)
+        tx.touch("config")
+
+    await store.write(verb)
+    return None if secret else made
+
+
+@dataclass(slots=True, kw_only=True)
+class Gateway:
+    """The gateway's parts in one process."""
+
+    proxy: Proxy
+    models: ModelList
+    journal: Journal
+    settler: Settler
+    leases: Leases
+    providers: Providers
+    tasks: list[asyncio.Task[None]]
+
+    async def stop(self, *, drain_s: int) -> None:
+        """Let open calls finish, settle what they used, give credit back."""
+        self.proxy.draining = True
+        try:
+            async with asyncio.timeout(drain_s):
+                await self.proxy.drained()
+        except TimeoutError:
+            log.warning("drain_timeout", after_s=drain_s)
+        self.settler.stop()
+        for task in self.tasks[1:]:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        await self.leases.give_back_all()
+        await self.providers.aclose()
+        self.journal.close()
+
+
+async def start_gateway(
+    settings: Settings, store: Store, catalogue: Catalogue, sheets: SheetCache, now: Callable[[], datetime]
+) -> Gateway:
+    """Open the journal, settle what an earlier process left, and be ready for calls."""
+    folder = settings.data_path / "journal"
+    journal = Journal(folder)
+    owner = _owner(folder / "owner")
+    settler = Settler(store, journal, now=now, parked=settings.data_path / "parked-usage.jsonl")
+    tasks = [asyncio.create_task(settler.run())]
+    recovered = await recover(
+        store, journal, settler, catalogue=catalogue, sheets=sheets, owner=owner, now=now
+    )
+    if recovered.used or recovered.swept:
+        log.info("recovered", used=recovered.used, swept=recovered.swept, released=recovered.released)
+    providers = Providers(_providers(settings))
+    leases = Leases(store, owner=owner, now=now)
+    directory = Directory(store)
+    admitter = Admitter(
+        directory=directory,
+        providers=providers,
+        catalogue=catalogue,
+        sheets=sheets,
+        leases=leases,
+        journal=journal,
+        now=now,
+        output_tokens_default=settings.gateway.output_tokens_default,
+    )
+    forwarder = Forwarder(
+        journal=journal, settler=settler, catalogue=catalogue, sheets=sheets, fsync=settings.gateway.fsync
+    )
+    proxy = Proxy(
+        admitter=admitter, forwarder=forwarder, now=now, body_bytes_max=settings.gateway.body_bytes_max
+    )
+    tasks.append(asyncio.create_task(_sweep(leases, journal)))
+    models = ModelList(directory=directory, catalogue=catalogue, sheets=sheets, providers=providers, now=now)
+    return Gateway(
+        proxy=proxy,
+        models=models,
+        journal=journal,
+        settler=settler,
+        leases=leases,
+        providers=providers,
+        tasks=tasks,
+    )
+
+
+def _providers(settings: Settings) -> Mapping[str, ProviderSettings]:
+    for name, entry in settings.providers.items():
+        if not entry.base_url:
+            raise SettingsInvalid(f"Provider '{name}' needs a base URL: set providers.{name}.base_url.")
+    return {
+        name: ProviderSettings(
+            name=name,
+            base_url=entry.base_url,
+            api_key=entry.api_key,
+            wire=entry.wire,
+            catalog=entry.catalog,
+        )
+        for name, entry in settings.providers.items()
+    }
+
+
+def _owner(path: Path) -> str:
+    """Return the name under which this journal's process reserves credit, the same after a restart."""
+    if not path.exists():
+        path.write_text(f"gw_{secrets.token_hex(8)}")
+    return path.read_text().strip()
+
+
+async def _sweep(leases: Leases, journal: Journal) -> None:
+    """Give idle credit back and push the journal to the disk, every second."""
+    while True:
+        await asyncio.sleep(LEASE_SWEEP_S)
+        await leases.give_back_idle()
+        await journal.sync()
+
+
+@dataclass(slots=True, kw_only=True)
+class Web:
+    """The API, the pages and the webhook dispatcher in one process."""
+
+    app: AsgiApp
+    dispatcher: Dispatcher
+
+
+def start_web(
+    settings: Settings,
+    store: Store,
+    catalogue: Catalogue,
+    sheets: SheetCache,
+    gateway: Gateway | None,
+    now: Callable[[], datetime],
+    *,
+    base_url: str,
+) -> Web:
+    """Build the merchant's API and the pages."""
+
+    async def nothing_queued() -> None:
+        return
+
+    livemode = settings.secret_key.startswith("sk_live_")
+    context = WebContext(
+        store=store,
+        catalogue=catalogue,
+        sheets=sheets,
+        now=now,
+        base_url=base_url,
+        livemode=livemode,
+        flush=gateway.settler.flush if gateway else nothing_queued,
+        link_secret=link_secret(settings),
+    )
+
+    def render(event: Event) -> bytes:
+        return msgspec.json.encode(event_object(event, livemode=livemode, pending_webhooks=1))
+
+    app = build_app(context, extra_routes=routes(context, LoginTokens(context.link_secret, now=now)))
+    return Web(app=app, dispatcher=Dispatcher(store=store, render=render, now=now))
+
+
+def admin_url(settings: Settings, *, base_url: str) -> str:
+    """Return a link that logs in to the admin pages once."""
+    return f"{base_url}/admin/login?token={login_token(link_secret(settings), at=real_now())}"
+
+
+def prices() -> Catalogue:
+    """Return the catalogue of the bundled snapshot."""
+    return bundled_catalogue()

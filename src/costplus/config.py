@@ -1,0 +1,157 @@
+"""Settings: flags win over the environment, that over `costplus.toml`, that over the defaults.
+
+Rule 1: every setting has one name in all places: `gateway.body_bytes_max` in TOML is
+`COSTPLUS_GATEWAY__BODY_BYTES_MAX` in the environment; a secret may come from a file (`…_FILE`).
+Rule 2: an unknown setting is an error that names it, never ignored.
+Rule 3: only the roof reads settings; everything below receives plain arguments.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, MutableMapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from costplus.core.errors import InvalidRequest
+
+PREFIX = "COSTPLUS_"
+FILE_NAME = "costplus.toml"
+Role = Literal["all", "gateway", "api", "worker"]
+
+# Base URLs of providers that need only a key to be set. The wire is OpenAI's where none is named.
+KNOWN_PROVIDERS: Mapping[str, Mapping[str, str]] = {
+    "openai": {"base_url": "https://api.openai.com/v1"},
+    "anthropic": {"base_url": "https://api.anthropic.com/v1", "wire": "anthropic"},
+    "cerebras": {"base_url": "https://api.cerebras.ai/v1"},
+    "deepseek": {"base_url": "https://api.deepseek.com/v1"},
+    "groq": {"base_url": "https://api.groq.com/openai/v1"},
+    "mistral": {"base_url": "https://api.mistral.ai/v1"},
+    "openrouter": {"base_url": "https://openrouter.ai/api/v1"},
+    "together": {"base_url": "https://api.together.xyz/v1"},
+    "xai": {"base_url": "https://api.x.ai/v1"},
+}
+
+
+class SettingsInvalid(InvalidRequest):
+    """A setting is unknown or has a value that cannot be used."""
+
+    code = "settings_invalid"
+    remedy = "See docs/settings.md for every setting."
+
+
+class ProviderSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """One provider: where it is and how to authenticate. `catalog` is its name in the price catalogue."""
+
+    base_url: str = ""
+    api_key: str = ""
+    wire: Literal["openai", "anthropic"] = "openai"
+    catalog: str = ""
+
+
+class GatewaySettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Limits and durability of the gateway."""
+
+    body_bytes_max: int = 32 << 20
+    output_tokens_default: int = 4096  # Held for a call that names no limit on its output.
+    fsync: bool = False  # Wait for the disk before an answer is complete; else only the process may die.
+    drain_s: int = 30  # How long open calls may finish after SIGTERM.
+
+
+class Settings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Everything that can be set."""
+
+    data_dir: str = "costplus-data"
+    database: str = ""  # sqlite:///PATH or memory:; empty is costplus.db in the data directory.
+    host: str = "127.0.0.1"
+    port: int = 4242
+    role: Role = "all"
+    public_url: str = ""  # How callers reach this server; empty is its own address.
+    secret_key: str = ""  # The bootstrap API key (sk_test_… or sk_live_…).
+    encryption_key: str = ""  # Signs links and sessions; empty is made once and kept in the data directory.
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    providers: dict[str, ProviderSettings] = {}
+    gateway: GatewaySettings = GatewaySettings()
+
+    @property
+    def data_path(self) -> Path:
+        """The data directory."""
+        return Path(self.data_dir).expanduser()
+
+    @property
+    def database_url(self) -> str:
+        """The database, its default filled in."""
+        return self.database or f"sqlite:///{self.data_path / 'costplus.db'}"
+
+    @property
+    def url(self) -> str:
+        """The base URL that links carry."""
+        return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+
+
+# Names in the environment that the command line promises, beside the general rule.
+_NAMED = {"COSTPLUS_DATABASE_URL": ("database",), "COSTPLUS_CONFIG": None}
+
+
+def load(*, flags: Mapping[str, Any], environ: Mapping[str, str], file: Path | None = None) -> Settings:
+    """Return the settings of flags (None: not given), environment and file, or raise `SettingsInvalid`."""
+    tree: dict[str, Any] = {}
+    path = file or (Path(environ["COSTPLUS_CONFIG"]) if "COSTPLUS_CONFIG" in environ else None)
+    if path is not None and not path.is_file():
+        raise SettingsInvalid(f"There is no settings file {path}.")
+    path = path or Path(FILE_NAME)
+    if path.is_file():
+        try:
+            tree = tomllib.loads(path.read_text())
+        except tomllib.TOMLDecodeError as error:
+            raise SettingsInvalid(f"{path} is not valid TOML: {error}.") from error
+    _overlay(tree, _from_environment(environ))
+    _overlay(tree, {name: value for name, value in flags.items() if value is not None})
+    _complete_providers(tree)
+    try:
+        return msgspec.convert(tree, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise SettingsInvalid(f"The settings cannot be used: {error}.") from error
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for name, value in environ.items():
+        if not name.startswith(PREFIX) or name == "COSTPLUS_CONFIG":
+            continue
+        keys = _NAMED.get(name) or tuple(name.removeprefix(PREFIX).lower().split("__"))
+        if keys[0] == "shared":  # Where the project's own tests find their data.
+            continue
+        if keys[-1].endswith("_file"):
+            keys, value = (*keys[:-1], keys[-1].removesuffix("_file")), _read_secret(name, value)
+        at = tree
+        for key in keys[:-1]:
+            at = at.setdefault(key, {})
+        at[keys[-1]] = value
+    return tree
+
+
+def _read_secret(name: str, path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError as error:
+        raise SettingsInvalid(f"{name} names {path}, which cannot be read: {error.strerror}.") from error
+
+
+def _overlay(tree: MutableMapping[str, Any], over: Mapping[str, Any]) -> None:
+    for key, value in over.items():
+        if isinstance(value, Mapping) and isinstance(tree.get(key), MutableMapping):
+            _overlay(tree[key], value)
+        else:
+            tree[key] = value
+
+
+def _complete_providers(tree: MutableMapping[str, Any]) -> None:
+    """Fill in what is known of providers that are named."""
+    providers = tree.get("providers")
+    if isinstance(providers, MutableMapping):
+        for name, entry in providers.items():
+            if isinstance(entry, Mapping):
+                providers[name] = {**KNOWN_PROVIDERS.get(name, {}), **entry}

@@ -1,0 +1,127 @@
+"""Doctor: look at an installation and say, for each thing found wanting, what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from costplus import bootstrap
+from costplus.billing.close import account_settings
+from costplus.billing.customer import ApiKey
+from costplus.config import Settings
+from costplus.core.errors import BillingError
+
+PRICES_OLD_DAYS = 30
+DISK_FREE_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check's outcome."""
+
+    check: str
+    ok: bool
+    found: str
+    remedy: str = ""
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Return the findings of every check; a failing one does not stop the others."""
+    checks: list[Callable[[Settings], list[Finding]]] = [
+        _python,
+        _data_dir,
+        _database,
+        _providers,
+        _prices,
+        _parked,
+    ]
+    return [finding for check in checks for finding in check(settings)]
+
+
+def _python(settings: Settings) -> list[Finding]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    strict = sqlite3.sqlite_version_info >= (3, 37)
+    return [
+        Finding(
+            "python", sys.version_info >= (3, 11), version, "" if strict else "Use Python 3.11 or newer."
+        ),
+        Finding("sqlite", strict, sqlite3.sqlite_version, "" if strict else "SQLite 3.37 is needed."),
+    ]
+
+
+def _data_dir(settings: Settings) -> list[Finding]:
+    path = settings.data_path
+    if not path.is_dir():
+        return [Finding("data directory", True, f"{path.resolve()} (made by the first start)")]
+    writable = os.access(path, os.W_OK)
+    stat = os.statvfs(path)
+    free = stat.f_bavail * stat.f_frsize
+    return [
+        Finding(
+            "data directory",
+            writable,
+            str(path.resolve()),
+            "" if writable else "Give this user write access.",
+        ),
+        Finding(
+            "disk",
+            free >= DISK_FREE_BYTES,
+            f"{free >> 20} MiB free",
+            "" if free >= DISK_FREE_BYTES else "Free some space: the journal must never find the disk full.",
+        ),
+    ]
+
+
+def _database(settings: Settings) -> list[Finding]:
+    async def look() -> list[Finding]:
+        store = await bootstrap.open_store(settings)
+        try:
+            keys, account = await store.read(lambda tx: (tx.page(ApiKey, limit=1), account_settings(tx)))
+        finally:
+            await store.close()
+        key_remedy = "" if keys else "Start `costplus serve` once; it makes a key and shows it."
+        plan_remedy = "" if account else "POST /v1/token_billing/onboarding/init to set up pricing."
+        return [
+            Finding("database", True, settings.database_url),
+            Finding("API key", bool(keys), "present" if keys else "none yet", key_remedy),
+            Finding("pricing", account is not None, "set up" if account else "not set up", plan_remedy),
+        ]
+
+    if settings.database_url.startswith("sqlite:///") and not settings.data_path.is_dir():
+        return [Finding("database", True, "none yet (made by the first start)")]
+    try:
+        return asyncio.run(look())
+    except BillingError as error:
+        return [Finding("database", False, error.message, error.remedy)]
+
+
+def _providers(settings: Settings) -> list[Finding]:
+    if not settings.providers:
+        remedy = "Set COSTPLUS_PROVIDERS__OPENAI__API_KEY (or another provider's)."
+        return [Finding("providers", False, "none configured", remedy)]
+    findings = []
+    for name, entry in settings.providers.items():
+        ok = bool(entry.base_url and entry.api_key)
+        missing = "" if ok else f"Set COSTPLUS_PROVIDERS__{name.upper()}__BASE_URL and __API_KEY."
+        findings.append(Finding(f"provider {name}", ok, entry.base_url or "no base URL", missing))
+    return findings
+
+
+def _prices(settings: Settings) -> list[Finding]:
+    catalogue = bootstrap.prices()
+    age = (bootstrap.real_now().date() - catalogue.taken_on).days
+    old = age > PRICES_OLD_DAYS
+    remedy = "Prices change: install a newer release of costplus." if old else ""
+    return [Finding("prices", not old, f"snapshot of {catalogue.taken_on}, {age} days old", remedy)]
+
+
+def _parked(settings: Settings) -> list[Finding]:
+    path = settings.data_path / "parked-usage.jsonl"
+    if not path.exists():
+        return [Finding("parked usage", True, "none")]
+    lines = len(path.read_bytes().splitlines())
+    return [Finding("parked usage", False, f"{lines} events in {path}", "Read why in the file's lines.")]

@@ -1,0 +1,169 @@
+"""Admit a call: who pays, at what price, with how much held; then the intent is journalled.
+
+Rule 1: everything that can refuse comes before the hold, the hold before the intent, the intent before the
+provider. A refusal changes nothing.
+Rule 2: the model's provider is the one its name or the endpoint declares, never guessed from the name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+from costplus.billing.entitlement import Terms
+from costplus.catalog.names import split_provider
+from costplus.catalog.price import PriceVersion
+from costplus.catalog.snapshot import Catalogue
+from costplus.core.errors import InvalidRequest
+from costplus.core.ids import new_id
+from costplus.gateway.call import Call
+from costplus.gateway.dialect import Endpoint
+from costplus.gateway.directory import Directory
+from costplus.gateway.journal import Intent, Journal
+from costplus.gateway.leases import Leases
+from costplus.gateway.providers import Provider, Providers
+from costplus.gateway.wire.request import WireRequest, parse_request, rewrite
+from costplus.rating.quote import OUTPUT_TOKENS_DEFAULT, quote
+from costplus.rating.sheet import SheetCache
+
+
+class TierUnpriced(InvalidRequest):
+    """The service tier asked for costs more than the model's list price, and how much is not known."""
+
+    code = "service_tier_unpriced"
+    remedy = "Leave `service_tier` and `speed` at their defaults."
+
+
+class Admitter:
+    """Turns a request into an admitted call."""
+
+    def __init__(
+        self,
+        *,
+        directory: Directory,
+        providers: Providers,
+        catalogue: Catalogue,
+        sheets: SheetCache,
+        leases: Leases,
+        journal: Journal,
+        now: Callable[[], datetime],
+        output_tokens_default: int = OUTPUT_TOKENS_DEFAULT,
+    ) -> None:
+        self._directory = directory
+        self._providers = providers
+        self._catalogue = catalogue
+        self._sheets = sheets
+        self._leases = leases
+        self._journal = journal
+        self._now = now
+        self._output_tokens_default = output_tokens_default
+
+    async def admit(self, endpoint: Endpoint, headers: Mapping[str, str], body: bytes) -> Call:
+        """Return the call, its credit held and its intent journalled, or raise what refuses it."""
+        customer = await self._directory.customer_for(
+            secrets_in(headers), named=headers.get("x-stripe-customer-id")
+        )
+        request = parse_request(body)
+        provider, model = self._provider_of(request.model, endpoint)
+        terms = await self._directory.terms(customer)
+        call = self._price(endpoint, provider, model, request, terms, body=body)
+        call.headers = provider.headers(headers)
+        if terms.blocks:
+            call.lease = await self._leases.take(terms, call.quote.charge.price_nano)
+            call.held_nano = call.quote.charge.price_nano
+        self._intend(call)
+        return call
+
+    def _provider_of(self, name: str, endpoint: Endpoint) -> tuple[Provider, str]:
+        head, slash, rest = name.partition("/")
+        if slash and rest and head in self._providers.names:
+            return self._providers.serving(head, endpoint), rest
+        named, model = split_provider(name)
+        return self._providers.serving(named or endpoint.provider, endpoint), model
+
+    def _price(
+        self,
+        endpoint: Endpoint,
+        provider: Provider,
+        model: str,
+        request: WireRequest,
+        terms: Terms,
+        *,
+        body: bytes,
+    ) -> Call:
+        """Price the request as of the customer's present; nothing is changed by it."""
+        at = terms.now(self._now())
+        price, name = self._catalogue.price_at(provider.catalog, model, at=at)
+        terms.card.check_sells(provider=name.provider, model=name.model)
+        _check_tier(request, price)
+        sheet = self._sheets.sheet(price, terms.card)
+        limit = None if request.max_tokens is None else request.max_tokens * request.choices_max
+        if provider.settings.wire == "anthropic":
+            model = model.replace(".", "-")  # Stripe writes claude-sonnet-4.5, Anthropic claude-sonnet-4-5.
+        is_chat = endpoint.wire == "openai_chat"
+        sent, injected = body, False
+        if model != request.model or (is_chat and request.stream):
+            sent, injected = rewrite(request, model=model, include_usage=is_chat)
+        return Call(
+            id=new_id("req", at=at),
+            endpoint=endpoint,
+            provider=provider,
+            request=request,
+            requested_model=request.model,
+            terms=terms,
+            sheet=sheet,
+            quote=quote(
+                sheet,
+                body_bytes=len(body),
+                output_tokens_max=limit,
+                has_output=endpoint.has_output,
+                output_tokens_default=self._output_tokens_default * request.choices_max,
+            ),
+            at=at,
+            body=sent,
+            strip_usage=injected,
+        )
+
+    def _intend(self, call: Call) -> None:
+        """Journal the intent; where the journal refuses, the hold is given back."""
+        intent = Intent(
+            id=call.id,
+            customer=call.terms.customer.id,
+            at=call.at,
+            provider=call.sheet.provider,
+            model=call.sheet.model,
+            requested_model=call.requested_model,
+            input_tokens=call.quote.usage.quantities["input"],
+            price_version=call.sheet.price.id,
+            card_version=call.sheet.card.id,
+            hold=call.lease.hold_id if call.lease else "",
+            held_nano=call.held_nano,
+        )
+        try:
+            self._journal.intend(intent)
+        except BaseException:
+            if call.lease is not None:
+                call.lease.close(held_nano=call.held_nano, charged_nano=0)
+            raise
+
+
+def secrets_in(headers: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the keys that the caller sent: bearer token first, then `x-api-key` and `api-key`."""
+    found = []
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and token:
+        found.append(token.strip())
+    found += [headers[name] for name in ("x-api-key", "api-key") if headers.get(name)]
+    return tuple(found)
+
+
+def _check_tier(request: WireRequest, price: PriceVersion) -> None:
+    """Refuse a tier that costs more than the price version says: it would be sold below cost."""
+    for field, dear in (("service_tier", "priority"), ("speed", "fast")):
+        raw = request.fields.get(field)
+        if raw is not None and bytes(raw).strip() == f'"{dear}"'.encode():
+            variant = f"{field}={dear}"
+            if any(variant in key for key in price.unmapped):
+                raise TierUnpriced(
+                    f"{field} '{dear}' has no price for {price.provider}/{price.model} yet.", param=field
+                )

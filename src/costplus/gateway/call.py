@@ -1,0 +1,110 @@
+"""A call: one admitted request on its way, and how it becomes a settlement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from costplus.billing.entitlement import Terms
+from costplus.billing.settle import Settlement
+from costplus.core.usage import ESTIMATED, Usage, usage_of
+from costplus.gateway.dialect import Endpoint
+from costplus.gateway.journal import Used
+from costplus.gateway.providers import Provider
+from costplus.gateway.wire import Reading
+from costplus.gateway.wire.request import WireRequest
+from costplus.ledger.lease import Lease
+from costplus.metering.event import usage_event
+from costplus.rating.charge import Charge, ChargeLine, rate
+from costplus.rating.quote import Quote
+from costplus.rating.sheet import RateSheet, UnitRate
+
+CHARS_PER_TOKEN = 4
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """Everything known about a call from its admission on."""
+
+    id: str
+    endpoint: Endpoint
+    provider: Provider
+    request: WireRequest
+    requested_model: str
+    terms: Terms
+    sheet: RateSheet
+    quote: Quote
+    at: datetime  # The customer's time at admission: prices are those of this instant.
+    body: bytes
+    strip_usage: bool
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    lease: Lease | None = None
+    held_nano: int = 0
+    ended: bool = False  # Accounted for, or void: exactly one of both happens, once.
+
+
+def measured(call: Call, reading: Reading) -> Usage:
+    """Return the provider's own usage, or an estimate from what was sent and seen, flagged.
+
+    The estimate's output is capped by what the call could have generated.
+    """
+    if reading.usage is not None:
+        return reading.usage
+    output = -(-reading.output_chars // CHARS_PER_TOKEN)
+    ceiling = call.quote.usage.quantities.get("output", 0)
+    if call.sheet.price.output_tokens_max:
+        ceiling = max(ceiling, call.sheet.price.output_tokens_max)
+    return usage_of(
+        {"input": call.quote.usage.quantities["input"], "output": min(output, ceiling)}, flags=[ESTIMATED]
+    )
+
+
+def used_by(call: Call, usage: Usage, reading: Reading, charge: Charge, *, release_nano: int) -> Used:
+    """Return the journal's record of what the call used."""
+    return Used(
+        id=call.id,
+        customer=call.terms.customer.id,
+        at=call.at,
+        provider=call.sheet.provider,
+        model=reading.model or call.sheet.model,
+        requested_model=call.requested_model,
+        quantities=dict(usage.quantities),
+        flags=usage.flags,
+        raw_usage=reading.raw_usage.decode("utf-8", "replace"),
+        service_tier=reading.service_tier or "",
+        price_nano=charge.price_nano,
+        cost_nano=charge.cost_nano,
+        lines=[(line.rate.id, line.quantity) for line in charge.lines],
+        unpriced=charge.unpriced,
+        hold=call.lease.hold_id if call.lease else "",
+        release_nano=release_nano,
+    )
+
+
+def settlement_of(used: Used, rates: dict[str, UnitRate]) -> Settlement:
+    """Return the settlement that a journal record stands for; its event id follows from the record."""
+    event = usage_event(
+        customer=used.customer,
+        at=used.at,
+        key=used.id,
+        usage=Usage(used.quantities, used.flags),
+        source="gateway",
+        provider=used.provider,
+        model=used.model,
+        requested_model=used.requested_model,
+        raw_usage=used.raw_usage,
+        request_id=used.id,
+        service_tier=used.service_tier,
+    )
+    charge = Charge(
+        price_nano=used.price_nano,
+        cost_nano=used.cost_nano,
+        lines=tuple(ChargeLine(quantity, rates[id]) for id, quantity in used.lines),
+        unpriced=used.unpriced,
+    )
+    return Settlement(event=event, charge=charge, hold=used.hold, release_nano=used.release_nano)
+
+
+def charged(call: Call, usage: Usage) -> Charge:
+    """Return the charge at the prices of the call's admission."""
+    return rate(usage, call.sheet)

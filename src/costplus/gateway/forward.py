@@ -1,0 +1,220 @@
+"""Forward a call and account for what it used, whatever happens on the way.
+
+Rule 1: usage is journalled before the last byte of the answer is sent: on the chunk that completes it.
+Rule 2: a client that leaves does not end the accounting: the rest of the stream is read for a while, and
+what still has no counts is estimated from what was seen, flagged.
+Rule 3: a provider's refusal costs nothing and passes through; its rejection of our key does not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Protocol
+
+import structlog
+
+from costplus.catalog.price import ModelUnpriced
+from costplus.catalog.snapshot import Catalogue
+from costplus.core.money import nano_text
+from costplus.gateway.call import Call, charged, measured, settlement_of, used_by
+from costplus.gateway.dialect import stream_error
+from costplus.gateway.errors import JournalFull, ProviderAnsweredGarbage, ProviderRefusedKey
+from costplus.gateway.journal import Journal
+from costplus.gateway.settle import Settler
+from costplus.gateway.upstream import UpstreamError, UpstreamResponse
+from costplus.gateway.wire import READERS, Reading, WireReader
+from costplus.gateway.wire.base import EMPTY_READING
+from costplus.rating.charge import Charge
+from costplus.rating.sheet import SheetCache
+
+DRAIN_S = 60
+_KEPT_HEADERS = ("retry-after", "openai-version", "openai-processing-ms", "x-request-id", "request-id")
+
+log = structlog.get_logger("costplus.gateway.forward")
+
+
+class Stream(Protocol):
+    """The client's side of a streamed answer; `ClientGone` once it has left."""
+
+    async def send(self, chunk: bytes) -> None: ...
+
+
+class Client(Protocol):
+    """The client's side of a call."""
+
+    def answer(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None: ...
+    def start(self, status: int, headers: list[tuple[str, str]]) -> Stream: ...
+
+
+class ClientGone(Exception):
+    """The client has closed its connection."""
+
+
+class Forwarder:
+    """Sends admitted calls to their providers."""
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        settler: Settler,
+        catalogue: Catalogue,
+        sheets: SheetCache,
+        fsync: bool = False,
+        answer_bytes_max: int = 64 << 20,
+    ) -> None:
+        self._journal = journal
+        self._settler = settler
+        self._catalogue = catalogue
+        self._sheets = sheets
+        self._fsync = fsync
+        self._answer_bytes_max = answer_bytes_max
+
+    async def forward(self, call: Call, client: Client) -> None:
+        """Make the call. Raises what the client must be told where nothing was sent to it yet."""
+        path = call.endpoint.upstream_path
+        try:
+            response = await call.provider.pool.request(
+                method="POST", path=path, headers=call.headers, body=call.body
+            )
+            if response.status >= 400:
+                await self._refused(call, response, client)
+            elif (response.header("content-type") or "").startswith("text/event-stream"):
+                await self._stream(call, response, client)
+            else:
+                await self._whole(call, response, client)
+        except UpstreamError as error:
+            self._void(call, error.code)
+            raise
+        finally:
+            if not call.ended:  # Cancelled, or a fault of ours: what is not known is estimated.
+                self._account(call, EMPTY_READING)
+
+    async def _refused(self, call: Call, response: UpstreamResponse, client: Client) -> None:
+        """Pass the provider's own refusal on; it is not billed."""
+        body = await response.read(self._answer_bytes_max)
+        self._void(call, f"provider_{response.status}")
+        if response.status in (401, 403):
+            log.error("provider_credentials_rejected", provider=call.provider.settings.name)
+            raise ProviderRefusedKey(f"Provider '{call.provider.settings.name}' rejected the gateway's key.")
+        client.answer(response.status, self._headers(call, response), body)
+
+    async def _whole(self, call: Call, response: UpstreamResponse, client: Client) -> None:
+        body = await response.read(self._answer_bytes_max)
+        reader = READERS[call.endpoint.wire].json()
+        reader.feed(body)
+        reading = reader.finish()
+        if not reading.complete or reading.error:
+            self._void(call, "provider_answer_invalid")
+            raise ProviderAnsweredGarbage(
+                f"Provider '{call.provider.settings.name}' answered something else than its API promises."
+            )
+        charge = self._account(call, reading)
+        if self._fsync:
+            await self._journal.durable()
+        headers = self._headers(call, response)
+        headers.append(("costplus-charged", nano_text(charge.price_nano)))
+        client.answer(response.status, headers, body)
+
+    async def _stream(self, call: Call, response: UpstreamResponse, client: Client) -> None:
+        reader = READERS[call.endpoint.wire].sse(strip_usage=call.strip_usage)
+        stream = client.start(response.status, self._headers(call, response))
+        try:
+            async for chunk in response.chunks():
+                out = reader.feed(chunk)
+                if reader.done and not call.ended:
+                    out += reader.flush()
+                    await self._complete(call, reader)
+                if out:
+                    await stream.send(out)
+            rest = reader.flush()
+            if not call.ended:
+                await self._complete(call, reader)
+            if rest:
+                await stream.send(rest)
+        except ClientGone:
+            await self._drain(response, reader)
+            if not call.ended:
+                await self._complete(call, reader)
+        except UpstreamError as error:
+            log.warning("stream_broken", code=error.code, request=call.id)
+            if not call.ended:
+                await self._complete(call, reader)
+            with contextlib.suppress(ClientGone):
+                await stream.send(stream_error(call.endpoint.shape, error, request_id=call.id))
+        finally:
+            if not response.complete:
+                await response.aclose()
+
+    async def _complete(self, call: Call, reader: WireReader) -> None:
+        """Account for a stream; one that broke off before anything was generated is not billed."""
+        reading = reader.finish()
+        if reading.error and reading.usage is None and reading.output_chars == 0:
+            self._void(call, "provider_stream_error")
+            return
+        self._account(call, reading)
+        if self._fsync:
+            await self._journal.durable()
+
+    async def _drain(self, response: UpstreamResponse, reader: WireReader) -> None:
+        """Read on after the client has left, for the provider's own counts, up to a bound."""
+        try:
+            async with asyncio.timeout(DRAIN_S):
+                async for chunk in response.chunks():
+                    reader.feed(chunk)
+                    if reader.done:
+                        return
+        except (TimeoutError, UpstreamError) as error:
+            log.warning("drain_ended", reason=type(error).__name__)
+
+    def _account(self, call: Call, reading: Reading) -> Charge:
+        """Journal what the call used, end its hold, queue its settlement; return its charge."""
+        call.ended = True
+        self._serve(call, reading)
+        usage = measured(call, reading)
+        charge = charged(call, usage)
+        release_nano = 0
+        if call.lease is not None:
+            release_nano = call.lease.close(held_nano=call.held_nano, charged_nano=charge.price_nano)
+        used = used_by(call, usage, reading, charge, release_nano=release_nano)
+        rates = [line.rate for line in charge.lines]
+        try:
+            self._journal.use(used, rates)
+        except JournalFull as error:
+            log.error("journal_refused_usage", code=error.code, request=call.id)  # Settled all the same.
+        self._settler.submit(settlement_of(used, {rate.id: rate for rate in rates}))
+        return charge
+
+    def _serve(self, call: Call, reading: Reading) -> None:
+        """Where another model served than was asked for, price what was served (gateway rule 2)."""
+        if not reading.model or reading.model == call.sheet.model:
+            return
+        try:
+            price, _ = self._catalogue.price_at(call.sheet.provider, reading.model, at=call.at)
+        except ModelUnpriced:
+            return  # The provider's name for what was asked; the requested model's price stands.
+        if price.id != call.sheet.price.id:
+            call.sheet = self._sheets.sheet(price, call.terms.card)
+
+    def _void(self, call: Call, reason: str) -> None:
+        if call.ended:
+            return
+        call.ended = True
+        if call.lease is not None:
+            call.lease.close(held_nano=call.held_nano, charged_nano=0)
+        try:
+            self._journal.void(call.id, reason)
+        except JournalFull as error:
+            log.error("journal_refused_void", code=error.code, request=call.id)
+
+    def _headers(self, call: Call, response: UpstreamResponse) -> list[tuple[str, str]]:
+        """Return the answer's headers: the provider's few that clients read, and ours."""
+        headers = [
+            ("content-type", response.header("content-type") or "application/json"),
+            ("costplus-request-id", call.id),
+        ]
+        if call.lease is not None:
+            headers.append(("costplus-held", nano_text(call.held_nano)))
+        headers += [(name, value) for name, value in response.headers if name in _KEPT_HEADERS]
+        return headers

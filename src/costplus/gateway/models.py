@@ -1,0 +1,101 @@
+"""`GET /v1/models`: what a caller can buy here, at its own selling prices; never what it costs us.
+
+Source: spec "Stripe's wire", §2.1: amounts per single token in major units, exact decimals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from costplus.billing.entitlement import Terms
+from costplus.catalog.price import PriceVersion
+from costplus.catalog.snapshot import Catalogue
+from costplus.core.errors import BillingError
+from costplus.core.money import decimal_text
+from costplus.gateway.admit import secrets_in
+from costplus.gateway.dialect import refusal
+from costplus.gateway.directory import Directory
+from costplus.gateway.providers import Providers
+from costplus.gateway.rsgi_asgi import RsgiProto, RsgiScope
+from costplus.rating.rate_card import ModelNotOnCard, RateCardVersion
+from costplus.rating.sheet import SheetCache
+
+PATHS = frozenset({"/v1/models"})
+_USAGE_TYPES = {
+    "input": "input",
+    "output": "output",
+    "cached_input": "cached_input",
+    "cache_write_5m": "cached_write",
+}
+
+
+class ModelList:
+    """Answers the model list for the calling customer's rate card."""
+
+    def __init__(
+        self,
+        *,
+        directory: Directory,
+        catalogue: Catalogue,
+        sheets: SheetCache,
+        providers: Providers,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._directory = directory
+        self._catalogue = catalogue
+        self._sheets = sheets
+        self._providers = providers
+        self._now = now
+
+    async def __call__(self, scope: RsgiScope, proto: RsgiProto) -> None:
+        """Serve one request."""
+        try:
+            terms = await self._terms(dict(scope.headers.items()))
+            at = terms.now(self._now())
+            models = [
+                entry for price in self._priced(at) if (entry := self._entry(price, terms.card)) is not None
+            ]
+            status, body = 200, msgspec.json.encode({"object": "list", "data": models})
+        except BillingError as error:
+            status, body = refusal("openai", error, request_id="")
+        proto.response_bytes(status, [("content-type", "application/json")], body)
+
+    async def _terms(self, headers: Mapping[str, str]) -> Terms:
+        customer = await self._directory.customer_for(
+            secrets_in(headers), named=headers.get("x-stripe-customer-id")
+        )
+        return await self._directory.terms(customer)
+
+    def _priced(self, at: datetime) -> list[PriceVersion]:
+        sold = {self._providers.catalog_of(name) for name in self._providers.names}
+        return [price for price in self._catalogue.models() if price.provider in sold and price.applies(at)]
+
+    def _entry(self, price: PriceVersion, card: RateCardVersion) -> dict[str, Any] | None:
+        try:
+            card.check_sells(provider=price.provider, model=price.model)
+        except ModelNotOnCard:
+            return None
+        rates = self._sheets.sheet(price, card).bands[-1][1].by_leaf
+        prices = [
+            {
+                "usage_type": usage_type,
+                "unit_amount_major_units": decimal_text(rates[leaf][2].unit_price),
+                "valid_from": price.valid_from.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            }
+            for leaf, usage_type in _USAGE_TYPES.items()
+            if leaf in rates and rates[leaf][2].priced_as == leaf
+        ]
+        return {
+            "id": f"{price.provider}/{price.model}",
+            "object": "model",
+            "model": price.model,
+            "author": price.provider,
+            "owned_by": price.provider,
+            "created": max(0, int(price.valid_from.timestamp())),
+            "stripe_ai_gateway_support": True,
+            "endpoints": [{"provider": price.provider, "stripe_ai_gateway_support": True, "prices": prices}],
+        }

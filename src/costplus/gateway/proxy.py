@@ -1,0 +1,150 @@
+"""The gateway as a server application: read the request, admit it, forward it, refuse in its dialect."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Protocol
+
+import structlog
+from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # Imported there to be public.
+
+from costplus.core.errors import BillingError
+from costplus.core.ids import new_id
+from costplus.gateway.admit import Admitter
+from costplus.gateway.dialect import ENDPOINTS, Endpoint, refusal
+from costplus.gateway.errors import BodyTooLarge, Draining, MethodNotAllowed
+from costplus.gateway.forward import ClientGone, Forwarder
+from costplus.gateway.rsgi_asgi import RsgiProto, RsgiScope, RsgiStream
+
+log = structlog.get_logger("costplus.gateway.proxy")
+
+
+class BodyCutShort(BillingError):
+    """The client left before its request was complete; there is nobody to tell."""
+
+    code = "body_cut_short"
+
+
+class _Proto(RsgiProto, Protocol):
+    def __call__(self) -> Awaitable[bytes]: ...
+
+
+class _Stream:
+    __slots__ = ("_stream",)
+
+    def __init__(self, stream: RsgiStream) -> None:
+        self._stream = stream
+
+    async def send(self, chunk: bytes) -> None:
+        try:
+            await self._stream.send_bytes(chunk)
+        except ProtocolClosed as error:
+            raise ClientGone from error
+
+
+class _Client:
+    """The server's exchange as `forward.Client`."""
+
+    __slots__ = ("_proto", "started")
+
+    def __init__(self, proto: RsgiProto) -> None:
+        self._proto = proto
+        self.started = False
+
+    def answer(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        self.started = True
+        self._proto.response_bytes(status, headers, body)
+
+    def start(self, status: int, headers: list[tuple[str, str]]) -> _Stream:
+        self.started = True
+        return _Stream(self._proto.response_stream(status, headers))
+
+
+class _Headers(dict[str, str]):
+    """The request's headers by lower-case name."""
+
+
+class Proxy:
+    """Serves the gateway's endpoints; `handles` says which paths are its own."""
+
+    def __init__(
+        self, *, admitter: Admitter, forwarder: Forwarder, now: Callable[[], datetime], body_bytes_max: int
+    ) -> None:
+        self._admitter = admitter
+        self._forwarder = forwarder
+        self._now = now
+        self._body_bytes_max = body_bytes_max
+        self._in_flight = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.draining = False
+
+    @staticmethod
+    def handles(path: str) -> bool:
+        """Return whether the path is one of the gateway's."""
+        return path in ENDPOINTS
+
+    async def drained(self) -> None:
+        """Wait until no call is under way."""
+        await self._idle.wait()
+
+    async def __call__(self, scope: RsgiScope, proto: _Proto) -> None:
+        """Serve one request."""
+        endpoint = ENDPOINTS[scope.path]
+        client = _Client(proto)
+        self._in_flight += 1
+        self._idle.clear()
+        try:
+            await self._serve(scope, proto, endpoint, client)
+        except BodyCutShort:
+            log.info("client_left_early", path=scope.path)
+        except BillingError as error:
+            if not client.started:
+                request_id = new_id("req", at=self._now())
+                status, body = refusal(endpoint.shape, error, request_id=request_id)
+                headers = [("content-type", "application/json"), ("costplus-request-id", request_id)]
+                if status in (429, 503):
+                    headers.append(("retry-after", "1"))
+                client.answer(status, headers, body)
+        finally:
+            self._in_flight -= 1
+            if self._in_flight == 0:
+                self._idle.set()
+
+    async def _serve(self, scope: RsgiScope, proto: _Proto, endpoint: Endpoint, client: _Client) -> None:
+        if scope.method != "POST":
+            raise MethodNotAllowed(f"{scope.path} takes POST, not {scope.method}.")
+        body = await self._body(scope, proto)
+        if self.draining:
+            raise Draining("This gateway is stopping.")
+        headers = dict(scope.headers.items())
+        call = await self._admitter.admit(endpoint, headers, body)
+        await self._forwarder.forward(call, client)
+
+    async def _body(self, scope: RsgiScope, proto: _Proto) -> bytes:
+        """Return the whole body, or refuse one that is over the limit before reading it all."""
+        declared = scope.headers.get("content-length")
+        if declared is not None:
+            length = int(declared) if declared.isdigit() else 0
+            if length > self._body_bytes_max:
+                raise self._too_large()
+            body = await proto()
+            if len(body) < length:
+                raise BodyCutShort("The client left before its request was complete.")
+            return body
+        pieces: list[bytes] = []
+        size = 0
+        async for piece in proto:
+            size += len(piece)
+            if size > self._body_bytes_max:
+                raise self._too_large()
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    def _too_large(self) -> BodyTooLarge:
+        return BodyTooLarge(
+            f"The request body is over the limit of {self._body_bytes_max} bytes.",
+            remedy="Send a smaller body, or raise `gateway.body_bytes_max` in the settings.",
+        )

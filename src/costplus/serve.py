@@ -1,0 +1,161 @@
+"""Serve: one process, one port, the roles that were asked for; drained on SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+import uvloop
+from granian.constants import HTTPModes, Interfaces
+from granian.log import LogLevels
+from granian.server.embed import Server
+
+from costplus import bootstrap
+from costplus.bootstrap import Gateway, Web
+from costplus.config import Settings
+from costplus.core.errors import Unavailable
+from costplus.gateway.models import PATHS as MODEL_PATHS
+from costplus.gateway.rsgi_asgi import AsgiOverRsgi
+from costplus.rating.sheet import SheetCache
+from costplus.worker import Worker
+
+# The server's own notices stay out of the log; its errors do not.
+_QUIET: dict[str, Any] = {
+    "handlers": {"console": {"class": "logging.StreamHandler", "stream": "ext://sys.stderr"}},
+    "formatters": {},
+    "loggers": {"_granian": {"handlers": ["console"], "level": "ERROR", "propagate": False}},
+}
+READY_POLL_S = 0.01
+
+log = structlog.get_logger("costplus.serve")
+
+
+class PortTaken(Unavailable):
+    """Another process listens on the port."""
+
+    code = "port_taken"
+    remedy = "Stop it, or choose another --port."
+
+
+class Root:
+    """Sends each request to the gateway or to the web application."""
+
+    def __init__(self, gateway: Gateway | None, web: Web | None) -> None:
+        self._proxy = gateway.proxy if gateway else None
+        self._models = gateway.models if gateway else None
+        self._web = AsgiOverRsgi(web.app) if web else None
+
+    async def __rsgi__(self, scope: Any, proto: Any) -> None:
+        """Serve one request."""
+        path = scope.path
+        if self._proxy is not None and self._proxy.handles(path):
+            await self._proxy(scope, proto)
+        elif self._models is not None and path in MODEL_PATHS and scope.method == "GET":
+            await self._models(scope, proto)
+        elif self._web is not None:
+            await self._web(scope, proto)
+        elif path in ("/healthz", "/readyz"):
+            proto.response_bytes(200, [("content-type", "application/json")], b'{"status":"ok"}')
+        else:
+            body = b'{"error":{"message":"This process serves the gateway only.","code":"endpoint_unknown"}}'
+            proto.response_bytes(404, [("content-type", "application/json")], body)
+
+
+def run(settings: Settings, *, on_ready: Callable[[str, str | None], None]) -> None:
+    """Serve until SIGTERM or SIGINT. `on_ready` gets the URL and, once, a new API key's secret."""
+    uvloop.run(_until_signal(settings, on_ready))
+
+
+async def _until_signal(settings: Settings, on_ready: Callable[[str, str | None], None]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await serve(settings, stop=stop, on_ready=on_ready)
+
+
+async def serve(
+    settings: Settings, *, stop: asyncio.Event, on_ready: Callable[[str, str | None], None]
+) -> None:
+    """Serve until `stop` is set; then drain, settle and let go of everything, in that order."""
+    now, role = bootstrap.real_now, settings.role
+    port = _free_port(settings.host, settings.port)
+    url = settings.public_url.rstrip("/") or f"http://{settings.host}:{port}"
+    store = await bootstrap.open_store(settings)
+    made_key = await bootstrap.ensure_key(store, settings.secret_key, at=now())
+    catalogue, sheets = bootstrap.prices(), SheetCache()
+    gateway = web = worker = None
+    if role in ("all", "gateway"):
+        gateway = await bootstrap.start_gateway(settings, store, catalogue, sheets, now)
+    if role in ("all", "api"):
+        web = bootstrap.start_web(settings, store, catalogue, sheets, gateway, now, base_url=url)
+    background: list[asyncio.Task[None]] = []
+    if role in ("all", "worker"):
+        worker = Worker(store, now=now)
+        background.append(asyncio.create_task(worker.run()))
+        dispatcher = (
+            web or bootstrap.start_web(settings, store, catalogue, sheets, None, now, base_url=url)
+        ).dispatcher
+        background.append(asyncio.create_task(dispatcher.run()))
+    server = Server(
+        Root(gateway, web),
+        address=settings.host,
+        port=port,
+        interface=Interfaces.RSGI,
+        http=HTTPModes.auto,
+        websockets=False,
+        backlog=2048,
+        backpressure=16_384,
+        log_level=LogLevels.error,
+        log_dictconfig=_QUIET,
+    )
+    serving = asyncio.create_task(server.serve())
+    await _accepting(settings.host, port, serving)
+    on_ready(url, made_key)
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if gateway is not None:
+        await gateway.stop(drain_s=settings.gateway.drain_s)
+    if worker is not None:
+        worker.stop()
+        dispatcher.stop()
+    await asyncio.gather(*background, return_exceptions=True)
+    server.stop()  # type: ignore[no-untyped-call]  # granian's embedded server has no annotations here.
+    await asyncio.wait((serving,), timeout=5)
+    await store.close()
+
+
+def _free_port(host: str, port: int) -> int:
+    """Return the port to listen on (0 picks one), or raise `PortTaken`.
+
+    The server shares ports (SO_REUSEPORT), so a second process would go unnoticed without this.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise PortTaken(f"Port {port} of {host} cannot be used: {error.strerror}.") from error
+        return int(probe.getsockname()[1])
+
+
+async def _accepting(host: str, port: int, serving: asyncio.Task[None]) -> None:
+    """Wait until connections are accepted; where the server ended instead, say what it said."""
+    target = "127.0.0.1" if host == "0.0.0.0" else host
+    while True:
+        if serving.done():
+            await serving
+            raise PortTaken(f"The server on port {port} ended as it began.")
+        try:
+            _, writer = await asyncio.open_connection(target, port)
+        except OSError:
+            await asyncio.sleep(READY_POLL_S)
+            continue
+        writer.close()
+        return
