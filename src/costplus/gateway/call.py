@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from costplus.billing.entitlement import Terms
@@ -20,6 +20,7 @@ from costplus.rating.quote import Quote
 from costplus.rating.sheet import RateSheet, UnitRate
 
 CHARS_PER_TOKEN = 4
+OUTPUT_INCOMPLETE = "output_incomplete"  # The wire's flag for output counts that are a placeholder.
 
 
 @dataclass(slots=True, kw_only=True)
@@ -44,19 +45,21 @@ class Call:
 
 
 def measured(call: Call, reading: Reading) -> Usage:
-    """Return the provider's own usage, or an estimate from what was sent and seen, flagged.
+    """Return the provider's own usage; what it does not say is estimated from what was seen, flagged.
 
-    The estimate's output is capped by what the call could have generated.
+    The estimate's output is capped by what the call could have generated. A stream that broke off may have
+    told its input but not yet its output.
     """
-    if reading.usage is not None:
-        return reading.usage
-    output = -(-reading.output_chars // CHARS_PER_TOKEN)
-    ceiling = call.quote.usage.quantities.get("output", 0)
-    if call.sheet.price.output_tokens_max:
-        ceiling = max(ceiling, call.sheet.price.output_tokens_max)
-    return usage_of(
-        {"input": call.quote.usage.quantities["input"], "output": min(output, ceiling)}, flags=[ESTIMATED]
-    )
+    usage = reading.usage
+    if usage is not None and OUTPUT_INCOMPLETE not in usage.flags:
+        return usage
+    ceiling = max(call.quote.usage.quantities.get("output", 0), call.sheet.price.output_tokens_max or 0)
+    output = min(-(-reading.output_chars // CHARS_PER_TOKEN), ceiling)
+    if usage is None:
+        return usage_of({"input": call.quote.usage.quantities["input"], "output": output}, flags=[ESTIMATED])
+    missing = max(output - usage.output_tokens, 0)
+    quantities = {**usage.quantities, "output": usage.quantities.get("output", 0) + missing}
+    return usage_of(quantities, flags=[*usage.flags, ESTIMATED])
 
 
 def used_by(call: Call, usage: Usage, reading: Reading, charge: Charge, *, release_nano: int) -> Used:
@@ -106,5 +109,10 @@ def settlement_of(used: Used, rates: dict[str, UnitRate]) -> Settlement:
 
 
 def charged(call: Call, usage: Usage) -> Charge:
-    """Return the charge at the prices of the call's admission."""
-    return rate(usage, call.sheet)
+    """Return the charge at the prices of the call's admission.
+
+    What the provider's block shows to have been used but not counted (`unmetered_…`) is said to be unpriced.
+    """
+    charge = rate(usage, call.sheet)
+    unmetered = [flag for flag in usage.flags if flag.startswith("unmetered_")]
+    return replace(charge, unpriced=(*charge.unpriced, *unmetered)) if unmetered else charge
