@@ -38,8 +38,8 @@ ASKS = (
 
 def run(data_dir: Path, *, port: int, calls: int, once: bool, as_json: bool) -> int:
     """Run the demo and return the exit code."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
+    for wanted in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(wanted, _stop)
     shutil.rmtree(data_dir, ignore_errors=True)
     data_dir.mkdir(parents=True)
     merchant_key = f"sk_test_{secrets.token_urlsafe(18)}"
