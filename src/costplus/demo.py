@@ -50,8 +50,9 @@ def run(data_dir: Path, *, port: int, calls: int, once: bool, as_json: bool) -> 
     ):
         facts = _set_up(api)
         _show_facts(url, data_dir, facts, merchant_key, as_json=as_json)
-        for number in range(calls):
-            _show_call(_call(url, facts["customer_key"], number), as_json=as_json)
+        with httpx2.Client(base_url=url, headers=_bearer(facts["customer_key"]), timeout=30) as app:
+            for number in range(calls):
+                _show_call(_call(app, number), as_json=as_json)
         _show_balance(api, facts["customer"], as_json=as_json)
         if not once:
             _say("\nServing on. Press Ctrl-C to stop.", {"event": "serving"}, as_json=as_json)
@@ -145,13 +146,17 @@ def _set_up(api: httpx2.Client) -> dict[str, str]:
     }
 
 
-def _call(url: str, key: str, number: int) -> dict[str, Any]:
+def _bearer(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}
+
+
+def _call(app: httpx2.Client, number: int) -> dict[str, Any]:
     """Make one call with the customer's key and return what it shows."""
     model, ask = MODELS[number % len(MODELS)], ASKS[number // len(MODELS) % len(ASKS)]
     path = "/v1/messages" if model.startswith("anthropic/") else "/v1/chat/completions"
     body = {"model": model, "max_tokens": 1000, "messages": [{"role": "user", "content": ask}]}
     began = time.perf_counter()
-    answer = httpx2.post(url + path, json=body, headers={"authorization": f"Bearer {key}"}, timeout=30)
+    answer = app.post(path, json=body)
     took_ms = (time.perf_counter() - began) * 1000
     usage = answer.json().get("usage", {})
     return {
@@ -188,7 +193,7 @@ def _show_facts(url: str, data_dir: Path, facts: dict[str, str], merchant_key: s
     text = f"""costplus demo: provider cost + {MARKUP_PERCENT} %, a simulated provider, SQLite in {data_dir}
 
   Gateway        {url}/v1          (OpenAI's and Anthropic's SDKs: change the base URL)
-  Merchant API   {url}/v1          (Stripe's SDK: change the base address)
+  Merchant API   {url}             (Stripe's SDK: change the base address)
   Admin          {link}
   Merchant key   {merchant_key}
   Customer       {facts["customer"]} · $5.00 of credit, blocked at zero
