@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from costplus import __version__
 from costplus.billing.customer import ApiKey
 from costplus.billing.event import Event
 from costplus.billing.store import Store, Tx
@@ -263,8 +264,10 @@ def start_web(
     def render(event: Event) -> bytes:
         return msgspec.json.encode(event_object(event, livemode=livemode, pending_webhooks=1))
 
-    app = build_app(context, extra_routes=routes(context, LoginTokens(context.link_secret, now=now)))
-    return Web(app=app, dispatcher=Dispatcher(store=store, render=render, now=now))
+    tokens = LoginTokens(context.link_secret, now=now)
+    pages = routes(context, tokens, provider_names=lambda: list(settings.providers))
+    dispatcher = Dispatcher(store=store, render=render, now=now, user_agent=f"costplus/{__version__}")
+    return Web(app=build_app(context, extra_routes=pages), dispatcher=dispatcher)
 
 
 def admin_url(settings: Settings, *, base_url: str) -> str:

@@ -1,0 +1,60 @@
+"""Write docs/errors.md from the error classes themselves: code, where it is raised, what it says to do."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import costplus
+from costplus.core.errors import BillingError
+from costplus.gateway.dialect import status_of
+
+TARGET = Path(__file__).resolve().parent.parent / "docs" / "errors.md"
+HEAD = """# Errors
+
+Every refusal carries a permanent `code`, a plain sentence and what to do. The gateway answers in its caller's dialect:
+OpenAI's `{"error": {"message", "type", "param", "code"}}` or Anthropic's `{"type": "error", "error": {…}}`; the API in
+Stripe's `{"error": {"type", "code", "message", "param"}}`. Codes never change; sentences may.
+
+This page is written by `scripts/write_error_reference.py`.
+
+| code | HTTP | meaning | what to do |
+|---|---|---|---|
+"""
+
+
+def errors() -> Iterator[type[BillingError]]:
+    """Yield every error class of the package that is raised under a code of its own."""
+    for module in pkgutil.walk_packages(costplus.__path__, "costplus."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    waiting = [BillingError]
+    while waiting:
+        kind = waiting.pop()
+        waiting += kind.__subclasses__()
+        if "code" in vars(kind) and kind is not BillingError:
+            yield kind
+
+
+def rows() -> list[str]:
+    """Return the table's rows, one a code, in the codes' order."""
+    found: dict[str, str] = {}
+    for kind in errors():
+        sentence = " ".join((kind.__doc__ or "").split("\n\n")[0].split()).replace("|", "\\|")
+        status = status_of(kind.__new__(kind))
+        remedy = kind.remedy.replace("|", "\\|")
+        found.setdefault(kind.code, f"| `{kind.code}` | {status} | {sentence} | {remedy} |")
+    return [found[code] for code in sorted(found)]
+
+
+def main() -> None:
+    """Write the page."""
+    TARGET.write_text(HEAD + "\n".join(rows()) + "\n")
+    sys.stdout.write(f"{TARGET.name}: {len(rows())} codes\n")
+
+
+if __name__ == "__main__":
+    main()
