@@ -1,0 +1,116 @@
+"""Usage events, their charges, and totals computed from the charges themselves."""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from costplus.billing.invoice import UsageTotal
+from costplus.billing.store import ChargedEvent, ModelTotal
+from costplus.core.period import hour_floor
+from costplus.metering.event import UsageEvent
+from costplus.rating.sheet import UnitRate
+from costplus.storage.codec import KEY_WINDOW
+from costplus.storage.memory.tables import Undoable
+
+
+class MemoryEvents(Undoable):
+    """Satisfies `MeteringStore`."""
+
+    def append_events(self, events: Sequence[UsageEvent]) -> set[str]:
+        new: set[str] = set()
+        for event in events:
+            rows = self.tables.events[event.customer]
+            same_key = self.tables.keys.get((event.customer, event.key), ())
+            if event.id in rows or any(abs(event.at - other.at) <= KEY_WINDOW for other in same_key):
+                continue
+            self.put(rows, event.id, event)
+            self.put(self.tables.keys, (event.customer, event.key), (*same_key, event))
+            new.add(event.id)
+        return new
+
+    def event(self, customer: str, id: str) -> UsageEvent | None:
+        return self.tables.events[customer].get(id)
+
+    def event_by_key(self, customer: str, key: str) -> UsageEvent | None:
+        return max(self.tables.keys.get((customer, key), ()), key=lambda event: event.at, default=None)
+
+    def events_between(
+        self,
+        customer: str,
+        start: datetime,
+        end: datetime,
+        *,
+        meter: str | None = None,
+        limit: int = 100_000,
+    ) -> Sequence[UsageEvent]:
+        found = (
+            event
+            for event in self.tables.events[customer].values()
+            if start <= event.at < end and meter in (None, event.meter)
+        )
+        return sorted(found, key=lambda event: (event.at, event.id))[:limit]
+
+
+class MemoryCharges(Undoable):
+    """Satisfies `ChargeStore`."""
+
+    def append_charges(self, charged: Sequence[ChargedEvent]) -> None:
+        for entry in charged:
+            rows = self.tables.charges[entry.event.customer]
+            assert entry.event.id not in rows  # Only new events are charged.
+            self.put(rows, entry.event.id, entry)
+            for line in entry.charge.lines:
+                if line.rate.id not in self.tables.unit_rates:
+                    self.put(self.tables.unit_rates, line.rate.id, line.rate)
+
+    def charge_of(self, customer: str, event_id: str) -> ChargedEvent | None:
+        return self.tables.charges[customer].get(event_id)
+
+    def charged_page(
+        self, *, customer: str | None, limit: int, older_than: str | None = None
+    ) -> Sequence[ChargedEvent]:
+        older = (
+            entry for entry in self._charges_of(customer) if older_than is None or entry.event.id < older_than
+        )
+        return heapq.nlargest(limit, older, key=lambda entry: entry.event.id)
+
+    def _charges_of(self, customer: str | None) -> Iterator[ChargedEvent]:
+        if customer is not None:
+            yield from self.tables.charges[customer].values()
+            return
+        for rows in self.tables.charges.values():
+            yield from rows.values()
+
+    def usage_totals(self, customer: str, start: datetime, end: datetime) -> tuple[Sequence[UsageTotal], int]:
+        quantities: dict[str, int] = defaultdict(int)
+        price_nano = 0
+        for entry in self._charges_of(customer):
+            if start <= entry.billed_at < end:
+                price_nano += entry.charge.price_nano
+                for line in entry.charge.lines:
+                    quantities[line.rate.id] += line.quantity
+        totals = [UsageTotal(self.tables.unit_rates[id], n) for id, n in quantities.items()]
+        totals.sort(key=lambda total: (total.rate.provider, total.rate.model, total.rate.leaf, total.rate.id))
+        return totals, price_nano
+
+    def model_totals(self, customer: str | None, start: datetime, end: datetime) -> Sequence[ModelTotal]:
+        if start >= end:
+            return []
+        first = hour_floor(start)
+        sums: dict[tuple[str, str], tuple[int, int, int]] = defaultdict(lambda: (0, 0, 0))
+        for entry in self._charges_of(customer):
+            if first <= entry.billed_at and hour_floor(entry.billed_at) < end:
+                model, charge = (entry.event.provider, entry.event.model), entry.charge
+                events, price_nano, cost_nano = sums[model]
+                sums[model] = (events + 1, price_nano + charge.price_nano, cost_nano + charge.cost_nano)
+        totals = [
+            ModelTotal(provider=provider, model=model, events=events, price_nano=price, cost_nano=cost)
+            for (provider, model), (events, price, cost) in sums.items()
+        ]
+        return sorted(totals, key=lambda total: (-total.price_nano, total.provider, total.model))
+
+    def unit_rate(self, id: str) -> UnitRate | None:
+        return self.tables.unit_rates.get(id)

@@ -1,0 +1,198 @@
+"""Charges and their hourly roll-ups.
+
+Rule 1: roll-ups change in the transaction that appends the charges, so they can never disagree.
+Rule 2: sums over rows are put together from halves that fit 64 bits.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from costplus.billing.invoice import UsageTotal
+from costplus.billing.store import ChargedEvent, ModelTotal
+from costplus.core.ids import bucket_of
+from costplus.core.money import InvalidAmount
+from costplus.core.period import hour_ceil, hour_floor
+from costplus.rating.charge import Charge, ChargeLine
+from costplus.rating.sheet import UnitRate
+from costplus.storage.codec import (
+    EVENT_COLUMNS,
+    HOUR_US,
+    Row,
+    encode_json,
+    event_from_row,
+    from_micros,
+    hour_of,
+    micros,
+    unit_rate_from_row,
+    unit_rate_row,
+)
+from costplus.storage.queries import load_queries
+from costplus.storage.sqlite.tables import Tables
+
+SQL = load_queries("costplus.storage.sqlite", "charges.sql")
+
+_HALF = 10**9  # As in the queries: sums come as (sum of value / 10⁹, sum of value % 10⁹).
+_LAST_ID = "~"  # Above every event id, which is hexadecimal.
+
+_decode_lines = msgspec.json.Decoder(list[tuple[str, int]]).decode
+_decode_unpriced = msgspec.json.Decoder(tuple[str, ...]).decode
+
+
+class SqliteCharges(Tables):
+    """Satisfies `ChargeStore`."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        super().__init__(connection)
+        self._rates: dict[str, UnitRate] = {}  # Known to be stored; a rate never changes.
+        self.fresh_rates: list[str] = []  # Stored since the last commit.
+
+    def forget_fresh_rates(self) -> None:
+        """Forget the rates that a rolled-back verb may have stored; asking for one finds it again."""
+        for id in self.fresh_rates:
+            self._rates.pop(id, None)
+
+    def forget_all_rates(self) -> None:
+        self._rates.clear()
+        self.fresh_rates.clear()
+
+    def append_charges(self, charged: Sequence[ChargedEvent]) -> None:
+        rows: list[Any] = []
+        units: dict[tuple[int, str, int, str], list[int]] = defaultdict(lambda: [0, 0])
+        totals: dict[tuple[int, str, int, str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
+        for entry in charged:
+            event, charge = entry.event, entry.charge
+            customer, bucket, billed_us = event.customer, bucket_of(event.customer), micros(entry.billed_at)
+            hour = hour_of(billed_us)
+            lines = []
+            for line in charge.lines:
+                rate, quantity = line.rate, line.quantity
+                if rate.id not in self._rates:
+                    self._db.execute(SQL.add_unit_rate, unit_rate_row(rate))
+                    self._rates[rate.id] = rate
+                    self.fresh_rates.append(rate.id)
+                lines.append((rate.id, quantity))
+                unit = units[bucket, customer, hour, rate.id]
+                unit[0] += quantity
+                unit[1] += 1
+            total = totals[bucket, customer, hour, event.provider, event.model]
+            total[0] += 1
+            total[1] += charge.price_nano
+            total[2] += charge.cost_nano
+            rows.append(
+                (
+                    bucket,
+                    customer,
+                    event.id,
+                    billed_us,
+                    charge.price_nano,
+                    charge.cost_nano,
+                    encode_json(lines),
+                    encode_json(charge.unpriced),
+                    entry.transaction,
+                )
+            )
+        self._db.executemany(SQL.append_charge, rows)
+        self._add(SQL.add_to_units, ((*key, *sums) for key, sums in units.items()))
+        self._add(SQL.add_to_totals, ((*key, *sums) for key, sums in totals.items()))
+
+    def _add(self, sql: str, rows: Iterable[Row]) -> None:
+        try:
+            self._db.executemany(sql, rows)
+        except (sqlite3.IntegrityError, OverflowError) as error:
+            # Beyond 64 bits SQLite turns to REAL, which a STRICT table refuses; Python refuses to bind it.
+            raise InvalidAmount("An hour's total is beyond what one roll-up can hold.") from error
+
+    def charge_of(self, customer: str, event_id: str) -> ChargedEvent | None:
+        row = self._one(SQL.find_charge, (bucket_of(customer), customer, event_id))
+        return None if row is None else self._charged(row)
+
+    def charged_page(
+        self, *, customer: str | None, limit: int, older_than: str | None = None
+    ) -> Sequence[ChargedEvent]:
+        page = (older_than or _LAST_ID, limit)
+        if customer is None:
+            rows = self._all(SQL.charges_latest, page)
+        else:
+            rows = self._all(SQL.charges_latest_of_customer, (bucket_of(customer), customer, *page))
+        return [self._charged(row) for row in rows]
+
+    def _charged(self, row: Row) -> ChargedEvent:
+        billed_us, price_nano, cost_nano, lines, unpriced, transaction = row[EVENT_COLUMNS:]
+        charge = Charge(
+            price_nano=price_nano,
+            cost_nano=cost_nano,
+            lines=tuple(ChargeLine(quantity, self._rate(id)) for id, quantity in _decode_lines(lines)),
+            unpriced=_decode_unpriced(unpriced),
+        )
+        return ChargedEvent(
+            event=event_from_row(row),
+            charge=charge,
+            billed_at=from_micros(billed_us),
+            transaction=transaction,
+        )
+
+    def usage_totals(self, customer: str, start: datetime, end: datetime) -> tuple[Sequence[UsageTotal], int]:
+        if start >= end:
+            return [], 0
+        key = (bucket_of(customer), customer)
+        start_us, end_us = micros(start), micros(end)
+        whole_from, whole_to = micros(hour_ceil(start)), micros(hour_floor(end))
+        quantities: dict[str, int] = defaultdict(int)
+        price_nano = 0
+        if whole_from < whole_to:
+            ends = [(start_us, whole_from), (whole_to, end_us)]
+            for id, high, low in self._all(SQL.units_between, (*key, whole_from, whole_to)):
+                quantities[id] += high * _HALF + low
+            high, low = self._one(SQL.price_between, (*key, whole_from, whole_to))
+            price_nano += (high or 0) * _HALF + (low or 0)
+        else:
+            ends = [(start_us, end_us)]
+        for first, last in ends:
+            for nano, lines in self._all(SQL.charges_billed_between, (*key, first, last)):
+                price_nano += nano
+                for id, quantity in _decode_lines(lines):
+                    quantities[id] += quantity
+        totals = [UsageTotal(self._rate(id), quantity) for id, quantity in quantities.items()]
+        totals.sort(key=lambda total: (total.rate.provider, total.rate.model, total.rate.leaf, total.rate.id))
+        return totals, price_nano
+
+    def model_totals(self, customer: str | None, start: datetime, end: datetime) -> Sequence[ModelTotal]:
+        if start >= end:
+            return []
+        hours = (hour_of(micros(start)), hour_of(micros(end) - 1) + HOUR_US)
+        if customer is None:
+            rows = self._all(SQL.model_totals, hours)
+        else:
+            rows = self._all(SQL.model_totals_of_customer, (bucket_of(customer), customer, *hours))
+        totals = [
+            ModelTotal(
+                provider=row[0],
+                model=row[1],
+                events=row[2],
+                price_nano=row[3] * _HALF + row[4],
+                cost_nano=row[5] * _HALF + row[6],
+            )
+            for row in rows
+        ]
+        return sorted(totals, key=lambda total: (-total.price_nano, total.provider, total.model))
+
+    def unit_rate(self, id: str) -> UnitRate | None:
+        rate = self._rates.get(id)
+        if rate is None:
+            row = self._one(SQL.find_unit_rate, (id,))
+            if row is None:
+                return None
+            rate = self._rates[id] = unit_rate_from_row(row)
+        return rate
+
+    def _rate(self, id: str) -> UnitRate:
+        rate = self.unit_rate(id)
+        assert rate is not None, id  # A charge is appended together with its rates.
+        return rate

@@ -1,0 +1,73 @@
+-- :name add_unit_rate
+INSERT OR IGNORE INTO unit_rates (
+    id, provider, model, leaf, priced_as, above_prompt_tokens, unit_cost, unit_price, adjustment_kind,
+    adjustment_percent, price_version, rate_card_version
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- :name find_unit_rate
+SELECT id, provider, model, leaf, priced_as, above_prompt_tokens, unit_cost, unit_price, adjustment_kind,
+    adjustment_percent, price_version, rate_card_version
+FROM unit_rates WHERE id = ?
+
+-- :name append_charge
+INSERT INTO charges (bucket, customer, event_id, billed_at, price_nano, cost_nano, lines, unpriced, txn)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- :name add_to_units
+INSERT INTO rollup_units (bucket, customer, hour, unit_rate_id, quantity, events) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (bucket, customer, hour, unit_rate_id) DO UPDATE SET
+    quantity = quantity + excluded.quantity, events = events + excluded.events
+
+-- :name add_to_totals
+INSERT INTO rollup_totals (bucket, customer, hour, provider, model, events, price_nano, cost_nano)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (bucket, customer, hour, provider, model) DO UPDATE SET
+    events = events + excluded.events, price_nano = price_nano + excluded.price_nano,
+    cost_nano = cost_nano + excluded.cost_nano
+
+-- :name find_charge
+SELECT e.customer, e.id, e.at, e.key, e.meter, e.provider, e.model, e.requested_model, e.usage, e.source,
+    e.raw_usage, e.request_id, e.service_tier, c.billed_at, c.price_nano, c.cost_nano, c.lines, c.unpriced,
+    c.txn
+FROM charges c JOIN usage_events e
+    ON e.bucket = c.bucket AND e.customer = c.customer AND e.id = c.event_id
+WHERE c.bucket = ? AND c.customer = ? AND c.event_id = ?
+
+-- :name charges_latest
+SELECT e.customer, e.id, e.at, e.key, e.meter, e.provider, e.model, e.requested_model, e.usage, e.source,
+    e.raw_usage, e.request_id, e.service_tier, c.billed_at, c.price_nano, c.cost_nano, c.lines, c.unpriced,
+    c.txn
+FROM charges c CROSS JOIN usage_events e
+    ON e.bucket = c.bucket AND e.customer = c.customer AND e.id = c.event_id
+WHERE c.event_id < ? ORDER BY c.event_id DESC LIMIT ?
+
+-- :name charges_latest_of_customer
+SELECT e.customer, e.id, e.at, e.key, e.meter, e.provider, e.model, e.requested_model, e.usage, e.source,
+    e.raw_usage, e.request_id, e.service_tier, c.billed_at, c.price_nano, c.cost_nano, c.lines, c.unpriced,
+    c.txn
+FROM charges c CROSS JOIN usage_events e
+    ON e.bucket = c.bucket AND e.customer = c.customer AND e.id = c.event_id
+WHERE c.bucket = ? AND c.customer = ? AND c.event_id < ? ORDER BY c.event_id DESC LIMIT ?
+
+-- :name charges_billed_between
+SELECT price_nano, lines FROM charges
+WHERE bucket = ? AND customer = ? AND billed_at >= ? AND billed_at < ?
+
+-- :name units_between
+-- A sum could pass 64 bits: its high and low halves cannot.
+SELECT unit_rate_id, sum(quantity / 1000000000), sum(quantity % 1000000000) FROM rollup_units
+WHERE bucket = ? AND customer = ? AND hour >= ? AND hour < ? GROUP BY unit_rate_id
+
+-- :name price_between
+SELECT sum(price_nano / 1000000000), sum(price_nano % 1000000000) FROM rollup_totals
+WHERE bucket = ? AND customer = ? AND hour >= ? AND hour < ?
+
+-- :name model_totals
+SELECT provider, model, sum(events), sum(price_nano / 1000000000), sum(price_nano % 1000000000),
+    sum(cost_nano / 1000000000), sum(cost_nano % 1000000000)
+FROM rollup_totals WHERE hour >= ? AND hour < ? GROUP BY provider, model
+
+-- :name model_totals_of_customer
+SELECT provider, model, sum(events), sum(price_nano / 1000000000), sum(price_nano % 1000000000),
+    sum(cost_nano / 1000000000), sum(cost_nano % 1000000000)
+FROM rollup_totals WHERE bucket = ? AND customer = ? AND hour >= ? AND hour < ? GROUP BY provider, model

@@ -1,0 +1,132 @@
+"""Records, webhook deliveries, idempotency replies and numbers."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from datetime import datetime
+
+from costplus.billing.event import Delivery
+from costplus.billing.store import StoredReply
+from costplus.core.records import R, Record
+from costplus.storage.codec import (
+    Row,
+    decode_record,
+    encode_record,
+    from_micros,
+    from_micros_or_none,
+    micros,
+    micros_or_none,
+)
+from costplus.storage.errors import LookupTaken
+from costplus.storage.queries import load_queries
+from costplus.storage.sqlite.tables import Tables
+
+SQL = load_queries("costplus.storage.sqlite", "records.sql")
+OUTBOX_SQL = load_queries("costplus.storage.sqlite", "outbox.sql")
+
+
+class SqliteRecords(Tables):
+    """Satisfies `RecordStore`."""
+
+    def save(self, record: Record) -> None:
+        kind, lookup = record.KIND, record.lookup
+        row = (kind, record.id, record.parent, lookup, micros(record.created), encode_record(record))
+        try:
+            self._db.execute(SQL.save_record, row)
+        except sqlite3.IntegrityError as error:
+            raise LookupTaken(f"Another {kind} has the key '{lookup}'.") from error
+
+    def find(self, kind: type[R], id: str) -> R | None:
+        row = self._one(SQL.find_record, (kind.KIND, id))
+        return None if row is None else decode_record(kind, row[0])
+
+    def find_by_lookup(self, kind: type[R], lookup: str) -> R | None:
+        row = self._one(SQL.find_record_by_lookup, (kind.KIND, lookup))
+        return None if row is None else decode_record(kind, row[0])
+
+    def remove(self, kind: type[R], id: str) -> None:
+        self._db.execute(SQL.remove_record, (kind.KIND, id))
+
+    def page(
+        self,
+        kind: type[R],
+        *,
+        parent: str | None = None,
+        limit: int = 100,
+        older_than: str | None = None,
+        newer_than: str | None = None,
+    ) -> Sequence[R]:
+        rows = self._page(
+            SQL.records_latest if parent is None else SQL.records_latest_of_parent,
+            SQL.records_after if parent is None else SQL.records_after_of_parent,
+            SQL.seq_of_record,
+            {"kind": kind.KIND, "parent": parent},
+            cursor_key=(kind.KIND,),
+            limit=limit,
+            older_than=older_than,
+            newer_than=newer_than,
+        )
+        return [decode_record(kind, row[0]) for row in rows]
+
+
+class SqliteOutbox(Tables):
+    """Satisfies `OutboxStore` and `ReplyStore`, and numbers invoices."""
+
+    def save_delivery(self, delivery: Delivery) -> None:
+        self._db.execute(
+            OUTBOX_SQL.save_delivery,
+            (
+                delivery.id,
+                delivery.event,
+                delivery.endpoint,
+                micros(delivery.due_at),
+                delivery.attempts,
+                delivery.status,
+                delivery.response_status,
+                delivery.error,
+                micros_or_none(delivery.delivered_at),
+            ),
+        )
+
+    def due_deliveries(self, at: datetime, *, limit: int = 100) -> Sequence[Delivery]:
+        return [_delivery(row) for row in self._all(OUTBOX_SQL.due_deliveries, (micros(at), limit))]
+
+    def deliveries_of(self, event: str) -> Sequence[Delivery]:
+        return [_delivery(row) for row in self._all(OUTBOX_SQL.deliveries_of, (event,))]
+
+    def next_delivery_at(self) -> datetime | None:
+        return from_micros_or_none(self._one(OUTBOX_SQL.next_delivery_at, ())[0])
+
+    def reply(self, key: str) -> StoredReply | None:
+        row = self._one(OUTBOX_SQL.find_reply, (key,))
+        if row is None:
+            return None
+        return StoredReply(
+            key=row[0], request_digest=row[1], status=row[2], body=row[3], created=from_micros(row[4])
+        )
+
+    def save_reply(self, reply: StoredReply) -> None:
+        row = (reply.key, reply.request_digest, reply.status, reply.body, micros(reply.created))
+        self._db.execute(OUTBOX_SQL.save_reply, row)
+
+    def forget_replies(self, before: datetime) -> int:
+        return self._db.execute(OUTBOX_SQL.forget_replies, (micros(before),)).rowcount
+
+    def next_number(self, series: str) -> int:
+        (number,) = self._all(OUTBOX_SQL.next_number, (series,))[0]
+        return int(number)
+
+
+def _delivery(row: Row) -> Delivery:
+    return Delivery(
+        id=row[0],
+        event=row[1],
+        endpoint=row[2],
+        due_at=from_micros(row[3]),
+        attempts=row[4],
+        status=row[5],
+        response_status=row[6],
+        error=row[7],
+        delivered_at=from_micros_or_none(row[8]),
+    )

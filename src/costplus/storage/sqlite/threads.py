@@ -1,0 +1,145 @@
+"""The threads that own the connections: one writes in batches, the others read snapshots.
+
+Rule 1: a verb of a batch runs inside a savepoint and succeeds or fails alone; where the commit itself fails,
+everybody who was in the batch is told that nothing was kept.
+Rule 2: listeners hear of a commit before its writers do, so that no writer finds what it changed cached.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+from costplus.billing.store import Topic
+from costplus.storage.sqlite.connection import connect_reader, connect_writer
+from costplus.storage.sqlite.outcome import Attempt, Outcome, Reported, hand_over
+from costplus.storage.sqlite.transaction import SqliteTx
+
+BATCH_MAX = 256
+
+Queue = SimpleQueue[Attempt | None]  # None: no more will come.
+
+
+class Worker(threading.Thread):
+    """A thread with a connection of its own that serves a queue."""
+
+    def __init__(self, *, path: Path, queue: Queue, busy_timeout_ms: int, opened: Outcome) -> None:
+        super().__init__(name=type(self).__name__, daemon=True)
+        self._path = path
+        self._queue = queue
+        self._busy_timeout_ms = busy_timeout_ms
+        self._opened = opened
+
+    def run(self) -> None:
+        connection = None
+        with self._opened:
+            connection = self.connect()
+        hand_over([self._opened])
+        if connection is None:
+            return
+        with contextlib.closing(connection):
+            tx, more = SqliteTx(connection), True
+            while more and (first := self._queue.get()) is not None:
+                more = self.serve(tx, first)
+
+    def connect(self) -> sqlite3.Connection:
+        raise NotImplementedError
+
+    def serve(self, tx: SqliteTx, first: Attempt) -> bool:
+        """Do `first`, and perhaps more of the queue; return whether more will come."""
+        raise NotImplementedError
+
+
+class Reader(Worker):
+    """Runs each verb on a consistent snapshot."""
+
+    def connect(self) -> sqlite3.Connection:
+        return connect_reader(self._path, busy_timeout_ms=self._busy_timeout_ms)
+
+    def serve(self, tx: SqliteTx, first: Attempt) -> bool:
+        try:
+            tx.connection.execute("BEGIN")
+            first.run(tx)
+            tx.connection.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            first.fail(error)
+        tx.touched.clear()
+        hand_over([first])
+        return True
+
+
+class Writer(Worker):
+    """Runs waiting verbs together in one transaction: they share its fsync."""
+
+    def __init__(
+        self,
+        *,
+        path: Path,
+        queue: Queue,
+        busy_timeout_ms: int,
+        opened: Outcome,
+        notify: Callable[[Iterable[Topic]], None],
+    ) -> None:
+        super().__init__(path=path, queue=queue, busy_timeout_ms=busy_timeout_ms, opened=opened)
+        self._notify = notify
+
+    def connect(self) -> sqlite3.Connection:
+        return connect_writer(self._path, busy_timeout_ms=self._busy_timeout_ms)
+
+    def serve(self, tx: SqliteTx, first: Attempt) -> bool:
+        batch, more = [first], True
+        while len(batch) < BATCH_MAX and more:
+            try:
+                attempt = self._queue.get_nowait()
+            except Empty:
+                break
+            if attempt is None:
+                more = False
+            else:
+                batch.append(attempt)
+        touched = commit_batch(tx, batch)
+        if touched:
+            with Reported():
+                self._notify(touched)
+        hand_over(batch)
+        return more
+
+
+def commit_batch(tx: SqliteTx, batch: Iterable[Attempt]) -> set[Topic]:
+    """Run the verbs and commit them together; return the topics that those kept have touched."""
+    db = tx.connection
+    touched: set[Topic] = set()
+    try:
+        db.execute("BEGIN IMMEDIATE")
+        for attempt in batch:
+            touched |= _run_alone(tx, attempt)
+        db.execute("COMMIT")
+    except sqlite3.Error as error:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        tx.batch_lost()
+        for attempt in batch:
+            attempt.fail(error)
+        return set()
+    tx.committed()
+    return touched
+
+
+def _run_alone(tx: SqliteTx, attempt: Attempt) -> set[Topic]:
+    """Run one verb in a savepoint; return the topics it touched, none where it was rolled back."""
+    db = tx.connection
+    db.execute("SAVEPOINT verb")
+    attempt.run(tx)
+    if attempt.error is not None:
+        if not db.in_transaction:  # A full disk and its like roll back everything at once.
+            cause = attempt.error.__cause__ or attempt.error
+            raise sqlite3.OperationalError(str(cause)) from cause
+        db.execute("ROLLBACK TO verb")
+        tx.rolled_back()
+    db.execute("RELEASE verb")
+    touched, tx.touched = tx.touched, set()
+    return touched
