@@ -2,7 +2,8 @@
 
 Rule 1: fires when credit passes from above the threshold to it or below; once, until it is above again.
 Rule 2: a call refused for want of credit fires the zero alert as well: a remainder too small for any hold
-would otherwise keep its customer out without anybody being told.
+would otherwise keep its customer out without anybody being told. Such an alert recovers when credit grows:
+spending the remainder on smaller calls is no recovery.
 """
 
 from __future__ import annotations
@@ -40,6 +41,11 @@ class AlertTriggered(Record):
     recovered: bool = False
 
 
+def refused_mark(alert: Alert) -> str:
+    """Return what `fired` remembers of an alert that a refusal fired while credit was left."""
+    return f"{alert.id}/refused"
+
+
 def passed(
     alerts: Sequence[Alert], crossing: Crossing, *, fired: Sequence[str], nano_per_minor: int
 ) -> tuple[list[Alert], list[Alert]]:
@@ -54,6 +60,9 @@ def passed(
         above_after = crossing.after_nano > threshold_nano
         if alert.id in fired:
             if above_after and not crossing.refused:
+                recovering.append(alert)
+        elif refused_mark(alert) in fired:
+            if above_after and crossing.after_nano > crossing.before_nano:
                 recovering.append(alert)
         elif above_before and (not above_after or (crossing.refused and alert.threshold_minor == 0)):
             firing.append(alert)

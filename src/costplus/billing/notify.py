@@ -7,7 +7,7 @@ from datetime import datetime
 
 import msgspec
 
-from costplus.billing.alert import Alert, AlertTriggered, passed
+from costplus.billing.alert import Alert, AlertTriggered, passed, refused_mark
 from costplus.billing.event import EVENT_TYPES, Delivery, Event, WebhookEndpoint
 from costplus.billing.store import Tx
 from costplus.core.ids import from_milliseconds, new_id
@@ -64,8 +64,10 @@ def cross(tx: Tx, crossing: Crossing, *, currency: str, at: datetime) -> None:
     )
     if not firing and not recovering:
         return
-    kept = [id for id in balance.fired if id not in {alert.id for alert in recovering}]
-    tx.save_balance(replace(balance, fired=(*kept, *(alert.id for alert in firing))))
+    over = {mark for alert in recovering for mark in (alert.id, refused_mark(alert))}
+    kept = [mark for mark in balance.fired if mark not in over]
+    marks = (refused_mark(alert) if crossing.refused else alert.id for alert in firing)
+    tx.save_balance(replace(balance, fired=(*kept, *marks)))
     for type, alerts in (("billing.alert.triggered", firing), ("billing.alert.recovered", recovering)):
         for alert in alerts:
             subject = AlertTriggered(

@@ -104,7 +104,7 @@ def _settle_customer(
             customer=customer,
             price_nano=price_nano,
             cost_nano=sum(entry.charge.cost_nano for entry in charged),
-            releases=_releases(batch),
+            releases=_releases(batch, fresh),
             closes=frozenset(item.hold for item in batch if item.closes),
         ),
         at=at,
@@ -118,11 +118,15 @@ def _settle_customer(
     return len(fresh)
 
 
-def _releases(batch: Sequence[Settlement]) -> Mapping[str, int]:
-    """Sum what each hold no longer reserves. Duplicates release too: their call is over either way."""
+def _releases(batch: Sequence[Settlement], fresh: Mapping[str, Settlement]) -> Mapping[str, int]:
+    """Sum what each hold no longer reserves.
+
+    A duplicate ends its call's own hold, which can end only once; of a lease, which other calls share, it
+    frees nothing: what it stands for was freed when the event was new.
+    """
     releases: dict[str, int] = defaultdict(int)
     for item in batch:
-        if item.hold:
+        if item.hold and (item.closes or fresh.get(item.event.id) is item):
             releases[item.hold] += item.release_nano
     return releases
 

@@ -54,4 +54,4 @@ class Meter(Record):
 
     @property
     def lookup(self) -> str:
-        return self.event_name
+        return self.event_name if self.status == "active" else ""

@@ -71,13 +71,13 @@ async def test_the_overview_shows_revenue_cost_and_margin_of_the_month(seller: A
     page = await seller.show_admin()
     assert "Revenue since 2026-11-01 $0.64198238" in page.text
     assert "Provider cost $0.4938326" in page.text
-    assert "Gross margin 23.07 % $0.14814978" in page.text
+    assert "Gross margin 23.08 % $0.14814978" in page.text
     assert seller.flushed == 1
     assert page.row("Ada")[1:] == ["$0.00", "$0.00", "$0.14198238", "overage"]
     event = page.row("2026-11-24 12:00:00 UTC")
     assert event[1:3] == ["Ada", "openai/gpt-4.1-mini"]
     assert event[3] == "1,234,567 input, 10 cached input, 3 output"
-    assert event[4:] == ["$0.4938326", "$0.64198238", "$0.14814978 23.07 %"]
+    assert event[4:] == ["$0.4938326", "$0.64198238", "$0.14814978 23.08 %"]
 
 
 async def test_usage_without_a_price_is_marked_and_not_hidden(seller: Any) -> None:

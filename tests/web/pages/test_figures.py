@@ -21,7 +21,7 @@ FIGURES = [
     (figures.unit_amount("3/700000", "output", "usd"), "$30/7 (≈ 4.285714) / 1M tokens"),
     (figures.unit_amount("0.013", "web_search", "usd"), "$0.013 / call"),
     (figures.percent(0, 0), "–"),
-    (figures.percent(30, 130), "23.07 %"),
+    (figures.percent(30, 130), "23.08 %"),
     (figures.percent(-1, 3), "−33.33 %"),
     (figures.percent(-1, 10**9), "0.00 %"),
 ]

@@ -60,10 +60,10 @@ def unit_amount(unit_price: str, leaf: str, currency: str) -> str:
 
 
 def percent(part: int, whole: int) -> str:
-    """Write `part` of `whole` in percent, cut to two decimals; a dash where there is no whole."""
+    """Write `part` of `whole` in percent, rounded to two decimals; a dash where there is no whole."""
     if whole == 0:
         return "–"
-    hundredths = abs(part) * 10_000 // abs(whole)
+    hundredths = (abs(part) * 20_000 + abs(whole)) // (2 * abs(whole))  # Half up: 30 of 130 is 23.08 %.
     sign = "−" if (part < 0) != (whole < 0) and hundredths else ""
     return f"{sign}{hundredths // 100:,}.{hundredths % 100:02d} %"
 

@@ -1,0 +1,84 @@
+"""`/v1/billing/credit_balance_summary` and `/v1/billing/credit_balance_transactions`.
+
+Rule 1: available is what calls in flight have not reserved one by one. What a gateway process sets aside
+for calls to come (a lease) is still the customer's, and counts as available.
+"""
+
+from __future__ import annotations
+
+from costplus.billing.clock import customer_of
+from costplus.billing.store import Tx
+from costplus.core.errors import NotFound
+from costplus.ledger.grant import NoSuchGrant
+from costplus.ledger.post import credit_of
+from costplus.web.call import Call, Listing, get
+from costplus.web.listing import in_memory
+from costplus.web.objects.credit import CreditSummary, Movement, grant_in, movements
+
+FILTERS = ("applicability_scope", "credit_grant")
+
+
+class NoSuchMovement(NotFound):
+    """The credit balance transaction does not exist."""
+
+    code = "resource_missing"
+
+
+def summary(tx: Tx, call: Call) -> CreditSummary:
+    """Return a customer's credit, or what one of its grants still holds."""
+    params = call.params
+    customer = customer_of(tx, params.required_text("customer"))
+    at = call.present(tx, customer.id)
+    chosen = params.within("filter")
+    kind = chosen.choice("type", FILTERS) or FILTERS[0]
+    if kind == "credit_grant":
+        id = chosen.required_text("credit_grant")
+        grant = tx.grant(id)
+        if grant is None or grant.customer != customer.id:
+            raise NoSuchGrant(f"No such credit grant: '{id}'", param="filter[credit_grant]")
+        nano = grant.remaining_nano if grant.is_burnable(at) else 0
+        return CreditSummary(
+            customer=customer.id, currency=grant.currency, ledger_nano=nano, available_nano=nano
+        )
+    if "applicability_scope" in chosen:
+        chosen.within("applicability_scope").required_choice("price_type", ("metered",))
+    credit_nano = credit_of(tx, customer.id, at=at)
+    held_nano = sum(
+        hold.amount_nano for hold in tx.placed_holds(customer=customer.id) if hold.kind == "request"
+    )
+    return CreditSummary(
+        customer=customer.id,
+        currency=customer.currency,
+        ledger_nano=credit_nano,
+        available_nano=credit_nano - held_nano,
+    )
+
+
+def _movements(tx: Tx, customer: str) -> list[Movement]:
+    return movements(tx.transactions_of(customer), tx.grants_of(customer))
+
+
+def index(tx: Tx, call: Call) -> Listing:
+    """List what moved a customer's credit (or one grant's), newest first."""
+    customer = customer_of(tx, call.params.required_text("customer"))
+    grant = call.params.text("credit_grant")
+    found = _movements(tx, customer.id)
+    return in_memory(call.params, [entry for entry in found if grant in (None, entry.grant)])
+
+
+def retrieve(tx: Tx, call: Call) -> Movement:
+    """Return one movement of credit."""
+    id = call.path["id"]
+    grant = tx.grant(grant_in(id))
+    found = _movements(tx, grant.customer) if grant else []
+    for entry in found:
+        if entry.id == id:
+            return entry
+    raise NoSuchMovement(f"No such credit balance transaction: '{id}'", param="id")
+
+
+ENDPOINTS = (
+    get("/v1/billing/credit_balance_summary", summary, fresh=True),
+    get("/v1/billing/credit_balance_transactions", index, fresh=True),
+    get("/v1/billing/credit_balance_transactions/{id}", retrieve, fresh=True),
+)

@@ -1,0 +1,198 @@
+"""`/v1/billing/credit_grants`: credit given to customers, which their usage burns.
+
+Rule 1: the customer's balance is locked before a grant is read to be changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from costplus.billing.clock import customer_of
+from costplus.billing.notify import cross
+from costplus.billing.store import Tx
+from costplus.core.errors import InvalidRequest
+from costplus.core.ids import CustomerId, GrantId, new_id
+from costplus.core.money import checked_nano, nano_per_minor
+from costplus.ledger.balance import Crossing
+from costplus.ledger.grant import Grant, NoSuchGrant
+from costplus.ledger.post import expire_grant, grant_credit, void_grant
+from costplus.web.call import Call, Listing, get, post
+from costplus.web.errors import NotSupported
+from costplus.web.listing import NoSuchCursor, listing
+from costplus.web.params import Params
+
+PRIORITY_DEFAULT, PRIORITY_MAX = 50, 100
+
+
+class CurrencyMismatch(InvalidRequest):
+    """The amount is not in the customer's currency."""
+
+    code = "currency_mismatch"
+    remedy = "Use the customer's currency."
+
+
+class GrantEnded(InvalidRequest):
+    """The grant was voided or has expired."""
+
+    code = "credit_grant_ended"
+    remedy = "Create a new grant instead."
+
+
+class ExpiryInvalid(InvalidRequest):
+    """The grant would expire before it could be used."""
+
+    code = "credit_grant_expiry_invalid"
+    remedy = "Give an expires_at in the future and after effective_at; to end a grant now, POST …/expire."
+
+
+def _amount(params: Params, currency: str) -> int:
+    """Return the amount in minor units."""
+    level = params.within("amount")
+    level.required_choice("type", ("monetary",))
+    money = level.within("monetary")
+    named = money.required_text("currency", longest=3).lower()
+    value = money.required_integer("value", least=1)
+    if named != currency:
+        raise CurrencyMismatch(
+            f"The amount is in {named}, the customer's currency is {currency}.",
+            param="amount[monetary][currency]",
+        )
+    checked_nano(value * nano_per_minor(currency))
+    return value
+
+
+def _check_scope(params: Params) -> None:
+    """Accept credit for all metered usage, which is the only kind there is."""
+    scope = params.within("applicability_config").within("scope")
+    if "prices" in scope or "billable_items" in scope:
+        raise NotSupported(
+            "Credit applies to all metered usage; a scope of single prices is not available.",
+            param="applicability_config[scope][prices]",
+            remedy="Send applicability_config[scope][price_type]=metered.",
+        )
+    scope.required_choice("price_type", ("metered",))
+
+
+def _check_expiry(expires_at: datetime | None, *, effective_at: datetime, present: datetime) -> None:
+    if expires_at is not None and expires_at <= max(effective_at, present):
+        raise ExpiryInvalid(f"The grant cannot expire at {expires_at.isoformat()}.", param="expires_at")
+
+
+def create(tx: Tx, call: Call) -> Grant:
+    """Give credit; usage that is already owed is paid from it at once."""
+    params = call.params
+    customer = customer_of(tx, params.required_text("customer"))
+    at = call.present(tx, customer.id)
+    value = _amount(params, customer.currency)
+    _check_scope(params)
+    effective_at = params.time("effective_at") or at
+    expires_at = params.time("expires_at")
+    _check_expiry(expires_at, effective_at=effective_at, present=at)
+    nano = value * nano_per_minor(customer.currency)
+    priority = params.integer("priority", most=PRIORITY_MAX)
+    grant = Grant(
+        id=GrantId(new_id("credgr", at=at)),
+        customer=CustomerId(customer.id),
+        created=at,
+        updated=at,
+        amount_nano=nano,
+        remaining_nano=nano,
+        minor_amount=value,
+        currency=customer.currency,
+        effective_at=effective_at,
+        expires_at=expires_at,
+        category=params.choice("category", ("paid", "promotional")) or "paid",
+        priority=PRIORITY_DEFAULT if priority is None else priority,
+        name=params.text("name", longest=100) or "",
+        metadata=params.metadata(),
+    )
+    crossing = grant_credit(tx, grant, at=at)
+    call.announce(tx, "billing.credit_grant.created", grant, at=at)
+    cross(tx, crossing, currency=grant.currency, at=at)
+    return _grant_of(tx, grant.id)
+
+
+def _grant_of(tx: Tx, id: str) -> Grant:
+    grant = tx.grant(id)
+    if grant is None:
+        raise NoSuchGrant(f"No such credit grant: '{id}'", param="id")
+    return grant
+
+
+def _for_update(tx: Tx, call: Call) -> tuple[Grant, datetime]:
+    """Return the grant, its customer's balance locked, and the customer's present."""
+    id = call.path["id"]
+    tx.balance_for_update(_grant_of(tx, id).customer)
+    grant = _grant_of(tx, id)
+    if grant.voided_at is not None or grant.expired_at is not None:
+        how = "voided" if grant.voided_at is not None else "expired"
+        raise GrantEnded(f"Credit grant {grant.id} is {how}.", param="id")
+    return grant, call.present(tx, grant.customer)
+
+
+def retrieve(tx: Tx, call: Call) -> Grant:
+    """Return a grant."""
+    return _grant_of(tx, call.path["id"])
+
+
+def update(tx: Tx, call: Call) -> Grant:
+    """Change a grant's metadata, name or expiry."""
+    grant, at = _for_update(tx, call)
+    params = call.params
+    if "expires_at" in params:
+        expires_at = params.time("expires_at")
+        _check_expiry(expires_at, effective_at=grant.effective_at, present=at)
+        grant = replace(grant, expires_at=expires_at)
+    if "name" in params:
+        grant = replace(grant, name=params.text("name", longest=100) or "")
+    grant = replace(grant, metadata=params.metadata(grant.metadata), updated=at)
+    tx.save_grant(grant)
+    call.announce(tx, "billing.credit_grant.updated", grant, at=at)
+    return grant
+
+
+def _ended(tx: Tx, call: Call, grant: Grant, crossing: Crossing, *, at: datetime) -> Grant:
+    grant = _grant_of(tx, grant.id)
+    call.announce(tx, "billing.credit_grant.updated", grant, at=at)
+    cross(tx, crossing, currency=grant.currency, at=at)
+    return grant
+
+
+def void(tx: Tx, call: Call) -> Grant:
+    """Take back a grant that nothing was paid from."""
+    grant, at = _for_update(tx, call)
+    return _ended(tx, call, grant, void_grant(tx, grant, at=at), at=at)
+
+
+def expire(tx: Tx, call: Call) -> Grant:
+    """End a grant now; what remains of it is lost to the customer."""
+    grant, at = _for_update(tx, call)
+    return _ended(tx, call, grant, expire_grant(tx, grant, at=at), at=at)
+
+
+def index(tx: Tx, call: Call) -> Listing:
+    """List grants, of one customer or of all, newest first."""
+    customer = call.params.text("customer")
+    if customer:
+        customer_of(tx, customer)
+    for name in ("starting_after", "ending_before"):
+        cursor = call.params.text(name)
+        if cursor and tx.grant(cursor) is None:
+            raise NoSuchCursor(f"No such credit grant: '{cursor}'", param=name)
+
+    def fetch(*, limit: int, older_than: str | None, newer_than: str | None) -> Sequence[Grant]:
+        return tx.grants_page(customer=customer, limit=limit, older_than=older_than, newer_than=newer_than)
+
+    return listing(call.params, fetch)
+
+
+ENDPOINTS = (
+    post("/v1/billing/credit_grants", create, fresh=True),
+    get("/v1/billing/credit_grants", index),
+    get("/v1/billing/credit_grants/{id}", retrieve),
+    post("/v1/billing/credit_grants/{id}", update),
+    post("/v1/billing/credit_grants/{id}/void", void, fresh=True),
+    post("/v1/billing/credit_grants/{id}/expire", expire, fresh=True),
+)

@@ -1,0 +1,124 @@
+"""`/v1/customers`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from costplus.billing.clock import customer_of
+from costplus.billing.close import account_settings
+from costplus.billing.customer import Customer, TestClock
+from costplus.billing.plan import Plan
+from costplus.billing.store import Tx
+from costplus.billing.subscribe import subscribe
+from costplus.core.ids import new_id
+from costplus.web.api.deletions import delete_customer
+from costplus.web.api.test_clocks import clock_of
+from costplus.web.call import Call, Listing, delete, get, post
+from costplus.web.listing import records
+from costplus.web.objects.customer import deleted_object
+from costplus.web.params import Params
+
+_ADDRESS = ("city", "country", "line1", "line2", "postal_code", "state")
+_TEXTS = ("name", "email", "description")
+_PROFILE_TEXTS = ("phone", "business_name", "individual_name", "invoice_prefix")
+
+
+def _address(params: Params) -> dict[str, str | None] | None:
+    if "address" not in params:
+        return None
+    level = params.within("address")
+    fields = {name: level.text(name) for name in _ADDRESS}
+    return fields if any(fields.values()) else None
+
+
+def _profile(params: Params, known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the seller keeps about the customer and billing does not read."""
+    profile = dict(known)
+    for name in _PROFILE_TEXTS:
+        if name in params:
+            profile[name] = params.text(name)
+    if "address" in params:
+        profile["address"] = _address(params)
+    if "preferred_locales" in params:
+        profile["preferred_locales"] = params.texts("preferred_locales")
+    if "tax_exempt" in params:
+        profile["tax_exempt"] = params.choice("tax_exempt", ("none", "exempt", "reverse")) or "none"
+    if "shipping" in params:
+        level = params.within("shipping")
+        shipping: dict[str, Any] = {
+            name: level.text(name) for name in ("name", "phone", "carrier", "tracking_number")
+        }
+        shipping["address"] = _address(level)
+        profile["shipping"] = shipping if any(shipping.values()) else None
+    return profile
+
+
+def _change(customer: Customer, params: Params) -> Customer:
+    texts = {name: params.text(name) for name in _TEXTS if name in params}
+    return replace(
+        customer,
+        **texts,  # type: ignore[arg-type]  # Their names are those of text fields.
+        profile=_profile(params, customer.profile),
+        metadata=params.metadata(customer.metadata),
+    )
+
+
+def create(tx: Tx, call: Call) -> Customer:
+    """Create a customer and subscribe it to the default plan."""
+    clock_id = call.params.text("test_clock")
+    clock: TestClock | None = clock_of(tx, clock_id, param="test_clock") if clock_id else None
+    at: datetime = clock.frozen_time if clock else call.at
+    blank = Customer(id=new_id("cus", at=at), created=at, test_clock=clock.id if clock else None)
+    customer = _change(blank, call.params)
+    tx.save(customer)
+    tx.touch("config")
+    call.announce(tx, "customer.created", customer, at=at)
+    settings = account_settings(tx)
+    plan = tx.find(Plan, settings.default_plan) if settings and settings.default_plan else None
+    if plan is not None:
+        subscribe(tx, customer, plan, at=at)
+    return customer
+
+
+def retrieve(tx: Tx, call: Call) -> object:
+    """Return a customer; of a deleted one, that it is."""
+    found = tx.find(Customer, call.path["id"])
+    return found if found is not None and found.deleted else customer_of(tx, call.path["id"], param="id")
+
+
+def update(tx: Tx, call: Call) -> Customer:
+    """Change what was sent and leave the rest."""
+    customer = _change(customer_of(tx, call.path["id"], param="id"), call.params)
+    tx.save(customer)
+    tx.touch("config")
+    call.announce(tx, "customer.updated", customer, at=call.present(tx, customer.id))
+    return customer
+
+
+def remove(tx: Tx, call: Call) -> object:
+    """Delete a customer: its subscription ends and its keys stop working; what was billed stays."""
+    customer = customer_of(tx, call.path["id"], param="id")
+    delete_customer(tx, call, customer)
+    return deleted_object("customer", customer.id)
+
+
+def index(tx: Tx, call: Call) -> Listing:
+    """List customers, newest first."""
+    email, clock = call.params.text("email"), call.params.text("test_clock")
+
+    def keep(customer: Customer) -> bool:
+        return not customer.deleted and (email is None or customer.email == email)
+
+    return records(tx, call, Customer, parent=clock, keep=keep)
+
+
+ENDPOINTS = (
+    post("/v1/customers", create),
+    get("/v1/customers", index),
+    get("/v1/customers/{id}", retrieve),
+    post("/v1/customers/{id}", update),
+    delete("/v1/customers/{id}", remove),
+)

@@ -1,0 +1,44 @@
+"""Every endpoint of the API, in the order in which paths are tried: the busiest first."""
+
+from __future__ import annotations
+
+from costplus.web.api import (
+    alerts,
+    credit_balance,
+    credit_grants,
+    customers,
+    events,
+    invoices,
+    keys,
+    meter_event_summaries,
+    meter_events,
+    meters,
+    onboarding,
+    rate_cards,
+    subscriptions,
+    test_clocks,
+    token_customers,
+    usage_events,
+    webhook_endpoints,
+)
+from costplus.web.call import Endpoint
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    *meter_events.ENDPOINTS,
+    *customers.ENDPOINTS,
+    *credit_grants.ENDPOINTS,
+    *credit_balance.ENDPOINTS,
+    *invoices.ENDPOINTS,
+    *events.ENDPOINTS,
+    *usage_events.ENDPOINTS,
+    *token_customers.ENDPOINTS,
+    *meter_event_summaries.ENDPOINTS,
+    *meters.ENDPOINTS,
+    *alerts.ENDPOINTS,
+    *webhook_endpoints.ENDPOINTS,
+    *subscriptions.ENDPOINTS,
+    *test_clocks.ENDPOINTS,
+    *keys.ENDPOINTS,
+    *rate_cards.ENDPOINTS,
+    *onboarding.ENDPOINTS,
+)

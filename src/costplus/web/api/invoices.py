@@ -1,0 +1,130 @@
+"""`/v1/invoices`, and each one's figures explained to the last digit.
+
+Rule 1: the customer's balance is locked before an invoice is read to be changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Protocol
+
+from costplus.billing.clock import customer_of
+from costplus.billing.invoice import Invoice, InvoiceLine, NoSuchInvoice
+from costplus.billing.issue import finalize, mark_uncollectible, pay, void
+from costplus.billing.preview import preview
+from costplus.billing.store import Tx
+from costplus.core.errors import InvalidRequest
+from costplus.web.call import Call, Handler, Listing, get, post
+from costplus.web.listing import in_memory, records
+from costplus.web.objects.invoice import invoice_explanation, line_object
+
+STATUSES = ("draft", "open", "paid", "uncollectible", "void")
+
+
+class NoPaymentMethod(InvalidRequest):
+    """There is nothing that could be charged."""
+
+    code = "invoice_no_payment_method"
+    remedy = "Once the money has arrived, send paid_out_of_band=true to record it."
+
+
+class Step(Protocol):
+    """A verb that takes an invoice from one state to another."""
+
+    def __call__(self, tx: Tx, invoice: Invoice, *, at: datetime) -> Invoice: ...
+
+
+def _invoice_of(tx: Tx, id: str, *, param: str = "id") -> Invoice:
+    invoice = tx.find(Invoice, id)
+    if invoice is None:
+        raise NoSuchInvoice(f"No such invoice: '{id}'", param=param)
+    return invoice
+
+
+def _for_update(tx: Tx, id: str) -> Invoice:
+    """Return the invoice, its customer's balance locked."""
+    tx.balance_for_update(_invoice_of(tx, id).customer)
+    return _invoice_of(tx, id)
+
+
+def retrieve(tx: Tx, call: Call) -> Invoice:
+    """Return an invoice."""
+    return _invoice_of(tx, call.path["id"])
+
+
+def index(tx: Tx, call: Call) -> Listing:
+    """List invoices, newest first."""
+    params = call.params
+    customer, subscription = params.text("customer"), params.text("subscription")
+    status = params.choice("status", STATUSES)
+    if customer:
+        customer_of(tx, customer)
+
+    def keep(invoice: Invoice) -> bool:
+        return status in (None, invoice.status) and subscription in (None, invoice.subscription)
+
+    return records(tx, call, Invoice, parent=customer, keep=keep)
+
+
+def create_preview(tx: Tx, call: Call) -> Invoice:
+    """Return what the customer's running period comes to so far."""
+    customer = customer_of(tx, call.params.required_text("customer"))
+    wanted = call.params.text("subscription")
+    invoice = preview(tx, customer, at=call.present(tx, customer.id))
+    if wanted not in (None, invoice.subscription):
+        raise NoSuchInvoice(
+            f"Customer {customer.id} has no active subscription '{wanted}'.", param="subscription"
+        )
+    return invoice
+
+
+def _step(verb: Step, check: Callable[[Call], None] = lambda call: None) -> Handler:
+    def handler(tx: Tx, call: Call) -> Invoice:
+        check(call)
+        invoice = _for_update(tx, call.path["id"])
+        return verb(tx, invoice, at=call.present(tx, invoice.customer))
+
+    return handler
+
+
+def _accept_auto_advance(call: Call) -> None:
+    call.params.flag("auto_advance")
+
+
+def _check_out_of_band(call: Call) -> None:
+    """Payments are recorded here, not made: saying `paid` without money would be a lie."""
+    if not call.params.flag("paid_out_of_band"):
+        raise NoPaymentMethod("No payment method can be charged.", param="paid_out_of_band")
+
+
+def lines(tx: Tx, call: Call) -> Listing:
+    """List an invoice's lines in its own order."""
+    invoice = _invoice_of(tx, call.path["id"])
+    page = in_memory(call.params, invoice.lines)
+    shown = [
+        line_object(line, invoice, call.context) for line in page.entries if isinstance(line, InvoiceLine)
+    ]
+    return Listing(shown, page.has_more)
+
+
+def explain(tx: Tx, call: Call) -> object:
+    """Return every figure of the invoice exactly, next to the sum of the period's charges as they are now."""
+    invoice = _invoice_of(tx, call.path["id"])
+    charges_nano = 0
+    if invoice.billing_reason == "subscription_cycle":
+        _, charges_nano = tx.usage_totals(invoice.customer, invoice.period.start, invoice.period.end)
+    return invoice_explanation(invoice, charges_nano=charges_nano)
+
+
+ENDPOINTS = (
+    get("/v1/invoices", index, fresh=True),
+    post("/v1/invoices/create_preview", create_preview, fresh=True, keeps_reply=False),
+    get("/v1/invoices/{id}", retrieve, fresh=True),
+    get("/v1/invoices/{id}/lines", lines, fresh=True),
+    post("/v1/invoices/{id}/finalize", _step(finalize, _accept_auto_advance), fresh=True),
+    post("/v1/invoices/{id}/pay", _step(pay, _check_out_of_band), fresh=True),
+    post("/v1/invoices/{id}/void", _step(void), fresh=True),
+    post("/v1/invoices/{id}/mark_uncollectible", _step(mark_uncollectible), fresh=True),
+    get("/v1/token_billing/invoices/{id}/explain", explain, fresh=True),
+)

@@ -1,0 +1,51 @@
+"""`/v1/token_billing/customers/{id}`: a customer's balance to the last digit, and what happens at zero."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from costplus.billing.clock import customer_of
+from costplus.billing.close import account_settings
+from costplus.billing.customer import Customer, OnZeroCredit
+from costplus.billing.store import Tx
+from costplus.billing.subscription import Subscription
+from costplus.ledger.post import credit_of
+from costplus.web.call import Call, get, post
+from costplus.web.objects.token_billing import CustomerState
+
+
+def _state(tx: Tx, call: Call, customer: Customer) -> CustomerState:
+    balance = tx.balance_for_update(customer.id)
+    active = (entry for entry in tx.page(Subscription, parent=customer.id) if entry.status == "active")
+    return CustomerState(
+        customer=customer,
+        settings=account_settings(tx),
+        subscription=next(active, None),
+        credit_nano=credit_of(tx, customer.id, at=call.present(tx, customer.id)),
+        held_nano=balance.held_nano,
+        owed_nano=balance.owed_total_nano,
+        carried_nano=balance.carried_nano,
+    )
+
+
+def retrieve(tx: Tx, call: Call) -> CustomerState:
+    """Return a customer's balance, subscription and terms."""
+    return _state(tx, call, customer_of(tx, call.path["id"], param="id"))
+
+
+def update(tx: Tx, call: Call) -> CustomerState:
+    """Set what happens to the customer's calls without credit; empty goes by the account's setting."""
+    customer = customer_of(tx, call.path["id"], param="id")
+    if "on_zero_credit" in call.params:
+        wanted: OnZeroCredit | None = call.params.choice("on_zero_credit", ("block", "overage"))
+        customer = replace(customer, on_zero_credit=wanted)
+        tx.save(customer)
+        tx.touch("config")
+        call.announce(tx, "customer.updated", customer, at=call.present(tx, customer.id))
+    return _state(tx, call, customer)
+
+
+ENDPOINTS = (
+    get("/v1/token_billing/customers/{id}", retrieve, fresh=True, writes=True),
+    post("/v1/token_billing/customers/{id}", update, fresh=True),
+)

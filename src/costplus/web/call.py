@@ -1,0 +1,130 @@
+"""An endpoint and one call of it, as handlers see them.
+
+Rule 1: a handler is a plain function of an open transaction and a call; it returns what to render.
+Rule 2: refusing is raising; the transaction then never happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, NewType
+
+from costplus.billing.clock import present
+from costplus.billing.customer import ApiKey
+from costplus.billing.event import Event
+from costplus.billing.notify import announce
+from costplus.billing.store import Tx
+from costplus.core.records import Record
+from costplus.ledger.grant import Grant
+from costplus.web.context import WebContext
+from costplus.web.params import Params
+
+JsonObject = dict[str, Any]
+RequestId = NewType("RequestId", str)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One authenticated request; `at` is the real now."""
+
+    context: WebContext
+    key: ApiKey
+    params: Params
+    path: Mapping[str, str]
+    url: str
+    at: datetime
+    request_id: RequestId
+    idempotency_key: str | None = None
+    api_version: str | None = None
+
+    @property
+    def is_v2(self) -> bool:
+        return self.url.startswith("/v2/")
+
+    @property
+    def is_preview(self) -> bool:
+        """Whether the caller asked for Stripe's preview shapes."""
+        return "preview" in (self.api_version or "")
+
+    def present(self, tx: Tx, customer: str) -> datetime:
+        """Return the customer's now: its test clock's, or the real one."""
+        return present(tx, customer, real=self.at)
+
+    def announce(self, tx: Tx, type: str, subject: Record | Grant, *, at: datetime) -> Event:
+        """Announce an event that this call caused."""
+        return announce(
+            tx,
+            type,
+            subject,
+            at=at,
+            request_id=self.request_id,
+            idempotency_key=self.idempotency_key,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One page of records or objects, in the order of the answer."""
+
+    entries: Sequence[object]
+    has_more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Revealed:
+    """An object with a secret that is told now and never again, not even to a repeated request."""
+
+    body: JsonObject
+    field: str = "secret"
+
+
+Handler = Callable[[Tx, Call], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """A method and path with its handler.
+
+    `fresh` awaits the gateway's queue first. `keeps_reply` stores the answer to an Idempotency-Key;
+    endpoints that recognise a repetition by themselves need no such copy.
+    """
+
+    method: Literal["GET", "POST", "DELETE"]
+    path: str
+    handler: Handler
+    fresh: bool = False
+    writes: bool = False
+    keeps_reply: bool = True
+    takes_sessions: bool = False  # A meter event session's token is a key here.
+
+
+def get(path: str, handler: Handler, *, fresh: bool = False, writes: bool = False) -> Endpoint:
+    """Return a reading endpoint; `writes` where reading takes locks."""
+    return Endpoint(method="GET", path=path, handler=handler, fresh=fresh, writes=writes)
+
+
+def post(
+    path: str,
+    handler: Handler,
+    *,
+    fresh: bool = False,
+    keeps_reply: bool = True,
+    takes_sessions: bool = False,
+) -> Endpoint:
+    """Return a writing endpoint."""
+    return Endpoint(
+        method="POST",
+        path=path,
+        handler=handler,
+        fresh=fresh,
+        writes=True,
+        keeps_reply=keeps_reply,
+        takes_sessions=takes_sessions,
+    )
+
+
+def delete(path: str, handler: Handler) -> Endpoint:
+    """Return a deleting endpoint."""
+    return Endpoint(method="DELETE", path=path, handler=handler, writes=True)

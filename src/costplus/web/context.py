@@ -1,0 +1,29 @@
+"""What every request may need, gathered once by whoever starts the process."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from costplus.billing.store import Store
+from costplus.catalog.snapshot import Catalogue
+from costplus.rating.sheet import SheetCache
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebContext:
+    """The process around a request.
+
+    `flush` settles what the gateway of this process still queues: awaited before balances, events and
+    invoices are read, so that callers read their own writes. `link_secret` signs links and session tokens.
+    """
+
+    store: Store
+    catalogue: Catalogue
+    sheets: SheetCache
+    now: Callable[[], datetime]
+    base_url: str
+    livemode: bool
+    flush: Callable[[], Awaitable[None]]
+    link_secret: bytes

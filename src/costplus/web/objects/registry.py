@@ -1,0 +1,132 @@
+"""Which record becomes which object, and events, which carry any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from costplus.billing.alert import Alert, AlertTriggered
+from costplus.billing.customer import ApiKey, Customer, TestClock
+from costplus.billing.event import Event, WebhookEndpoint
+from costplus.billing.invoice import Invoice
+from costplus.billing.plan import Plan, Settings
+from costplus.billing.settle import UnpricedUsage
+from costplus.billing.store import ChargedEvent
+from costplus.billing.subscription import Subscription
+from costplus.ledger.grant import Grant
+from costplus.metering.meter import Meter
+from costplus.rating.rate_card import RateCard, RateCardVersion
+from costplus.web.objects.credit import (
+    CreditSummary,
+    Movement,
+    alert_object,
+    alert_triggered_object,
+    credit_summary_object,
+    grant_object,
+    movement_object,
+)
+from costplus.web.objects.customer import customer_object, test_clock_object
+from costplus.web.objects.invoice import invoice_object
+from costplus.web.objects.meter import MeterSum, meter_object, meter_sum_object
+from costplus.web.objects.subscription import subscription_object
+from costplus.web.objects.token_billing import (
+    CustomerState,
+    customer_state_object,
+    key_object,
+    plan_object,
+    rate_card_object,
+    rate_card_version_object,
+    settings_object,
+    unpriced_usage_object,
+    usage_event_object,
+)
+from costplus.web.objects.webhook import webhook_endpoint_object
+from costplus.web.objects.wire import JsonObject, Surroundings, View, unix
+
+API_VERSION = "2026-10-28.endive"  # The version of Stripe's API whose shapes these are.
+
+_RENDERERS: Mapping[type, Callable[[Any, Surroundings], JsonObject]] = {
+    Alert: alert_object,
+    AlertTriggered: alert_triggered_object,
+    ApiKey: key_object,
+    ChargedEvent: usage_event_object,
+    CreditSummary: credit_summary_object,
+    Customer: customer_object,
+    CustomerState: customer_state_object,
+    Grant: grant_object,
+    Invoice: invoice_object,
+    Meter: meter_object,
+    MeterSum: meter_sum_object,
+    Movement: movement_object,
+    Plan: plan_object,
+    RateCard: rate_card_object,
+    RateCardVersion: rate_card_version_object,
+    Settings: settings_object,
+    Subscription: subscription_object,
+    TestClock: test_clock_object,
+    UnpricedUsage: unpriced_usage_object,
+    WebhookEndpoint: webhook_endpoint_object,
+}
+
+# What events are about, by `Event.object_kind`.
+_SUBJECTS: Mapping[str, type[Any]] = {
+    "grant": Grant,
+    **{
+        kind.KIND: kind
+        for kind in (
+            Alert,
+            AlertTriggered,
+            Customer,
+            Invoice,
+            Meter,
+            Subscription,
+            TestClock,
+            UnpricedUsage,
+            RateCard,
+            RateCardVersion,
+        )
+    },
+}
+
+
+def object_of(record: object, context: Surroundings) -> JsonObject:
+    """Return the object that stands for `record` on the wire."""
+    if isinstance(record, Event):
+        return _event_object(record, context, pending_webhooks=0, api_version=API_VERSION)
+    return _RENDERERS[type(record)](record, context)
+
+
+def event_object(
+    event: Event,
+    *,
+    livemode: bool,
+    pending_webhooks: int = 0,
+    api_version: str | None = API_VERSION,
+    base_url: str = "",
+    link_secret: bytes = b"",
+) -> JsonObject:
+    """Return an event as Stripe writes it, its object as it was when the event happened.
+
+    `base_url` and `link_secret` make the links inside the object; without them it has none.
+    """
+    view = View(livemode=livemode, base_url=base_url, link_secret=link_secret)
+    return _event_object(event, view, pending_webhooks=pending_webhooks, api_version=api_version)
+
+
+def _event_object(
+    event: Event, context: Surroundings, *, pending_webhooks: int, api_version: str | None
+) -> JsonObject:
+    subject: object = msgspec.json.decode(event.snapshot, type=_SUBJECTS[event.object_kind])
+    return {
+        "id": event.id,
+        "object": "event",
+        "api_version": api_version or API_VERSION,
+        "created": unix(event.created),
+        "data": {"object": object_of(subject, context)},
+        "livemode": context.livemode,
+        "pending_webhooks": pending_webhooks,
+        "request": {"id": event.request_id, "idempotency_key": event.idempotency_key},
+        "type": event.type,
+    }

@@ -1,0 +1,205 @@
+"""Objects that Stripe has no shape for: `token_billing.…`, in the same style.
+
+Amounts are exact decimal text in currency units; both readings of an adjustment are always shown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from costplus.billing.customer import ApiKey, Customer
+from costplus.billing.plan import Plan, Settings
+from costplus.billing.settle import UnpricedUsage
+from costplus.billing.store import ChargedEvent
+from costplus.billing.subscription import Subscription
+from costplus.core.money import nano_text
+from costplus.rating.charge import explain
+from costplus.rating.rate_card import Adjustment, RateCard, RateCardVersion
+from costplus.web.objects.wire import JsonObject, Surroundings, cut_decimal, plain, unix, unix_or_none
+
+PERCENT_DECIMALS = 6
+
+
+def adjustment_object(adjustment: Adjustment) -> JsonObject:
+    """Return an adjustment with both of its readings: 30 % markup is 23.076923 % margin."""
+    return {
+        "kind": adjustment.kind,
+        "markup_percent": cut_decimal(adjustment.markup_percent, places=PERCENT_DECIMALS),
+        "margin_percent": cut_decimal(adjustment.margin_percent, places=PERCENT_DECIMALS),
+    }
+
+
+def rate_card_version_object(version: RateCardVersion, surroundings: Surroundings) -> JsonObject:
+    """Return one immutable state of a rate card."""
+    return {
+        "id": version.id,
+        "object": "token_billing.rate_card_version",
+        "created": unix(version.created),
+        "livemode": surroundings.livemode,
+        "rate_card": version.rate_card,
+        "default": adjustment_object(version.default),
+        "providers": {name: adjustment_object(entry) for name, entry in version.providers.items()},
+        "models": list(version.models),
+        "model_overrides": {
+            name: adjustment_object(entry) for name, entry in version.model_overrides.items()
+        },
+    }
+
+
+def rate_card_object(
+    card: RateCard, surroundings: Surroundings, *, live: RateCardVersion | None = None
+) -> JsonObject:
+    """Return a rate card, with its live version where that is at hand."""
+    return {
+        "id": card.id,
+        "object": "token_billing.rate_card",
+        "created": unix(card.created),
+        "currency": card.currency,
+        "display_name": card.display_name,
+        "latest_version": card.latest_version,
+        "live_version": rate_card_version_object(live, surroundings) if live else card.live_version,
+        "livemode": surroundings.livemode,
+        "metadata": plain(card.metadata),
+        "price_tracking_preference": card.price_tracking,
+    }
+
+
+def plan_object(plan: Plan, surroundings: Surroundings) -> JsonObject:
+    """Return a pricing plan."""
+    return {
+        "id": plan.id,
+        "object": "token_billing.pricing_plan",
+        "created": unix(plan.created),
+        "credit_grant_per_period_amount": plan.credit_minor,
+        "currency": plan.currency,
+        "display_name": plan.display_name,
+        "interval": plan.interval,
+        "livemode": surroundings.livemode,
+        "metadata": plain(plan.metadata),
+        "rate_card": plan.rate_card,
+        "subscription_fee_amount": plan.fee_minor,
+    }
+
+
+def settings_object(settings: Settings, surroundings: Surroundings) -> JsonObject:
+    """Return the account's settings."""
+    return {
+        "id": settings.id or None,
+        "object": "token_billing.settings",
+        "default_pricing_plan": settings.default_plan or None,
+        "gateway_tested": settings.gateway_tested,
+        "invoice_grace_seconds": settings.invoice_grace_s,
+        "livemode": surroundings.livemode,
+        "meter": settings.meter or None,
+        "zero_credit_rejection_enabled": settings.on_zero_credit == "block",
+    }
+
+
+def key_object(key: ApiKey, surroundings: Surroundings) -> JsonObject:
+    """Return an API key without its secret, of which nobody here knows more than the end."""
+    return {
+        "id": key.id,
+        "object": "token_billing.key",
+        "created": unix(key.created),
+        "customer": key.customer or None,
+        "hint": key.hint,
+        "livemode": key.livemode,
+        "name": key.name,
+        "revoked_at": unix_or_none(key.revoked_at),
+    }
+
+
+def unpriced_usage_object(usage: UnpricedUsage, surroundings: Surroundings) -> JsonObject:
+    """Return usage that was kept and that no price covers."""
+    return {
+        "id": usage.id,
+        "object": "token_billing.unpriced_usage",
+        "created": unix(usage.created),
+        "customer": usage.customer,
+        "livemode": surroundings.livemode,
+        "model": usage.model,
+        "provider": usage.provider,
+        "token_types": list(usage.leaves),
+        "usage_event": usage.id,
+    }
+
+
+def usage_event_object(charged: ChargedEvent, surroundings: Surroundings) -> JsonObject:
+    """Return a usage event with its charge and how it came about: the seller's view, costs included."""
+    event, charge = charged.event, charged.charge
+    derivation = explain(charge)
+    return {
+        "id": event.id,
+        "object": "token_billing.usage_event",
+        "at": unix(event.at),
+        "billed_at": unix(charged.billed_at),
+        "cost": derivation.cost,
+        "cost_nano": charge.cost_nano,
+        "customer": event.customer,
+        "derivation": {
+            "exact_cost": derivation.exact_cost,
+            "exact_price": derivation.exact_price,
+            "steps": [asdict(step) for step in derivation.steps],
+        },
+        "flags": list(event.usage.flags),
+        "key": event.key,
+        "livemode": surroundings.livemode,
+        "meter": event.meter,
+        "model": event.model,
+        "price": derivation.price,
+        "price_nano": charge.price_nano,
+        "provider": event.provider,
+        "quantities": plain(event.usage.quantities),
+        "raw_usage": event.raw_usage,
+        "request_id": event.request_id or None,
+        "requested_model": event.requested_model,
+        "source": event.source,
+        "transaction": charged.transaction or None,
+        "unpriced": list(charge.unpriced),
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CustomerState:
+    """Everything about a customer's money and terms at one moment."""
+
+    customer: Customer
+    settings: Settings | None
+    subscription: Subscription | None
+    credit_nano: int
+    held_nano: int
+    owed_nano: int
+    carried_nano: int
+
+
+def customer_state_object(state: CustomerState, surroundings: Surroundings) -> JsonObject:
+    """Return a customer's balance and terms."""
+    default = state.settings.on_zero_credit if state.settings else "overage"
+    subscription = state.subscription
+    return {
+        "id": state.customer.id,
+        "object": "token_billing.customer",
+        "balance": {
+            "available": nano_text(state.credit_nano - state.held_nano),
+            "carried": nano_text(state.carried_nano),
+            "credit": nano_text(state.credit_nano),
+            "currency": state.customer.currency,
+            "held": nano_text(state.held_nano),
+            "owed": nano_text(state.owed_nano),
+        },
+        "livemode": surroundings.livemode,
+        "on_zero_credit": state.customer.on_zero_credit,
+        "on_zero_credit_applied": state.customer.on_zero_credit or default,
+        "period": None
+        if subscription is None
+        else {"end": unix(subscription.period.end), "start": unix(subscription.period.start)},
+        "subscription": None
+        if subscription is None
+        else {
+            "id": subscription.id,
+            "pricing_plan": subscription.plan,
+            "rate_card_version": subscription.rate_card_version,
+            "status": subscription.status,
+        },
+        "test_clock": state.customer.test_clock,
+    }
