@@ -262,7 +262,14 @@ def start_web(
     )
 
     def render(event: Event) -> bytes:
-        return msgspec.json.encode(event_object(event, livemode=livemode, pending_webhooks=1))
+        shown = event_object(
+            event,
+            livemode=livemode,
+            pending_webhooks=1,
+            base_url=base_url,
+            link_secret=context.link_secret,
+        )
+        return msgspec.json.encode(shown)
 
     tokens = LoginTokens(context.link_secret, now=now)
     pages = routes(context, tokens, provider_names=lambda: list(settings.providers))

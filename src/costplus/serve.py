@@ -30,6 +30,7 @@ _QUIET: dict[str, Any] = {
     "loggers": {"_granian": {"handlers": ["console"], "level": "ERROR", "propagate": False}},
 }
 READY_POLL_S = 0.01
+HEALTH_PATHS = frozenset({"/healthz", "/readyz"})
 
 log = structlog.get_logger("costplus.serve")
 
@@ -52,17 +53,24 @@ class Root:
     async def __rsgi__(self, scope: Any, proto: Any) -> None:
         """Serve one request."""
         path = scope.path
-        if self._proxy is not None and self._proxy.handles(path):
+        if path in HEALTH_PATHS:
+            self._health(path, proto)
+        elif self._proxy is not None and self._proxy.handles(path):
             await self._proxy(scope, proto)
         elif self._models is not None and path in MODEL_PATHS and scope.method == "GET":
             await self._models(scope, proto)
         elif self._web is not None:
             await self._web(scope, proto)
-        elif path in ("/healthz", "/readyz"):
-            proto.response_bytes(200, [("content-type", "application/json")], b'{"status":"ok"}')
         else:
             body = b'{"error":{"message":"This process serves the gateway only.","code":"endpoint_unknown"}}'
             proto.response_bytes(404, [("content-type", "application/json")], body)
+
+    def _health(self, path: str, proto: Any) -> None:
+        """Say that the process lives, and whether new calls should be sent to it."""
+        draining = self._proxy is not None and self._proxy.draining
+        ready = path == "/healthz" or not draining
+        body = b'{"status":"ok"}' if ready else b'{"status":"draining"}'
+        proto.response_bytes(200 if ready else 503, [("content-type", "application/json")], body)
 
 
 def run(settings: Settings, *, on_ready: Callable[[str, str | None], None]) -> None:

@@ -119,6 +119,28 @@ def _end_period(tx: Tx, customer: Customer, subscription: Subscription, *, grace
     grant_period_credit(tx, customer, plan, begun, at=at)
 
 
+def close_account(tx: Tx, customer: Customer, *, at: datetime) -> None:
+    """End the customer's subscriptions at `at`, its present: what they used is invoiced at once."""
+    close_customer(tx, customer, until=at)
+    for subscription in tx.page(Subscription, parent=customer.id):
+        if subscription.status != "active":
+            continue
+        plan = tx.find(Plan, subscription.plan)
+        assert plan is not None
+        invoice = replace(
+            fee_invoice(customer, subscription, plan, [], at=at), billing_reason="subscription_cycle"
+        )
+        invoice = with_figures(tx, invoice, at=at)
+        if invoice.lines:  # A customer that used nothing is sent nothing.
+            tx.save(invoice)
+            announce(tx, "invoice.created", invoice, at=at)
+        tx.save(replace(subscription, status="canceled"))
+    for invoice in tx.page(Invoice, parent=customer.id):
+        if invoice.status == "draft":
+            finalize(tx, invoice, at=at)
+    tx.touch("config")
+
+
 def due_customers(tx: Tx, *, at: datetime) -> list[str]:
     """Return the ids of the customers in real time for whom something is due by `at`."""
     settings = account_settings(tx)

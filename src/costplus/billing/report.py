@@ -2,6 +2,7 @@
 
 Rule 1: what the event says is kept even where it cannot be priced; then it is announced, never charged as 0
 in silence. Rule 2: events on meters that carry no tokens are kept and summed, and charged nothing.
+Rule 3: a reported event holds one kind of tokens, perhaps of many requests: long-context prices cannot apply.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def rate_event(tx: Tx, catalogue: Catalogue, sheets: SheetCache, event: UsageEve
         card.check_sells(provider=price.provider, model=price.model)
     except (ModelUnpriced, ModelNotOnCard):
         return unpriced_charge()
-    return rate(event.usage, sheets.sheet(price, card))
+    return rate(event.usage, sheets.sheet(price, card), is_one_request=False)
 
 
 def report(

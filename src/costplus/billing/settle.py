@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from costplus.billing.clock import customer_of, frozen_time
+from costplus.billing.clock import frozen_time
+from costplus.billing.customer import Customer, NoSuchCustomer
 from costplus.billing.event import Event
 from costplus.billing.notify import announce, cross
 from costplus.billing.store import ChargedEvent, Tx
@@ -64,6 +65,18 @@ def subscription_of(tx: Tx, customer: str) -> Subscription:
     raise NotSubscribed(f"Customer {customer} is not subscribed to a pricing plan.")
 
 
+def _billed_by(tx: Tx, customer: str) -> Subscription:
+    """Return the subscription that bills the customer's usage: the active one, else the last there was.
+
+    A call may end after its customer was deleted or its subscription canceled; it is booked all the same.
+    """
+    known = tx.page(Subscription, parent=customer)
+    active = [subscription for subscription in known if subscription.status == "active"]
+    if not known:
+        raise NotSubscribed(f"Customer {customer} was never subscribed to a pricing plan.")
+    return (active or known)[0]
+
+
 def settle(tx: Tx, settlements: Sequence[Settlement], *, at: datetime) -> Settled:
     """Settle a batch of any customers' events."""
     new = tx.append_events([settlement.event for settlement in settlements])
@@ -79,9 +92,11 @@ def settle(tx: Tx, settlements: Sequence[Settlement], *, at: datetime) -> Settle
 def _settle_customer(
     tx: Tx, customer: CustomerId, batch: Sequence[Settlement], new: set[str], *, at: datetime
 ) -> int:
-    record = customer_of(tx, customer)
+    record = tx.find(Customer, customer)
+    if record is None:
+        raise NoSuchCustomer(f"No such customer: '{customer}'")
     at = frozen_time(tx, record) or at
-    subscription = subscription_of(tx, customer)
+    subscription = _billed_by(tx, customer)
     fresh: dict[str, Settlement] = {}
     for settlement in batch:
         if settlement.event.id in new:
@@ -125,9 +140,12 @@ def _releases(batch: Sequence[Settlement], fresh: Mapping[str, Settlement]) -> M
     frees nothing: what it stands for was freed when the event was new.
     """
     releases: dict[str, int] = defaultdict(int)
-    for item in batch:
-        if item.hold and (item.closes or fresh.get(item.event.id) is item):
+    for item in fresh.values():
+        if item.hold:
             releases[item.hold] += item.release_nano
+    for item in batch:
+        if item.closes:
+            releases.setdefault(item.hold, item.release_nano)
     return releases
 
 

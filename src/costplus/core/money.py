@@ -46,14 +46,13 @@ def checked_nano(nano: int) -> int:
     return nano
 
 
-def for_ledger(exact: Fraction | int) -> int:
-    """Round an unrounded amount of currency units UP to whole nanos: the one rounding of an event.
+def for_ledger(exact: Fraction | int, *, over: int = 1) -> int:
+    """Round an unrounded amount of currency units, `exact` ÷ `over`, UP to whole nanos: the one rounding of
+    an event.
 
     Rounding up keeps price ≥ cost × (1 + markup) true for every single event.
     """
-    if isinstance(exact, int):
-        return checked_nano(exact * NANO)
-    return checked_nano(-((-exact.numerator * NANO) // exact.denominator))
+    return checked_nano(-((-exact.numerator * NANO) // (exact.denominator * over)))
 
 
 def for_invoice(nano: int, *, currency: str) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import calendar
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,8 @@ def add_months(anchor: datetime, months: int) -> datetime:
     return anchor.replace(year=year, month=month + 1, day=day)
 
 
+# Settling asks for a subscription's few periods once per event. Instants are UTC, so equal anchors are alike.
+@lru_cache(maxsize=4096)
 def monthly_period(anchor: datetime, ordinal: int) -> Period:
     """Return the period number `ordinal` (0 is the one that begins at the anchor)."""
     return Period(add_months(anchor, ordinal), add_months(anchor, ordinal + 1))

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from costplus.core.ids import CustomerId, new_id
+from costplus.core.ids import CustomerId, milliseconds, new_id
 from costplus.core.money import nano_text
 from costplus.ledger import account
 from costplus.ledger.balance import Balance, Crossing
@@ -48,11 +48,15 @@ def credit_of(store: LedgerStore, customer: str, *, at: datetime) -> int:
 def grant_credit(store: LedgerStore, grant: Grant, *, at: datetime) -> Crossing:
     """Book a new grant; usage already owed is paid from it at once.
 
-    Raises `TooManyGrants` at the limit of unused grants.
+    Raises `TooManyGrants` at the limit of unused grants; a plan's own credit is above it, because a period
+    must always be able to begin. A grant that is booked already stays as it is.
     """
     balance = store.balance_for_update(grant.customer)
     live = store.live_grants(grant.customer)
-    if len(live) >= GRANTS_MAX:
+    if store.grant(grant.id) is not None:
+        credit_nano = sum(g.remaining_nano for g in burnable(live, at=at))
+        return Crossing(grant.customer, credit_nano, credit_nano)
+    if grant.source == "api" and len(live) >= GRANTS_MAX:
         raise TooManyGrants(f"Customer {grant.customer} has {len(live)} unused credit grants.")
     before = sum(g.remaining_nano for g in burnable(live, at=at))
     source = account.book("payments" if grant.category == "paid" else "promotions")
@@ -76,12 +80,15 @@ def grant_credit(store: LedgerStore, grant: Grant, *, at: datetime) -> Crossing:
 
 
 def _pay_debt(store: LedgerStore, balance: Balance, grant: Grant, *, at: datetime) -> None:
-    """Pay the oldest periods' owed usage from the grant."""
+    """Pay the oldest periods' owed usage from the grant; a plan's credit pays for its own period only."""
     owed, rest = dict(balance.owed_nano), grant.remaining_nano
-    for period in sorted(owed):
+    since = milliseconds(grant.effective_at) if grant.source == "plan" else min(owed)
+    for period in sorted(start for start in owed if start >= since):
         paid = min(owed[period], rest)
         owed[period], rest = owed[period] - paid, rest - paid
     paid_nano = grant.remaining_nano - rest
+    if paid_nano == 0:
+        return
     store.save_grant(replace(grant, remaining_nano=rest))
     store.save_balance(replace(balance, owed_nano={p: n for p, n in owed.items() if n}))
     store.append_transaction(
@@ -100,8 +107,13 @@ def _pay_debt(store: LedgerStore, balance: Balance, grant: Grant, *, at: datetim
 
 
 def place_hold(store: LedgerStore, hold: Hold, *, at: datetime) -> Hold:
-    """Reserve `hold.amount_nano`, or raise `InsufficientCredit`, which changes nothing."""
+    """Reserve `hold.amount_nano`, or raise `InsufficientCredit`, which changes nothing.
+
+    A hold that is placed already is returned as it is.
+    """
     balance = store.balance_for_update(hold.customer)
+    if (known := store.hold(hold.customer, hold.id)) is not None:
+        return known
     available = credit_of(store, hold.customer, at=at) - balance.held_nano
     if available < hold.amount_nano:
         raise InsufficientCredit(
@@ -219,7 +231,10 @@ def void_grant(store: LedgerStore, grant: Grant, *, at: datetime) -> Crossing:
 
 
 def expire_grant(store: LedgerStore, grant: Grant, *, at: datetime) -> Crossing:
-    """End a grant; what remains of it is breakage."""
+    """End a grant; what remains of it is breakage. One that has ended already stays as it is."""
+    if grant.voided_at is not None or grant.expired_at is not None:
+        credit_nano = credit_of(store, grant.customer, at=at)
+        return Crossing(grant.customer, credit_nano, credit_nano)
     ended = replace(grant, expired_at=at, expires_at=min(grant.expires_at or at, at), updated=at)
     return _end_grant(store, ended, account.book("breakage"), "grant_expiry", at=at)
 
@@ -227,9 +242,10 @@ def expire_grant(store: LedgerStore, grant: Grant, *, at: datetime) -> Crossing:
 def _end_grant(store: LedgerStore, grant: Grant, other: str, kind: Kind, *, at: datetime) -> Crossing:
     store.balance_for_update(grant.customer)
     rest = grant.remaining_nano
-    after = credit_of(store, grant.customer, at=at)
     store.save_grant(replace(grant, remaining_nano=0))
-    still = credit_of(store, grant.customer, at=at)
+    after = credit_of(store, grant.customer, at=at)
+    # At its expiry a grant no longer burns, yet its credit ends only here; one not yet effective gave none.
+    before = after + rest if grant.effective_at <= at else after
     store.append_transaction(
         transaction(
             id=new_id("txn", at=at),
@@ -240,7 +256,7 @@ def _end_grant(store: LedgerStore, grant: Grant, other: str, kind: Kind, *, at: 
             postings=[(account.credit(grant.customer, grant.id), -rest), (other, rest)],
         )
     )
-    return Crossing(grant.customer, max(after, still + rest), still)
+    return Crossing(grant.customer, before, after)
 
 
 def move(

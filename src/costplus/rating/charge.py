@@ -33,10 +33,14 @@ class Charge:
     unpriced: tuple[str, ...] = ()  # Leaves (or `model`) that no price covers.
 
 
-def rate(usage: Usage, sheet: RateSheet) -> Charge:
-    """Return the charge for `usage` under `sheet`."""
-    rates = sheet.bands[0][1]
-    if len(sheet.bands) > 1:
+def rate(usage: Usage, sheet: RateSheet, *, is_one_request: bool = True) -> Charge:
+    """Return the charge for `usage` under `sheet`.
+
+    Context bands go by a request's prompt. Usage that does not say what one request's prompt was
+    (reported sums, one kind of token at a time) is charged in the base band.
+    """
+    rates = sheet.bands[-1][1]
+    if is_one_request and len(sheet.bands) > 1:
         rates = sheet.rates_for(prompt_tokens=usage.input_tokens)
     by_leaf = rates.by_leaf
     cost = price = 0
@@ -51,8 +55,8 @@ def rate(usage: Usage, sheet: RateSheet) -> Charge:
         price += quantity * found[1]
         lines.append(ChargeLine(quantity, found[2]))
     return Charge(
-        price_nano=for_ledger(Fraction(price, sheet.price_denominator)),
-        cost_nano=for_ledger(Fraction(cost, sheet.cost_denominator)),
+        price_nano=for_ledger(price, over=sheet.price_denominator),
+        cost_nano=for_ledger(cost, over=sheet.cost_denominator),
         lines=tuple(lines),
         unpriced=tuple(unpriced),
     )

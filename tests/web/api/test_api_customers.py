@@ -143,3 +143,13 @@ async def test_a_deleted_clock_takes_its_customers_with_it(api: Any) -> None:
     assert (await api.delete(f"{path}/{clock['id']}"))["deleted"] is True
     assert (await api.get(path))["data"] == []
     assert [entry["id"] for entry in (await api.get("/v1/customers"))["data"]] == [kept]
+
+
+async def test_a_deleted_customer_is_invoiced_for_what_it_used(api: Any) -> None:
+    await api.set_up()
+    customer = await api.customer()
+    await api.report(customer, 1_000_000)
+    await api.delete(f"/v1/customers/{customer}")
+    (invoice,) = (await api.get("/v1/invoices", customer=customer))["data"]
+    assert invoice["status"] == "open"
+    assert invoice["total"] > 0

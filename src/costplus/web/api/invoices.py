@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Protocol
 
 from costplus.billing.clock import customer_of
+from costplus.billing.customer import Customer, NoSuchCustomer
 from costplus.billing.invoice import Invoice, InvoiceLine, NoSuchInvoice
 from costplus.billing.issue import finalize, mark_uncollectible, pay, void
 from costplus.billing.preview import preview
@@ -58,8 +59,8 @@ def index(tx: Tx, call: Call) -> Listing:
     params = call.params
     customer, subscription = params.text("customer"), params.text("subscription")
     status = params.choice("status", STATUSES)
-    if customer:
-        customer_of(tx, customer)
+    if customer and tx.find(Customer, customer) is None:  # A deleted customer's invoices stay listed.
+        raise NoSuchCustomer(f"No such customer: '{customer}'", param="customer")
 
     def keep(invoice: Invoice) -> bool:
         return status in (None, invoice.status) and subscription in (None, invoice.subscription)
