@@ -15,6 +15,7 @@ from costplus.core.errors import InvalidRequest
 
 NANO = 10**9
 NANO_MAX = 2**63 - 1
+DIGITS_MAX = 40  # Before or after the point; `1e999999999` would fill the memory as a fraction.
 
 # Minor-unit exponents that are not 2 (ISO 4217).
 _NO_DECIMALS = ["bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga"]
@@ -87,6 +88,8 @@ def parse_decimal(text: str, *, param: str | None = None) -> Decimal:
         raise InvalidAmount(f"'{text}' is not a decimal number.", param=param) from None
     if not value.is_finite():
         raise InvalidAmount(f"'{text}' is not a finite number.", param=param)
+    if value and not -DIGITS_MAX <= value.adjusted() <= DIGITS_MAX:
+        raise InvalidAmount(f"'{text}' is beyond any amount of money.", param=param)
     return value
 
 

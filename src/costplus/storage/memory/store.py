@@ -23,19 +23,22 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._tx = MemoryTx(Tables())
-        self._lock = threading.Lock()  # For callers in several threads; one thread never waits for itself.
+        self._lock = threading.RLock()  # For callers in several threads.
+        self._is_open = False
         self._listeners: dict[Topic, list[Callable[[], None]]] = defaultdict(list)
         self._closed = False
 
     async def write(self, verb: Callable[[Tx], T]) -> T:
         """Run `verb` in a transaction; where it raises, nothing of it is kept."""
         with self._lock:
-            self._check_open()
+            self._begin()
             try:
                 result = verb(self._tx)
             except BaseException:
                 self._tx.rollback()
                 raise
+            finally:
+                self._is_open = False
             touched = self._tx.commit()
         for topic in touched:
             for callback in self._listeners[topic]:
@@ -45,13 +48,19 @@ class MemoryStore:
     async def read(self, verb: Callable[[Tx], T]) -> T:
         """Run `verb`, which must not write."""
         with self._lock:
-            self._check_open()
+            self._begin()
             try:
                 result = verb(self._tx)
                 assert not self._tx.changed, "a read verb wrote"
                 return result
             finally:
+                self._is_open = False
                 self._tx.rollback()
+
+    def _begin(self) -> None:
+        self._check_open()
+        assert not self._is_open, "a verb opened a transaction inside its own"
+        self._is_open = True
 
     def listen(self, topic: Topic, callback: Callable[[], None]) -> None:
         """Call back after each commit that touched the topic."""

@@ -1,0 +1,310 @@
+"""What the billing tests share: a shop (an account that is set up, in memory) and its customers.
+
+Rule 1: a test names only what it is about; the shop fills in the rest.
+Rule 2: one token costs and sells for one nano, unless a test brings a sheet of its own.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, TypeVar
+
+import pytest
+
+from costplus.billing.alert import Alert
+from costplus.billing.close import account_settings, close_customer
+from costplus.billing.customer import Customer, TestClock
+from costplus.billing.event import Event
+from costplus.billing.invoice import Invoice
+from costplus.billing.notify import cross
+from costplus.billing.plan import Plan
+from costplus.billing.settle import Settled, Settlement, settle
+from costplus.billing.setup import SetUp, SetUpRequest, set_up
+from costplus.billing.store import Tx
+from costplus.billing.subscribe import subscribe
+from costplus.billing.subscription import Subscription
+from costplus.catalog.price import Component, PriceVersion
+from costplus.core.ids import milliseconds
+from costplus.core.usage import Usage
+from costplus.ledger.balance import Balance
+from costplus.ledger.grant import Grant
+from costplus.ledger.post import credit_of, grant_credit
+from costplus.metering.event import usage_event
+from costplus.rating.charge import Charge, rate
+from costplus.rating.rate_card import Adjustment, RateCardVersion, adjustment
+from costplus.rating.sheet import RateSheet, compile_sheet
+from costplus.storage.memory import MemoryStore
+
+T = TypeVar("T")
+AT = datetime(2026, 1, 31, 12, tzinfo=UTC)  # A day that most months do not have.
+DAY, HOUR, TICK = timedelta(days=1), timedelta(hours=1), timedelta(microseconds=1)
+CENT = 10_000_000
+CUSTOMER = "cus_1"
+
+
+def at_once(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never waits, as those of the memory store."""
+    try:
+        work.send(None)
+    except StopIteration as ended:
+        return ended.value  # type: ignore[no-any-return]  # A coroutine's result is untyped here.
+    raise AssertionError("the memory store waited")
+
+
+def sheet(*, usd_per_million: str = "0.001", adjust: Adjustment | None = None, model: str = "m") -> RateSheet:
+    parts = [Component(leaf, Decimal(usd_per_million), 1_000_000) for leaf in ("input", "output")]
+    price = PriceVersion(f"pv_{model}", "openai", model, "usd", AT, None, tuple(parts))
+    card = RateCardVersion(
+        id="rcv_test",
+        created=AT,
+        rate_card="rcd_test",
+        default=adjust or adjustment("markup", Decimal(0)),
+    )
+    return compile_sheet(price, card)
+
+
+NANO_SHEET = sheet()
+
+
+def set_up_request(**changes: object) -> SetUpRequest:
+    fields: dict[str, object] = {
+        "plan_name": "AI",
+        "models": (),
+        "default": adjustment("markup", Decimal(30)),
+        "price_tracking": "disabled",
+        "fee_minor": 0,
+        "credit_minor": 0,
+        **changes,
+    }
+    return SetUpRequest(**fields)  # type: ignore[arg-type]  # The fields are those above.
+
+
+class Shop:
+    """An account with one plan, and the verbs on it, run at once."""
+
+    def __init__(self, *, grace_s: int = 3600, **request: object) -> None:
+        self.store = MemoryStore()
+        self.at = AT
+        self._keys = itertools.count(1)
+        self.account: SetUp = self.set_up(**request)
+        settings = self.write(account_settings)
+        assert settings is not None
+        self.write(lambda tx: tx.save(replace(settings, invoice_grace_s=grace_s)))
+
+    def write(self, verb: Callable[[Tx], T]) -> T:
+        return at_once(self.store.write(verb))
+
+    def set_up(self, **request: object) -> SetUp:
+        return self.write(lambda tx: set_up(tx, set_up_request(**request), at=self.at))
+
+    def customer(self, id: str = CUSTOMER, *, clock: str | None = None) -> Subscription:
+        """Save a customer and subscribe it to the plan at the shop's present."""
+        record = Customer(id=id, created=self.at, test_clock=clock)
+
+        def verb(tx: Tx) -> Subscription:
+            tx.save(record)
+            plan = tx.find(Plan, self.account.plan.id)
+            assert plan is not None
+            return subscribe(tx, record, plan, at=self.at)
+
+        return self.write(verb)
+
+    def clock(self, id: str = "clock_1") -> TestClock:
+        record = TestClock(id=id, created=self.at, frozen_time=self.at)
+        self.write(lambda tx: tx.save(record))
+        return record
+
+    def settlement(
+        self,
+        tokens: int,
+        *,
+        customer: str = CUSTOMER,
+        at: datetime | None = None,
+        key: str = "",
+        rates: RateSheet = NANO_SHEET,
+        charge: Charge | None = None,
+        **hold: Any,
+    ) -> Settlement:
+        usage = Usage({"input": tokens} if tokens else {})
+        event = usage_event(
+            customer=customer,
+            at=at or self.at,
+            key=key or f"call-{next(self._keys)}",
+            usage=usage,
+            source="gateway",
+            provider="openai",
+            model=rates.model,
+        )
+        return Settlement(event=event, charge=charge or rate(usage, rates), **hold)
+
+    def settle(self, *items: Settlement) -> Settled:
+        return self.write(lambda tx: settle(tx, items, at=self.at))
+
+    def use(self, tokens: int, **fields: Any) -> Settled:
+        return self.settle(self.settlement(tokens, **fields))
+
+    def give(self, nano: int, *, customer: str = CUSTOMER, **changes: Any) -> Grant:
+        fields = {"effective_at": self.at, "currency": "usd", **changes}
+        grant = Grant(
+            id=f"credgr_{next(self._keys):06}",  # type: ignore[arg-type]  # An id by any name.
+            customer=customer,  # type: ignore[arg-type]  # An id by any name.
+            created=self.at,
+            amount_nano=nano,
+            remaining_nano=nano,
+            **fields,
+        )
+
+        def verb(tx: Tx) -> None:
+            cross(tx, grant_credit(tx, grant, at=self.at), currency="usd", at=self.at)
+
+        self.write(verb)
+        return grant
+
+    def alert(self, threshold_minor: int, id: str = "alrt_1", **changes: Any) -> Alert:
+        fields = {"title": "Low", "currency": "usd", **changes}
+        alert = Alert(id=id, created=self.at, threshold_minor=threshold_minor, **fields)
+        self.write(lambda tx: tx.save(alert))
+        return alert
+
+    def close(self, until: datetime, customer: str = CUSTOMER) -> int:
+        """Let time pass until an instant, and do what became due."""
+        self.at = max(self.at, until)
+        record = self.write(lambda tx: tx.find(Customer, customer))
+        assert record is not None
+        return self.write(lambda tx: close_customer(tx, record, until=until))
+
+    def subscription(self, customer: str = CUSTOMER) -> Subscription:
+        return self.write(lambda tx: tx.page(Subscription, parent=customer))[0]
+
+    def invoices(self, customer: str = CUSTOMER) -> list[Invoice]:
+        """Return the customer's invoices, oldest first."""
+        return list(reversed(self.write(lambda tx: tx.page(Invoice, parent=customer))))
+
+    def change(self, verb: Callable[..., T], subject: Invoice) -> T:
+        """Pay, void, … an invoice."""
+        return self.write(lambda tx: verb(tx, subject, at=self.at))
+
+    def balance(self, customer: str = CUSTOMER) -> Balance:
+        return self.write(lambda tx: tx.balance_for_update(customer))
+
+    def owed(self, customer: str = CUSTOMER) -> list[int]:
+        owed = self.balance(customer).owed_nano
+        return [owed[start] for start in sorted(owed)]
+
+    def credit(self, customer: str = CUSTOMER) -> int:
+        return self.write(lambda tx: credit_of(tx, customer, at=self.at))
+
+    def account_nano(self, account: str, customer: str = CUSTOMER) -> int:
+        return self.write(lambda tx: tx.account_balance(customer, account))
+
+    def announced(self, prefix: str) -> list[str]:
+        """Return the types of the announced events that begin so, oldest first."""
+        events: Sequence[Event] = self.write(lambda tx: tx.page(Event, limit=10_000))
+        return [event.type for event in reversed(events) if event.type.startswith(prefix)]
+
+    def wrongs(self, customer: str = CUSTOMER) -> list[str]:
+        """Return the invariants of the customer's books that do not hold."""
+        balance = self.balance(customer)
+        entries = self.write(lambda tx: tx.transactions_of(customer))
+        invoices = self.invoices(customer)
+        unpaid = sum(i.total_minor for i in invoices if i.status in ("open", "uncollectible")) * CENT
+        checks = {
+            "all postings sum to zero": sum(p.amount_nano for e in entries for p in e.postings) == 0,
+            "accrued is what is owed and carried": self.account_nano(f"{customer}/accrued", customer)
+            == -(balance.owed_total_nano + balance.carried_nano),
+            "receivable is what is unpaid": self.account_nano(f"{customer}/receivable", customer) == -unpaid,
+            "lines add up to the subtotal": all(
+                sum(line.amount_minor for line in i.lines) == i.subtotal_minor for i in invoices
+            ),
+            "subtotal less credit is the total": all(
+                i.subtotal_minor - i.credit_minor == i.total_minor for i in invoices
+            ),
+            "usage lines are the charges exactly": all(
+                sum(line.amount_nano for line in i.lines if line.kind == "usage") == i.usage_nano
+                for i in invoices
+            ),
+        }
+        return [name for name, holds_true in checks.items() if not holds_true]
+
+
+class NotExpressible(Exception):
+    """The engine has no words for the case yet."""
+
+
+def only(case: Mapping[str, Any], *names: str) -> list[Any]:
+    """Return the input's values in this order; anything else in it cannot be expressed."""
+    extra = sorted(name for name, value in case.items() if name not in names and value is not None)
+    if extra:
+        raise NotExpressible(f"input '{extra[0]}'")
+    return [case.get(name) for name in names]
+
+
+def agrees(actual: Any, expected: Any) -> bool:
+    """Return whether every figure that is expected was found; others may have been found besides."""
+    if isinstance(expected, dict):
+        return all(name in actual and agrees(actual[name], value) for name, value in expected.items())
+    if isinstance(expected, list):
+        return len(actual) == len(expected) and all(map(agrees, actual, expected))
+    return Fraction(actual) == Fraction(expected)
+
+
+def run_vectors(
+    build: SimpleNamespace, cases: Sequence[Mapping[str, Any]], runners: Mapping[str, Any], policy: Any
+) -> SimpleNamespace:
+    """Run what can be run; return how many, what was wrong, and why the others were not."""
+    outcome = SimpleNamespace(run=0, wrong={}, skipped=Counter())
+    for case in cases:
+        runner = runners.get(case["model"])
+        try:
+            if runner is None:
+                raise NotExpressible(f"{case['area']}/{case['model']}")
+            actual = runner(build, case["input"])
+        except NotExpressible as reason:
+            outcome.skipped[str(reason)] += 1
+            continue
+        outcome.run += 1
+        expected = policy.get(case["id"], case["expected"])
+        if not agrees(actual, expected):
+            outcome.wrong[case["id"]] = (actual, expected)
+    return outcome
+
+
+@pytest.fixture(scope="session")
+def vectors(shared_data: Path) -> SimpleNamespace:
+    """Return the cases of other systems and how to run them."""
+    cases = json.loads((shared_data / "billing_vectors.json").read_text("utf-8"))
+    return SimpleNamespace(cases=cases, run=run_vectors)
+
+
+@pytest.fixture
+def shop() -> Shop:
+    """Return a shop without fee or included credit, with the customer `cus_1` and an hour of grace."""
+    made = Shop()
+    made.customer()
+    return made
+
+
+@pytest.fixture(scope="session")
+def build() -> SimpleNamespace:
+    """Return the builders, and the instants and amounts that they take for granted."""
+    return SimpleNamespace(
+        at=AT,
+        day=DAY,
+        hour=HOUR,
+        tick=TICK,
+        cent=CENT,
+        ms=milliseconds,
+        shop=Shop,
+        sheet=sheet,
+        only=only,
+        not_expressible=NotExpressible,
+    )

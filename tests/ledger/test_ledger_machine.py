@@ -1,0 +1,152 @@
+"""Whatever happens in whatever order, the book balances and no credit is spent twice."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from costplus.ledger.grant import Grant
+from costplus.ledger.hold import InsufficientCredit
+from costplus.ledger.post import expire_grant, grow_hold, release_hold, void_grant
+
+STEPS = (
+    "grant",
+    "later_grant",
+    "hold",
+    "lease",
+    "grow",
+    "release",
+    "capture",
+    "use",
+    "void",
+    "expire",
+    "wait",
+)
+steps = st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 9), st.integers(0, 1_000)), max_size=40)
+
+
+class Machine:
+    """Drives one book by (step, which, how much), and remembers what must have come of it."""
+
+    def __init__(self, build: SimpleNamespace) -> None:
+        self.build = build
+        self.book: Any = build.book()
+        self.priced_nano = 0  # Everything that usage was ever worth.
+        self.refusals = 0
+        self.made = 0
+
+    def do(self, step: str, which: int, amount: int) -> None:
+        try:
+            getattr(self, step)(which, amount)
+        except InsufficientCredit:
+            self.refusals += 1
+
+    def _id(self, prefix: str) -> str:
+        self.made += 1
+        return f"{prefix}_{self.made}"
+
+    def grant(self, which: int, amount: int) -> None:
+        expires = self.book.at + which * timedelta(hours=8) if which else None
+        category = "paid" if which % 2 else "promotional"
+        self.book.give(
+            self.build.grant(
+                self._id("credgr"), amount + 1, priority=which, category=category, expires_at=expires
+            )
+        )
+
+    def later_grant(self, which: int, amount: int) -> None:
+        at = self.book.at + which * timedelta(hours=8)
+        self.book.give(self.build.grant(self._id("credgr"), amount + 1, effective_at=at))
+
+    def hold(self, _: int, amount: int) -> None:
+        self.book.hold(self._id("hold"), amount)
+
+    def lease(self, _: int, amount: int) -> None:
+        self.book.hold(self._id("hold"), amount, kind="lease")
+
+    def _placed(self, which: int, kind: str) -> str | None:
+        holds = self.book.write(lambda tx: tx.placed_holds(customer=self.build.customer))
+        ids = [hold.id for hold in holds if hold.kind == kind]
+        return ids[which % len(ids)] if ids else None
+
+    def grow(self, which: int, amount: int) -> None:
+        if id := self._placed(which, "lease"):
+            self.book.write(
+                lambda tx: grow_hold(
+                    tx, "cus_1", id, least_nano=amount, most_nano=amount * 3, at=self.book.at
+                )
+            )
+
+    def release(self, which: int, amount: int) -> None:
+        if id := self._placed(which, "lease" if which % 2 else "request"):
+            part = amount if which % 3 else None
+            self.book.write(lambda tx: release_hold(tx, "cus_1", id, amount_nano=part))
+
+    def capture(self, which: int, amount: int) -> None:
+        id = f"hold_{which + 1}"  # Perhaps one that has ended, or never was.
+        known = self.book.write(lambda tx: tx.hold("cus_1", id))
+        closes = (id,) if known is not None and known.kind == "request" else ()
+        self.book.use({which: amount}, cost_nano=amount // 2, releases={id: amount}, closes=closes)
+        self.priced_nano += amount
+
+    def use(self, which: int, amount: int) -> None:
+        self.book.use({which: amount, which + 1: which}, cost_nano=which)
+        self.priced_nano += amount + which
+
+    def _live(self, which: int) -> Grant | None:
+        live = self.book.write(lambda tx: tx.live_grants("cus_1"))
+        return live[which % len(live)] if live else None
+
+    def void(self, which: int, _: int) -> None:
+        grant = self._live(which)
+        if grant is not None and grant.remaining_nano == grant.amount_nano:
+            self.book.end(void_grant, grant.id)
+
+    def expire(self, which: int, _: int) -> None:
+        if grant := self._live(which):
+            self.book.end(expire_grant, grant.id)
+
+    def wait(self, which: int, _: int) -> None:
+        self.book.at += which * timedelta(hours=4)
+
+
+@pytest.fixture(scope="module")
+def machine(build: SimpleNamespace) -> Any:
+    return lambda: Machine(build)
+
+
+@given(steps)
+def test_the_book_balances_after_every_step(machine: Any, todo: list[tuple[str, int, int]]) -> None:
+    run = machine()
+    for step in todo:
+        run.do(*step)
+        assert run.book.wrongs() == [], step
+
+
+@given(steps)
+def test_all_usage_is_revenue_paid_by_credit_or_owed(machine: Any, todo: list[tuple[str, int, int]]) -> None:
+    run = machine()
+    for step in todo:
+        run.do(*step)
+    assert run.book.account("book/revenue") == run.priced_nano
+    given_nano = -run.book.account("book/payments") - run.book.account("book/promotions")
+    remaining = sum(g.remaining_nano for g in run.book.write(lambda tx: tx.grants_of("cus_1")))
+    burnt = given_nano - remaining - run.book.account("book/breakage")
+    assert burnt + sum(run.book.owed.values()) == run.priced_nano
+
+
+@given(steps)
+def test_a_placed_hold_never_exceeded_the_credit_when_it_was_placed(
+    machine: Any, todo: list[tuple[str, int, int]]
+) -> None:
+    run = machine()
+    for step in todo:
+        held = run.book.held
+        run.do(*step)
+        if run.book.held > held:
+            assert run.book.held <= run.book.credit, step
