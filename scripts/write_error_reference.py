@@ -15,9 +15,10 @@ from costplus.gateway.dialect import status_of
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "errors.md"
 HEAD = """# Errors
 
-Every refusal carries a permanent `code`, a plain sentence and what to do. The gateway answers in its caller's dialect:
-OpenAI's `{"error": {"message", "type", "param", "code"}}` or Anthropic's `{"type": "error", "error": {…}}`; the API in
-Stripe's `{"error": {"type", "code", "message", "param"}}`. Codes never change; sentences may.
+Every refusal carries a permanent `code`, a plain sentence and what to do. The gateway answers in its
+caller's dialect: OpenAI's `{"error": {"message", "type", "param", "code"}}` or Anthropic's
+`{"type": "error", "error": {…}}`; the API in Stripe's `{"error": {"type", "code", "message", "param"}}`.
+Codes never change; sentences may.
 
 This page is written by `scripts/write_error_reference.py`.
 
