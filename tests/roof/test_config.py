@@ -1,0 +1,77 @@
+"""Settings: flags over environment over file over defaults; unknown ones are named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from costplus.config import Settings, SettingsInvalid, load
+
+
+def test_defaults_need_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = load(flags={}, environ={})
+    assert settings == Settings()
+    assert settings.database_url == "sqlite:///costplus-data/costplus.db"
+    assert settings.url == "http://127.0.0.1:4242"
+
+
+def test_flags_win_over_environment_over_file(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text('host = "file"\nport = 1\ndata_dir = "file"\n')
+    environ = {"COSTPLUS_PORT": "2", "COSTPLUS_DATA_DIR": "environ"}
+    settings = load(flags={"data_dir": "flag", "port": None}, environ=environ, file=file)
+    assert (settings.host, settings.port, settings.data_dir) == ("file", 2, "flag")
+
+
+def test_the_environment_names_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text("[gateway]\nfsync = true\n")
+    assert load(flags={}, environ={"COSTPLUS_CONFIG": str(file)}).gateway.fsync
+
+
+def test_a_database_url_of_the_environment_is_the_database() -> None:
+    assert load(flags={}, environ={"COSTPLUS_DATABASE_URL": "memory:"}).database_url == "memory:"
+
+
+def test_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
+    secret = tmp_path / "key"
+    secret.write_text("sk-from-file\n")
+    settings = load(flags={}, environ={"COSTPLUS_PROVIDERS__OPENAI__API_KEY_FILE": str(secret)})
+    assert settings.providers["openai"].api_key == "sk-from-file"
+    with pytest.raises(SettingsInvalid, match="cannot be read"):
+        load(flags={}, environ={"COSTPLUS_SECRET_KEY_FILE": str(tmp_path / "none")})
+
+
+def test_a_known_provider_needs_only_a_key() -> None:
+    environ = {"COSTPLUS_PROVIDERS__ANTHROPIC__API_KEY": "x", "COSTPLUS_PROVIDERS__GROQ__API_KEY": "y"}
+    providers = load(flags={}, environ=environ).providers
+    assert (providers["anthropic"].base_url, providers["anthropic"].wire) == (
+        "https://api.anthropic.com/v1",
+        "anthropic",
+    )
+    assert providers["groq"].wire == "openai"
+
+
+@pytest.mark.parametrize(
+    ("environ", "named"),
+    [
+        ({"COSTPLUS_PROT": "1"}, "prot"),
+        ({"COSTPLUS_PORT": "many"}, "port"),
+        ({"COSTPLUS_ROLE": "chef"}, "role"),
+        ({"COSTPLUS_GATEWAY__FSINC": "true"}, "fsinc"),
+        ({"COSTPLUS_PROVIDERS__OPENAI__WIRE": "smoke"}, "wire"),
+        ({"COSTPLUS_CONFIG": "/nowhere/c.toml"}, "/nowhere/c.toml"),
+    ],
+)
+def test_what_cannot_be_used_is_named(environ: dict[str, str], named: str) -> None:
+    with pytest.raises(SettingsInvalid, match=named):
+        load(flags={}, environ=environ)
+
+
+def test_a_file_that_is_not_toml_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text("port = = 1")
+    with pytest.raises(SettingsInvalid, match="not valid TOML"):
+        load(flags={}, environ={}, file=file)
