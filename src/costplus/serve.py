@@ -125,8 +125,10 @@ async def serve(
     await _accepting(settings.host, port, serving)
     on_ready(url, made_key)
     stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+    vital = [serving, *background, *(gateway.tasks if gateway else ())]
+    await asyncio.wait((stopping, *vital), return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
+    broken = [task for task in vital if task.done() and not task.cancelled() and task.exception()]
     if gateway is not None:
         await gateway.stop(drain_s=settings.gateway.drain_s)
     if worker is not None:
@@ -136,6 +138,8 @@ async def serve(
     server.stop()  # type: ignore[no-untyped-call]  # granian's embedded server has no annotations here.
     await asyncio.wait((serving,), timeout=5)
     await store.close()
+    for task in broken:  # A process that cannot settle, close or deliver must not look alive.
+        task.result()
 
 
 def _free_port(host: str, port: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -84,8 +85,19 @@ def used_by(call: Call, usage: Usage, reading: Reading, charge: Charge, *, relea
     )
 
 
-def settlement_of(used: Used, rates: dict[str, UnitRate]) -> Settlement:
-    """Return the settlement that a journal record stands for; its event id follows from the record."""
+def settlement_of(used: Used, rates: Mapping[str, UnitRate]) -> Settlement:
+    """Return the settlement that a journal record stands for."""
+    charge = Charge(
+        price_nano=used.price_nano,
+        cost_nano=used.cost_nano,
+        lines=tuple(ChargeLine(quantity, rates[id]) for id, quantity in used.lines),
+        unpriced=used.unpriced,
+    )
+    return settlement_with(used, charge)
+
+
+def settlement_with(used: Used, charge: Charge) -> Settlement:
+    """Return the settlement of a journal record and its charge; the event's id follows from the record."""
     event = usage_event(
         customer=used.customer,
         at=used.at,
@@ -98,12 +110,6 @@ def settlement_of(used: Used, rates: dict[str, UnitRate]) -> Settlement:
         raw_usage=used.raw_usage,
         request_id=used.id,
         service_tier=used.service_tier,
-    )
-    charge = Charge(
-        price_nano=used.price_nano,
-        cost_nano=used.cost_nano,
-        lines=tuple(ChargeLine(quantity, rates[id]) for id, quantity in used.lines),
-        unpriced=used.unpriced,
     )
     return Settlement(event=event, charge=charge, hold=used.hold, release_nano=used.release_nano)
 

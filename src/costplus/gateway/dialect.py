@@ -93,7 +93,7 @@ def refusal(shape: Shape, error: BillingError, *, request_id: str) -> tuple[int,
     status = status_of(error)
     body: dict[str, Any]
     if shape == "anthropic":
-        kind = _ANTHROPIC_TYPES.get(status, "api_error")
+        kind = _ANTHROPIC_TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
         body = {
             "type": "error",
             "error": {"type": kind, "message": error.sentence, "code": error.code},
@@ -114,6 +114,10 @@ def refusal(shape: Shape, error: BillingError, *, request_id: str) -> tuple[int,
 
 
 def stream_error(shape: Shape, error: BillingError, *, request_id: str) -> bytes:
-    """Return the event that tells a client in the middle of a stream that it ends here."""
+    """Return the event that tells a client in the middle of a stream that it ends here.
+
+    It begins by ending whatever event was under way.
+    """
     _, body = refusal(shape, error, request_id=request_id)
-    return b"event: error\ndata: " + body + b"\n\n" if shape == "anthropic" else b"data: " + body + b"\n\n"
+    name = b"event: error\n" if shape == "anthropic" else b""
+    return b"\n\n%bdata: %b\n\n" % (name, body)

@@ -20,12 +20,13 @@ class Directory:
         self._store = store
         self._keys: dict[str, ApiKey] = {}
         self._terms: dict[str, Terms] = {}
-        self._generation = 0
         store.listen("config", self.forget)
 
     def forget(self) -> None:
-        """Drop everything remembered. Called from any thread: it only swaps references."""
-        self._generation += 1
+        """Drop everything remembered. Called from any thread: it only swaps references.
+
+        Whoever is loading meanwhile remembers into what was swapped out, so nothing stale stays.
+        """
         self._keys = {}
         self._terms = {}
 
@@ -52,12 +53,12 @@ class Directory:
 
     async def _load_key(self, secret: str) -> ApiKey | None:
         digest = hashlib.sha256(secret.encode()).hexdigest()
-        generation = self._generation
+        remembered = self._keys
         key = await self._store.read(lambda tx: tx.find_by_lookup(ApiKey, digest))
         if key is None or key.revoked_at is not None:
             return None
-        if generation == self._generation and len(self._keys) < _REMEMBERED_MAX:
-            self._keys[secret] = key
+        if len(remembered) < _REMEMBERED_MAX:
+            remembered[secret] = key
         return key
 
     async def terms(self, customer: str) -> Terms:
@@ -65,8 +66,8 @@ class Directory:
         found = self._terms.get(customer)
         if found is not None:
             return found
-        generation = self._generation
+        remembered = self._terms
         terms = await self._store.read(lambda tx: terms_of(tx, customer))
-        if generation == self._generation and len(self._terms) < _REMEMBERED_MAX:
-            self._terms[customer] = terms
+        if len(remembered) < _REMEMBERED_MAX:
+            remembered[customer] = terms
         return terms

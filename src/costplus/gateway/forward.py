@@ -17,7 +17,7 @@ import structlog
 from costplus.catalog.price import ModelUnpriced
 from costplus.catalog.snapshot import Catalogue
 from costplus.core.money import nano_text
-from costplus.gateway.call import Call, charged, measured, settlement_of, used_by
+from costplus.gateway.call import Call, charged, measured, used_by
 from costplus.gateway.dialect import stream_error
 from costplus.gateway.errors import JournalFull, ProviderAnsweredGarbage, ProviderRefusedKey
 from costplus.gateway.journal import Journal
@@ -35,9 +35,10 @@ log = structlog.get_logger("costplus.gateway.forward")
 
 
 class Stream(Protocol):
-    """The client's side of a streamed answer; `ClientGone` once it has left."""
+    """The client's side of a streamed answer; `ClientGone` once it has left. Whoever starts it ends it."""
 
     async def send(self, chunk: bytes) -> None: ...
+    def end(self) -> None: ...
 
 
 class Client(Protocol):
@@ -111,8 +112,7 @@ class Forwarder:
                 f"Provider '{call.provider.settings.name}' answered something else than its API promises."
             )
         charge = self._account(call, reading)
-        if self._fsync:
-            await self._journal.durable()
+        await self._made_durable(call)
         headers = self._headers(call, response)
         headers.append(("costplus-charged", nano_text(charge.price_nano)))
         client.answer(response.status, headers, body)
@@ -136,7 +136,7 @@ class Forwarder:
         except ClientGone:
             await self._drain(response, reader)
             if not call.ended:
-                await self._complete(call, reader)
+                await self._complete(call, reader, client_left=True)
         except UpstreamError as error:
             log.warning("stream_broken", code=error.code, request=call.id)
             if not call.ended:
@@ -144,18 +144,31 @@ class Forwarder:
             with contextlib.suppress(ClientGone):
                 await stream.send(stream_error(call.endpoint.shape, error, request_id=call.id))
         finally:
+            stream.end()
             if not response.complete:
                 await response.aclose()
 
-    async def _complete(self, call: Call, reader: WireReader) -> None:
-        """Account for a stream; one that broke off before anything was generated is not billed."""
+    async def _complete(self, call: Call, reader: WireReader, *, client_left: bool = False) -> None:
+        """Account for a stream; one that broke off before anything was generated is not billed.
+
+        Where its client left, the provider may have gone on unheard, so what is not known is estimated.
+        """
         reading = reader.finish()
-        if reading.error and reading.usage is None and reading.output_chars == 0:
+        nothing_seen = reading.usage is None and reading.output_chars == 0
+        if nothing_seen and (reading.error or not reading.complete) and not client_left:
             self._void(call, "provider_stream_error")
             return
         self._account(call, reading)
-        if self._fsync:
+        await self._made_durable(call)
+
+    async def _made_durable(self, call: Call) -> None:
+        """Wait for the disk where the settings ask for it; the caller gets its answer in any case."""
+        if not self._fsync:
+            return
+        try:
             await self._journal.durable()
+        except JournalFull as error:
+            log.error("journal_not_durable", code=error.code, request=call.id)  # The store has it soon.
 
     async def _drain(self, response: UpstreamResponse, reader: WireReader) -> None:
         """Read on after the client has left, for the provider's own counts, up to a bound."""
@@ -183,7 +196,7 @@ class Forwarder:
             self._journal.use(used, rates)
         except JournalFull as error:
             log.error("journal_refused_usage", code=error.code, request=call.id)  # Settled all the same.
-        self._settler.submit(settlement_of(used, {rate.id: rate for rate in rates}))
+        self._settler.submit_call(used, charge)
         return charge
 
     def _serve(self, call: Call, reading: Reading) -> None:

@@ -115,16 +115,17 @@ def read_segment(path: Path) -> Iterator[Entry]:
 class _Segment:
     """One file of the journal and the calls that still need it."""
 
-    __slots__ = ("dirty", "fd", "number", "open", "path", "rates", "written_bytes")
+    __slots__ = ("dirty", "fd", "open", "path", "rates", "syncing", "torn", "written_bytes")
 
-    def __init__(self, path: Path, number: int) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self.number = number
         self.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self.written_bytes = 0
         self.open: set[str] = set()
         self.rates: set[str] = set()
         self.dirty = False
+        self.syncing = False  # A thread flushes it: its descriptor must stay.
+        self.torn = False  # Its last line is: nothing may follow.
 
 
 class Journal:
@@ -134,6 +135,7 @@ class Journal:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._bytes_max = bytes_max
+        self._bytes = 0
         self._lock = os.open(folder / "lock", os.O_WRONLY | os.O_CREAT, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -144,6 +146,7 @@ class Journal:
         self._of_call: dict[str, list[_Segment]] = {}
         self._waiters: list[asyncio.Future[None]] = []
         self._syncing = False
+        self._one_sync = asyncio.Lock()  # What another sync has begun is not durable before it ends.
         self._sync_task: asyncio.Future[None] | None = None
 
     def left_behind(self) -> list[Path]:
@@ -152,15 +155,16 @@ class Journal:
         return sorted(path for path in self._folder.glob("*.journal") if path not in ours)
 
     def _current(self) -> _Segment:
-        if self._segments and self._segments[-1].written_bytes < SEGMENT_BYTES:
-            return self._segments[-1]
+        last = self._segments[-1] if self._segments else None
+        if last is not None and last.written_bytes < SEGMENT_BYTES and not last.torn:
+            return last
         self._drop_settled()
-        total = sum(segment.written_bytes for segment in self._segments)
-        if total >= self._bytes_max:
-            raise JournalFull(f"The journal holds {total} bytes of unsettled usage.")
         known = [int(path.stem) for path in self._folder.glob("*.journal")]
         number = max(known, default=0) + 1
-        self._segments.append(_Segment(self._folder / f"{number:012d}.journal", number))
+        try:
+            self._segments.append(_Segment(self._folder / f"{number:012d}.journal"))
+        except OSError as error:
+            raise JournalFull(f"The journal cannot be written: {error}.") from error
         return self._segments[-1]
 
     def _write(self, segment: _Segment, *entries: Entry) -> None:
@@ -174,13 +178,21 @@ class Journal:
         except OSError as error:
             raise JournalFull(f"The journal cannot be written: {error}.") from error
         segment.written_bytes += written
+        self._bytes += written
         segment.dirty = True
         if written != len(chunk):
-            segment.written_bytes = SEGMENT_BYTES  # Nothing may follow a torn line.
+            segment.torn = True
             raise JournalFull("The journal's disk is full.")
 
     def intend(self, intent: Intent) -> None:
-        """Record that the call is about to be made. Raises `JournalFull`, before any effect."""
+        """Record that the call is about to be made. Raises `JournalFull`, before any effect.
+
+        The limit refuses new calls only; calls under way may still say what they used.
+        """
+        if self._bytes >= self._bytes_max:
+            self._drop_settled()
+            if self._bytes >= self._bytes_max:
+                raise JournalFull(f"The journal holds {self._bytes} bytes of unsettled usage.")
         segment = self._current()
         self._write(segment, intent)
         self._note(segment, intent.id)
@@ -189,8 +201,11 @@ class Journal:
         """Record what the call used."""
         segment = self._current()
         fresh = [rate for rate in rates if rate.id not in segment.rates]
-        self._write(segment, *(Rated(rate) for rate in fresh), used)
-        segment.rates.update(rate.id for rate in fresh)
+        if fresh:
+            self._write(segment, *(Rated(rate) for rate in fresh), used)
+            segment.rates.update(rate.id for rate in fresh)
+        else:
+            self._write(segment, used)
         self._note(segment, used.id)
 
     def void(self, id: str, reason: str) -> None:
@@ -209,13 +224,17 @@ class Journal:
                 segment.open.discard(id)
 
     def _drop_settled(self) -> None:
-        while self._segments and not self._segments[0].open:
+        while self._segments and not self._segments[0].open and not self._segments[0].syncing:
             segment = self._segments.pop(0)
+            self._bytes -= segment.written_bytes
             os.close(segment.fd)
             segment.path.unlink()
 
     async def durable(self) -> None:
-        """Wait until everything written so far is on the disk; many callers share one fsync."""
+        """Wait until everything written so far is on the disk; many callers share one fsync.
+
+        Raises `JournalFull` where the disk does not take it.
+        """
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         if not self._syncing:
@@ -227,19 +246,33 @@ class Journal:
         try:
             while self._waiters:
                 waiters, self._waiters = self._waiters, []
-                await self.sync()
+                failed = None
+                try:
+                    await self.sync()
+                except JournalFull as error:
+                    failed = error
                 for waiter in waiters:
                     if not waiter.done():
-                        waiter.set_result(None)
+                        waiter.set_exception(failed) if failed else waiter.set_result(None)
         finally:
             self._syncing = False
 
     async def sync(self) -> None:
-        """Flush what is dirty to the disk, in a thread."""
-        dirty = [segment for segment in self._segments if segment.dirty]
-        for segment in dirty:
-            segment.dirty = False
+        """Flush what is dirty to the disk, in a thread. Raises `JournalFull` where the disk refuses."""
+        async with self._one_sync:
+            for segment in [segment for segment in self._segments if segment.dirty]:
+                if segment in self._segments:  # Else it was settled and deleted meanwhile.
+                    await self._flush(segment)
+
+    async def _flush(self, segment: _Segment) -> None:
+        segment.dirty, segment.syncing = False, True
+        try:
             await asyncio.to_thread(os.fdatasync, segment.fd)
+        except OSError as error:
+            segment.dirty = True
+            raise JournalFull(f"The journal cannot be flushed: {error}.") from error
+        finally:
+            segment.syncing = False
 
     def close(self) -> None:
         """Delete what is settled, and let go of the folder."""

@@ -11,9 +11,12 @@ import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+import structlog
+
 from costplus.billing.entitlement import Terms
 from costplus.billing.notify import refused
 from costplus.billing.store import Store, Tx
+from costplus.core.errors import Unavailable
 from costplus.core.ids import CustomerId, HoldId, new_id
 from costplus.core.money import nano_text
 from costplus.ledger.hold import Hold, InsufficientCredit
@@ -23,6 +26,8 @@ from costplus.ledger.post import credit_of, grow_hold, place_hold, release_hold
 LEASE_CALLS = 64  # A lease grows for this many calls of the size at hand, where credit is ample.
 IDLE_AFTER = timedelta(seconds=2)
 LEASE_LIFE = timedelta(days=1)
+
+log = structlog.get_logger("costplus.gateway.leases")
 
 
 class Leases:
@@ -118,7 +123,11 @@ class Leases:
 
     async def _give_back(self, customer: str, lease: Lease) -> None:
         surplus = lease.surplus(0)
-        await self._store.write(lambda tx: release_hold(tx, customer, lease.hold_id, amount_nano=surplus))
+        try:
+            await self._store.write(lambda tx: release_hold(tx, customer, lease.hold_id, amount_nano=surplus))
+        except Unavailable as error:
+            lease.grown(surplus)  # It is still reserved, and can be given back another time.
+            log.warning("lease_not_given_back", customer=customer, code=error.code)
 
     async def give_back_all(self) -> None:
         """Return every free part; what calls in flight hold goes back as they settle."""

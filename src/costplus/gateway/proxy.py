@@ -35,13 +35,18 @@ class _Stream:
     __slots__ = ("_stream",)
 
     def __init__(self, stream: RsgiStream) -> None:
-        self._stream = stream
+        self._stream: RsgiStream | None = stream
 
     async def send(self, chunk: bytes) -> None:
+        assert self._stream is not None
         try:
             await self._stream.send_bytes(chunk)
         except ProtocolClosed as error:
             raise ClientGone from error
+
+    def end(self) -> None:
+        # Dropped, it ends the answer. An error's traceback may keep this object for long: drop it here.
+        self._stream = None
 
 
 class _Client:
@@ -60,10 +65,6 @@ class _Client:
     def start(self, status: int, headers: list[tuple[str, str]]) -> _Stream:
         self.started = True
         return _Stream(self._proto.response_stream(status, headers))
-
-
-class _Headers(dict[str, str]):
-    """The request's headers by lower-case name."""
 
 
 class Proxy:

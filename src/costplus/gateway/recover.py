@@ -2,27 +2,31 @@
 
 Rule 1: usage that was journalled is settled as it was charged; settling it twice changes nothing.
 Rule 2: an intent without usage is swept to an estimate of its input, flagged, never to zero.
-Rule 3: reservations are released only after that; given back earlier, their credit could be spent twice.
+Rule 3: a rate whose record is torn is compiled anew from the intent; without it too, the usage is unpriced.
+Rule 4: reservations are released only after that; given back earlier, their credit could be spent twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from pathlib import Path
+
+import msgspec
 
 from costplus.billing.settle import Settlement
 from costplus.billing.store import Store, Tx
 from costplus.catalog.snapshot import Catalogue
 from costplus.core.usage import ESTIMATED, usage_of
 from costplus.gateway.call import settlement_of
-from costplus.gateway.journal import Entry, Intent, Journal, Rated, Used, Void, read_segment
+from costplus.gateway.journal import Intent, Journal, Rated, Used, read_segment
 from costplus.gateway.leases import reclaim
 from costplus.gateway.settle import Settler
 from costplus.metering.event import usage_event
 from costplus.rating.charge import rate, unpriced_charge
 from costplus.rating.rate_card import RateCardVersion
-from costplus.rating.sheet import SheetCache, UnitRate
+from costplus.rating.sheet import RateSheet, SheetCache, UnitRate
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,16 @@ class Recovered:
     used: int
     swept: int
     released: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """What the journal's segments say, by call."""
+
+    intents: dict[str, Intent] = field(default_factory=dict)
+    used: dict[str, Used] = field(default_factory=dict)
+    rates: dict[str, UnitRate] = field(default_factory=dict)
+    voided: set[str] = field(default_factory=set)
 
 
 async def recover(
@@ -47,53 +61,63 @@ async def recover(
     """Settle everything left behind; the settler must be running. Deletes the old segments at the end."""
     assert now().tzinfo is not None
     paths = journal.left_behind()
-    intents: dict[str, Intent] = {}
-    used: dict[str, Settlement] = {}
-    ended: set[str] = set()
-    for path in paths:
-        for id, entry in _by_call(read_segment(path)):
-            if isinstance(entry, Intent):
-                intents[id] = entry
-            elif isinstance(entry, Settlement):
-                used[id] = entry
-            else:
-                ended.add(id)
-    open_intents = [intent for id, intent in intents.items() if id not in used and id not in ended]
-    versions = {intent.card_version for intent in open_intents}
+    left = _read(paths)
+    versions = {intent.card_version for intent in left.intents.values()}
 
     def cards(tx: Tx) -> dict[str, RateCardVersion]:
         found = ((version, tx.find(RateCardVersion, version)) for version in versions)
         return {version: card for version, card in found if card is not None}
 
     known = await store.read(cards)
-    swept = [_estimate(intent, catalogue, sheets, known.get(intent.card_version)) for intent in open_intents]
-    for settlement in (*used.values(), *swept):
+    sheet_of = {id: _sheet(intent, catalogue, sheets, known) for id, intent in left.intents.items()}
+    replayed = [_replayed(used, left.rates, sheet_of.get(id)) for id, used in left.used.items()]
+    unheard = left.intents.keys() - left.used.keys() - left.voided
+    swept = [_estimate(left.intents[id], sheet_of[id]) for id in sorted(unheard)]
+    for settlement in (*replayed, *swept):
         settler.submit(settlement)
     await settler.flush()
     released = await store.write(lambda tx: reclaim(tx, owner=owner))
     for path in paths:
         path.unlink()
-    return Recovered(len(used), len(swept), released)
+    return Recovered(len(replayed), len(swept), released)
 
 
-def _by_call(entries: Iterable[Entry]) -> Iterable[tuple[str, Intent | Settlement | Void]]:
-    """Pair a segment's entries with their calls; usage is joined with the rates it was charged at."""
-    rates: dict[str, UnitRate] = {}
-    for entry in entries:
-        if isinstance(entry, Rated):
-            rates[entry.rate.id] = entry.rate
-        elif isinstance(entry, Used):
-            yield entry.id, settlement_of(entry, rates)
-        else:
-            yield entry.id, entry
+def _read(paths: Sequence[Path]) -> _Left:
+    """Read the segments; calls and rates are joined over all of them."""
+    left = _Left()
+    for path in paths:
+        for entry in read_segment(path):
+            if isinstance(entry, Rated):
+                left.rates[entry.rate.id] = entry.rate
+            elif isinstance(entry, Intent):
+                left.intents[entry.id] = entry
+            elif isinstance(entry, Used):
+                left.used[entry.id] = entry
+            else:
+                left.voided.add(entry.id)
+    return left
 
 
-def _estimate(
-    intent: Intent, catalogue: Catalogue, sheets: SheetCache, card: RateCardVersion | None
-) -> Settlement:
+def _sheet(
+    intent: Intent, catalogue: Catalogue, sheets: SheetCache, cards: Mapping[str, RateCardVersion]
+) -> RateSheet | None:
+    price, card = catalogue.price_version(intent.price_version), cards.get(intent.card_version)
+    return sheets.sheet(price, card) if price and card else None
+
+
+def _replayed(used: Used, rates: Mapping[str, UnitRate], sheet: RateSheet | None) -> Settlement:
+    """Return the settlement that the record stands for."""
+    if any(id not in rates for id, _ in used.lines):
+        bands = sheet.bands if sheet else ()
+        rates = {rate.id: rate for _, band in bands for *_, rate in band.by_leaf.values()} | dict(rates)
+    if any(id not in rates for id, _ in used.lines):
+        return replace(settlement_of(msgspec.structs.replace(used, lines=[]), {}), charge=unpriced_charge())
+    return settlement_of(used, rates)
+
+
+def _estimate(intent: Intent, sheet: RateSheet | None) -> Settlement:
     """Return the settlement of a call of which nothing but its beginning is known."""
     usage = usage_of({"input": intent.input_tokens}, flags=[ESTIMATED, "swept"])
-    price = catalogue.price_version(intent.price_version)
     event = usage_event(
         customer=intent.customer,
         at=intent.at,
@@ -105,5 +129,4 @@ def _estimate(
         requested_model=intent.requested_model,
         request_id=intent.id,
     )
-    charge = rate(usage, sheets.sheet(price, card)) if price and card else unpriced_charge()
-    return Settlement(event=event, charge=charge)
+    return Settlement(event=event, charge=rate(usage, sheet) if sheet else unpriced_charge())
