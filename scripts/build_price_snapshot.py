@@ -38,8 +38,9 @@ from price_feeds import (
     variant_names,
 )
 
+from costplus.catalog.condition import Condition
 from costplus.catalog.names import canonical_provider
-from costplus.catalog.price import Component, Condition
+from costplus.catalog.price import Component
 from costplus.catalog.snapshot import (
     SCHEMA,
     ComponentEntry,
@@ -190,7 +191,11 @@ def limits(entry: ModelEntry, model: str, theirs: Mapping[str, Raw]) -> tuple[in
 
 
 def current_rates(entry: ModelEntry) -> Rates:
-    return {(leaf, over): Decimal(amount) for leaf, amount, _, over in entry.versions[-1].components}
+    return {
+        (leaf, when): Decimal(amount)
+        for leaf, amount, _, when in entry.versions[-1].components
+        if not isinstance(when, str)
+    }
 
 
 def aliases_of(

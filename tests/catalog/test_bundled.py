@@ -159,7 +159,7 @@ def test_components_are_known_leaves_once_per_tier_and_zero_only_for_free_offers
     for provider, model, entry in MODELS:
         assert not _is_free(entry) or (provider == "openrouter" and model.endswith(":free")), model
         for version in entry.versions:
-            keys = [(leaf, over) for leaf, _, _, over in version.components]
+            keys = [(leaf, when) for leaf, _, _, when in version.components]
             assert len(keys) == len(set(keys)), model
             assert {leaf for leaf, _ in keys} <= set(LEAVES), model
             assert all(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -10,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from costplus.catalog.price import Component, Condition, ModelUnpriced
+from costplus.catalog.condition import Condition, when_of
+from costplus.catalog.price import Component, ModelUnpriced
 from costplus.catalog.snapshot import (
     SCHEMA,
     Catalogue,
@@ -121,7 +123,12 @@ components = st.builds(
     st.sampled_from(["input", "output", "cached_input"]),
     st.decimals(min_value=0, max_value=1000, places=6),
     st.just(1_000_000),
-    st.one_of(st.just(()), st.integers(1, 10**6).map(lambda over: (Condition("prompt_tokens", "gt", over),))),
+    st.one_of(
+        st.just(()),
+        st.integers(1, 10**6).map(lambda over: (Condition("prompt_tokens", "gt", over),)),
+        st.sampled_from([when_of("service_tier=flex"), when_of("prompt_tokens>5&region=eu|us")]),
+    ),
+    st.integers(0, 2),
 )
 
 
@@ -132,7 +139,7 @@ def test_a_component_survives_being_written_and_read(component: Component) -> No
 
 @given(st.lists(components, max_size=4))
 def test_a_version_id_ignores_order_and_trailing_zeros(listed: list[Component]) -> None:
-    padded = [Component(c.leaf, c.amount + Decimal("0E-12"), c.per, c.when) for c in reversed(listed)]
+    padded = [replace(c, amount=c.amount + Decimal("0E-12")) for c in reversed(listed)]
     first, second = (
         price_version_id(provider="p", model="m", currency="USD", valid_from=RISE, components=given)
         for given in (listed, padded)

@@ -10,7 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from costplus.catalog.price import Component, Condition, PriceVersion
+from costplus.catalog.condition import Condition
+from costplus.catalog.price import Component, PriceVersion
 from costplus.core.usage import Usage
 from costplus.rating.charge import Charge, rate
 from costplus.rating.rate_card import Adjustment, RateCardVersion, adjustment

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from costplus.catalog.price import Component, Condition
+from costplus.catalog.condition import Condition
+from costplus.catalog.price import Component
 from costplus.core.usage import LEAVES, Usage
 from costplus.rating.charge import rate
 from costplus.rating.rate_card import adjustment

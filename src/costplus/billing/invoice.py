@@ -105,8 +105,10 @@ class Draft:
 
 
 def _title(rate: UnitRate) -> str:
-    band = f" (prompt above {rate.above_prompt_tokens} tokens)" if rate.above_prompt_tokens else ""
-    return f"{rate.provider}/{rate.model} · {rate.leaf.replace('_', ' ')}{band}"
+    band = f"prompt above {rate.above_prompt_tokens} tokens" if rate.above_prompt_tokens else ""
+    because = ", ".join(part for part in (band, rate.conditions.replace("&", ", ")) if part)
+    title = f"{rate.provider}/{rate.model} · {rate.leaf.replace('_', ' ')}"
+    return f"{title} ({because})" if because else title
 
 
 def exact_line_nanos(totals: Sequence[UsageTotal], *, usage_nano: int) -> list[int]:

@@ -13,6 +13,7 @@ from datetime import datetime
 from costplus.billing.settle import Settled, Settlement, settle
 from costplus.billing.store import Tx
 from costplus.billing.terms import terms_of
+from costplus.catalog.context import served
 from costplus.catalog.price import ModelUnpriced
 from costplus.catalog.snapshot import Catalogue
 from costplus.metering.event import TOKEN_METER, UsageEvent
@@ -31,7 +32,8 @@ def rate_event(tx: Tx, catalogue: Catalogue, sheets: SheetCache, event: UsageEve
         card.check_sells(provider=price.provider, model=price.model)
     except (ModelUnpriced, ModelNotOnCard):
         return unpriced_charge()
-    return rate(event.usage, sheets.sheet(price, card), is_one_request=False)
+    context = served(service_tier=event.service_tier, at=event.at)
+    return rate(event.usage, sheets.sheet(price, card), context=context, is_one_request=False)
 
 
 def report(

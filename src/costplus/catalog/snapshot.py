@@ -14,15 +14,28 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 
+from costplus.catalog.condition import Condition, when_of, when_text
 from costplus.catalog.names import ProviderNames, ResolvedName, canonical_provider, provider_names, resolve
-from costplus.catalog.price import Component, Condition, ModelUnpriced, PriceVersion
+from costplus.catalog.price import (
+    Allowance,
+    Component,
+    Minimum,
+    ModelUnpriced,
+    Multiplier,
+    PriceVersion,
+    Scope,
+)
 from costplus.core.money import decimal_text
 
 SCHEMA = 1
 
-# Leaf, amount, per, and the prompt size above which it counts (None: always).
-ComponentEntry = tuple[str, str, int, int | None]
+# Leaf, amount, per, and when it counts: None always, a number above that many prompt tokens, else the text
+# of its conditions (`#2` at its end is a rank).
+ComponentEntry = tuple[str, str, int, str | int | None]
+# Factor, what it applies to, the text of its conditions.
+MultiplierEntry = tuple[str, Scope, str]
 
+_LONG_PROMPT = ("prompt_tokens", "gt")
 _REMEMBERED_MAX = 16_384  # Callers choose the names, so what is remembered about them has a limit.
 
 
@@ -35,6 +48,9 @@ class VersionEntry:
     components: tuple[ComponentEntry, ...]
     valid_to: datetime | None = None
     unmapped: tuple[str, ...] = ()
+    multipliers: tuple[MultiplierEntry, ...] = ()
+    minimums: tuple[Minimum, ...] = ()
+    allowances: tuple[Allowance, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,26 +94,55 @@ class Snapshot:
 
 def component_entry(component: Component) -> ComponentEntry:
     """Return a component as the snapshot writes it."""
-    over = [condition.value for condition in component.when]
-    assert len(over) <= 1
-    return component.leaf, decimal_text(component.amount), component.per, over[0] if over else None
+    when: str | int | None = when_text(component.when) or None
+    if component.rank:
+        when = f"{when or ''}#{component.rank}"
+    elif len(component.when) == 1 and (component.when[0].field, component.when[0].op) == _LONG_PROMPT:
+        value = component.when[0].value
+        assert isinstance(value, int)
+        when = value
+    return component.leaf, decimal_text(component.amount), component.per, when
 
 
 def component_from_entry(entry: ComponentEntry) -> Component:
     """Read back what `component_entry` wrote."""
-    leaf, amount, per, over = entry
-    when = () if over is None else (Condition("prompt_tokens", "gt", over),)
-    return Component(leaf, Decimal(amount), per, when)
+    leaf, amount, per, when = entry
+    if when is None:
+        return Component(leaf, Decimal(amount), per)
+    if isinstance(when, int):
+        return Component(leaf, Decimal(amount), per, (Condition("prompt_tokens", "gt", when),))
+    text, _, rank = when.partition("#")
+    return Component(leaf, Decimal(amount), per, when_of(text), int(rank or 0))
+
+
+def multiplier_entry(multiplier: Multiplier) -> MultiplierEntry:
+    """Return a multiplier as the snapshot writes it."""
+    return decimal_text(multiplier.factor), multiplier.applies_to, when_text(multiplier.when)
+
+
+def multiplier_from_entry(entry: MultiplierEntry) -> Multiplier:
+    """Read back what `multiplier_entry` wrote."""
+    factor, applies_to, text = entry
+    return Multiplier(Decimal(factor), when_of(text), applies_to)
 
 
 def price_version_id(
-    *, provider: str, model: str, currency: str, valid_from: datetime, components: Iterable[Component]
+    *,
+    provider: str,
+    model: str,
+    currency: str,
+    valid_from: datetime,
+    components: Iterable[Component],
+    multipliers: Iterable[Multiplier] = (),
+    minimums: Iterable[Minimum] = (),
 ) -> str:
     """Return `pv_` + 24 hex digits of a hash over everything that makes the price what it is.
 
     The order of the components and trailing zeros of amounts do not matter.
     """
     entries = sorted("\x1f".join(map(str, component_entry(component))) for component in components)
+    entries += sorted("×\x1f" + "\x1f".join(multiplier_entry(multiplier)) for multiplier in multipliers)
+    entries += sorted(f"≥\x1f{minimum.leaf}\x1f{minimum.quantity}" for minimum in minimums)
     text = "\x1e".join([provider, model, currency, valid_from.isoformat(), *entries])
     return f"pv_{hashlib.sha256(text.encode()).hexdigest()[:24]}"
 
@@ -214,4 +259,7 @@ class Catalogue:
             output_tokens_max=entry.output_tokens_max,
             source=f"{entry.source} {self._snapshot.sources[entry.source]}",
             unmapped=version.unmapped,
+            multipliers=tuple(multiplier_from_entry(multiplier) for multiplier in version.multipliers),
+            minimums=version.minimums,
+            allowances=version.allowances,
         )

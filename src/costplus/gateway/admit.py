@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from costplus.billing.entitlement import Terms
+from costplus.catalog.context import RequestContext
 from costplus.catalog.names import split_provider
 from costplus.catalog.price import PriceVersion
 from costplus.catalog.snapshot import Catalogue
@@ -22,6 +23,7 @@ from costplus.gateway.directory import Directory
 from costplus.gateway.journal import Intent, Journal
 from costplus.gateway.leases import Leases
 from costplus.gateway.providers import Provider, Providers
+from costplus.gateway.served import asked_for, unpriced_in
 from costplus.gateway.wire.request import WireRequest, parse_request, rewrite
 from costplus.rating.quote import OUTPUT_TOKENS_DEFAULT, quote
 from costplus.rating.sheet import SheetCache
@@ -95,7 +97,8 @@ class Admitter:
         at = terms.now(self._now())
         price, name = self._catalogue.price_at(provider.catalog, model, at=at)
         terms.card.check_sells(provider=name.provider, model=name.model)
-        _check_tier(request, price)
+        context = asked_for(request, at=at)
+        _check_tier(context, price)
         sheet = self._sheets.sheet(price, terms.card)
         limit = None if request.max_tokens is None else request.max_tokens * request.choices_max
         if provider.settings.wire == "anthropic":
@@ -118,6 +121,7 @@ class Admitter:
                 output_tokens_max=limit,
                 has_output=endpoint.has_output,
                 output_tokens_default=self._output_tokens_default * request.choices_max,
+                context=context,
             ),
             at=at,
             body=sent,
@@ -157,13 +161,9 @@ def secrets_in(headers: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _check_tier(request: WireRequest, price: PriceVersion) -> None:
-    """Refuse a tier that costs more than the price version says: it would be sold below cost."""
-    for field, dear in (("service_tier", "priority"), ("speed", "fast")):
-        raw = request.fields.get(field)
-        if raw is not None and bytes(raw).strip() == f'"{dear}"'.encode():
-            variant = f"{field}={dear}"
-            if any(variant in key for key in price.unmapped):
-                raise TierUnpriced(
-                    f"{field} '{dear}' has no price for {price.provider}/{price.model} yet.", param=field
-                )
+def _check_tier(context: RequestContext, price: PriceVersion) -> None:
+    """Refuse what may cost more than the price version says: it would be sold below cost."""
+    for field, word in unpriced_in(price, context):
+        raise TierUnpriced(
+            f"{field} '{word}' has no price for {price.provider}/{price.model} yet.", param=field
+        )

@@ -12,7 +12,9 @@ from costplus.core.usage import ESTIMATED, Usage, usage_of
 from costplus.gateway.dialect import Endpoint
 from costplus.gateway.journal import Used
 from costplus.gateway.providers import Provider
+from costplus.gateway.served import served_as, unpriced_in
 from costplus.gateway.wire import Reading
+from costplus.gateway.wire.base import EMPTY_READING
 from costplus.gateway.wire.request import WireRequest
 from costplus.ledger.lease import Lease
 from costplus.metering.event import usage_event
@@ -114,11 +116,14 @@ def settlement_with(used: Used, charge: Charge) -> Settlement:
     return Settlement(event=event, charge=charge, hold=used.hold, release_nano=used.release_nano)
 
 
-def charged(call: Call, usage: Usage) -> Charge:
-    """Return the charge at the prices of the call's admission.
+def charged(call: Call, usage: Usage, reading: Reading = EMPTY_READING) -> Charge:
+    """Return the charge at the prices of the call's admission, for what the provider says it served.
 
-    What the provider's block shows to have been used but not counted (`unmetered_…`) is said to be unpriced.
+    What its block shows to have been used but not counted (`unmetered_…`), and what it served at a price
+    that is not known, is said to be unpriced.
     """
-    charge = rate(usage, call.sheet)
-    unmetered = [flag for flag in usage.flags if flag.startswith("unmetered_")]
-    return replace(charge, unpriced=(*charge.unpriced, *unmetered)) if unmetered else charge
+    context = served_as(call.request, reading, at=call.at)
+    charge = rate(usage, call.sheet, context=context)
+    unpriced = [flag for flag in usage.flags if flag.startswith("unmetered_")]
+    unpriced += [f"{field}={word}" for field, word in unpriced_in(call.sheet.price, context)]
+    return replace(charge, unpriced=(*charge.unpriced, *unpriced)) if unpriced else charge

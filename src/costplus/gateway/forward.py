@@ -186,7 +186,7 @@ class Forwarder:
         call.ended = True
         self._serve(call, reading)
         usage = measured(call, reading)
-        charge = charged(call, usage)
+        charge = charged(call, usage, reading)
         release_nano = 0
         if call.lease is not None:
             release_nano = call.lease.close(held_nano=call.held_nano, charged_nano=charge.price_nano)

@@ -17,6 +17,7 @@ import msgspec
 
 from costplus.billing.settle import Settlement
 from costplus.billing.store import Store, Tx
+from costplus.catalog.context import served
 from costplus.catalog.snapshot import Catalogue
 from costplus.core.usage import ESTIMATED, usage_of
 from costplus.gateway.call import settlement_of
@@ -108,8 +109,7 @@ def _sheet(
 def _replayed(used: Used, rates: Mapping[str, UnitRate], sheet: RateSheet | None) -> Settlement:
     """Return the settlement that the record stands for."""
     if any(id not in rates for id, _ in used.lines):
-        bands = sheet.bands if sheet else ()
-        rates = {rate.id: rate for _, band in bands for *_, rate in band.by_leaf.values()} | dict(rates)
+        rates = {rate.id: rate for rate in (sheet.every_rate() if sheet else ())} | dict(rates)
     if any(id not in rates for id, _ in used.lines):
         return replace(settlement_of(msgspec.structs.replace(used, lines=[]), {}), charge=unpriced_charge())
     return settlement_of(used, rates)
@@ -129,4 +129,5 @@ def _estimate(intent: Intent, sheet: RateSheet | None) -> Settlement:
         requested_model=intent.requested_model,
         request_id=intent.id,
     )
-    return Settlement(event=event, charge=rate(usage, sheet) if sheet else unpriced_charge())
+    context = served(at=intent.at)
+    return Settlement(event=event, charge=rate(usage, sheet, context=context) if sheet else unpriced_charge())

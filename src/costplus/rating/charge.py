@@ -2,7 +2,8 @@
 
 Rule 1: Σ quantity × unit price over the leaves is exact; it is rounded up once, to a nano.
 Rule 2: the derivation is what the rating used, not a second calculation.
-Rule 3: a leaf that has no price makes the charge say so (`unpriced`); it is never charged as zero in silence.
+Rule 3: a leaf is charged its minimum where the price has one and any was used.
+Rule 4: a leaf that has no price makes the charge say so (`unpriced`); it is never charged as zero in silence.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
+from costplus.catalog.context import ORDINARY, RequestContext
 from costplus.core.money import decimal_text, for_ledger, nano_text
 from costplus.core.usage import Usage
 from costplus.rating.sheet import RateSheet, UnitRate
@@ -33,16 +35,17 @@ class Charge:
     unpriced: tuple[str, ...] = ()  # Leaves (or `model`) that no price covers.
 
 
-def rate(usage: Usage, sheet: RateSheet, *, is_one_request: bool = True) -> Charge:
-    """Return the charge for `usage` under `sheet`.
+def rate(
+    usage: Usage, sheet: RateSheet, *, context: RequestContext = ORDINARY, is_one_request: bool = True
+) -> Charge:
+    """Return the charge for `usage` under `sheet`, in the circumstances that `context` tells.
 
     Context bands go by a request's prompt. Usage that does not say what one request's prompt was
     (reported sums, one kind of token at a time) is charged in the base band.
     """
-    rates = sheet.bands[-1][1]
-    if is_one_request and len(sheet.bands) > 1:
-        rates = sheet.rates_for(prompt_tokens=usage.input_tokens)
-    by_leaf = rates.by_leaf
+    prompt_tokens = usage.input_tokens if is_one_request and len(sheet.bands) > 1 else 1
+    by_leaf = sheet.rates_for(prompt_tokens=prompt_tokens, context=context).by_leaf
+    minimums = sheet.minimums
     cost = price = 0
     lines: list[ChargeLine] = []
     unpriced: list[str] = []
@@ -51,6 +54,8 @@ def rate(usage: Usage, sheet: RateSheet, *, is_one_request: bool = True) -> Char
         if found is None:
             unpriced.append(leaf)
             continue
+        if minimums:
+            quantity = max(quantity, minimums.get(leaf, 0))
         cost += quantity * found[0]
         price += quantity * found[1]
         lines.append(ChargeLine(quantity, found[2]))
@@ -96,8 +101,9 @@ def _working(line: ChargeLine) -> str:
     rate, adjustment = line.rate, line.rate.adjustment
     how = f"{adjustment.kind} {adjustment.percent}%"
     band = f", prompt above {rate.above_prompt_tokens} tokens" if rate.above_prompt_tokens else ""
+    because = f", {rate.conditions}" if rate.conditions else ""
     as_leaf = f", priced as {rate.priced_as}" if rate.priced_as != rate.leaf else ""
-    return f"{line.quantity} {rate.leaf} × {decimal_text(rate.unit_cost)} with {how}{band}{as_leaf}"
+    return f"{line.quantity} {rate.leaf} × {decimal_text(rate.unit_cost)} with {how}{band}{because}{as_leaf}"
 
 
 def explain(charge: Charge) -> Derivation:

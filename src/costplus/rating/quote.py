@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from costplus.catalog.context import ORDINARY, RequestContext
 from costplus.core.usage import Usage
 from costplus.rating.charge import Charge, rate
 from costplus.rating.sheet import RateSheet
@@ -32,10 +33,11 @@ def quote(
     output_tokens_max: int | None,
     has_output: bool = True,
     output_tokens_default: int = OUTPUT_TOKENS_DEFAULT,
+    context: RequestContext = ORDINARY,
 ) -> Quote:
     """Return the quote for a request body of `body_bytes` that allows `output_tokens_max` (None: no limit).
 
-    `has_output` is False for embeddings.
+    `has_output` is False for embeddings; `context` is what the caller asked for, such as a service tier.
     """
     input_tokens = -(-body_bytes // BYTES_PER_TOKEN)
     if sheet.price.context_tokens_max:
@@ -48,4 +50,4 @@ def quote(
         if output > 0:
             quantities["output"] = output
     usage = Usage(quantities)
-    return Quote(usage, rate(usage, sheet))
+    return Quote(usage, rate(usage, sheet, context=context))

@@ -4,21 +4,28 @@ Rule 1: exact. All unit costs (and all unit prices) of a sheet share one denomin
 sum is integer arithmetic; nothing rounds here.
 Rule 2: the context band is chosen by the whole prompt, cached tokens included, strictly above the threshold.
 Rule 3: a leaf without a component of its own is priced as its nearest ancestor, and says so.
-Source: gateway rules 1, 4 and 14.
+Rule 4: which conditions a request passes decides its rates; each such combination is compiled once, when it
+first occurs, and kept.
+Source: gateway rules 1, 4, 7 and 14.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from itertools import combinations
 
-from costplus.catalog.price import Component, PriceVersion
+from costplus.catalog.condition import Condition, when_text
+from costplus.catalog.context import ORDINARY, RequestContext
+from costplus.catalog.price import Component, Multiplier, PriceVersion, chosen
 from costplus.core.money import decimal_text
 from costplus.core.usage import LEAVES, ancestors
 from costplus.rating.rate_card import Adjustment, RateCardVersion
+
+_TABLES_MAX = 256  # Combinations of conditions per sheet; far more than a price list can make in practice.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +43,7 @@ class UnitRate:
     adjustment: Adjustment
     price_version: str
     rate_card_version: str
+    conditions: str = ""  # What else chose it, such as `service_tier=flex` and `×1.1 region=us`.
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,90 +62,116 @@ class RateSheet:
     price: PriceVersion
     card: RateCardVersion
     adjustment: Adjustment
-    bands: tuple[tuple[int, Rates], ...]  # (prompt tokens strictly above, rates), highest first.
+    conditions: tuple[Condition, ...]  # All that the price depends on.
+    bands: tuple[
+        tuple[int, Rates], ...
+    ]  # Of an ordinary request: (prompt tokens above, rates), highest first.
+    minimums: Mapping[str, int]
     cost_denominator: int
     price_denominator: int
+    _tables: dict[tuple[bool, ...], Rates] = field(default_factory=dict, compare=False, repr=False)
 
-    def rates_for(self, *, prompt_tokens: int) -> Rates:
-        """Return the rates of the context band of a request with that many input tokens."""
-        for threshold, rates in self.bands:
-            if prompt_tokens > threshold:
-                return rates
-        return self.bands[-1][1]
+    def rates_for(self, *, prompt_tokens: int, context: RequestContext = ORDINARY) -> Rates:
+        """Return the rates of a request with that many input tokens under those circumstances."""
+        key = tuple([c.holds(prompt_tokens=prompt_tokens, context=context) for c in self.conditions])
+        found = self._tables.get(key)
+        if found is None:
+            if len(self._tables) >= _TABLES_MAX:
+                self._tables.clear()
+            holding = [c for c, holds in zip(self.conditions, key, strict=True) if holds]
+            found = self._tables[key] = self._compiled(holding)
+        return found
+
+    def every_rate(self) -> Iterator[UnitRate]:
+        """Yield each unit rate that any request could be given; for finding one again by its id."""
+        for threshold in (0, *self.price.thresholds):
+            for leaf in LEAVES:
+                names = set(ancestors(leaf))
+                for component in (c for c in self.price.components if c.leaf in names):
+                    for multipliers in _subsets(self._touching(leaf)):
+                        yield self._unit(leaf, component, multipliers, threshold)
+
+    def _compiled(self, holding: Sequence[Condition]) -> Rates:
+        threshold = max((_above(condition) for condition in holding), default=0)
+        true = frozenset(holding)
+        table: dict[str, tuple[int, int, UnitRate]] = {}
+        for leaf in LEAVES:
+            component = chosen(self.price.components, leaf, holding=true)
+            if component is None:
+                continue
+            multipliers = [m for m in self._touching(leaf) if true.issuperset(m.when)]
+            unit = self._unit(leaf, component, multipliers, threshold)
+            cost, sell = unit.unit_cost * self.cost_denominator, unit.unit_price * self.price_denominator
+            assert cost.denominator == sell.denominator == 1
+            table[leaf] = cost.numerator, sell.numerator, unit
+        return Rates(table)
+
+    def _touching(self, leaf: str) -> list[Multiplier]:
+        return [m for m in self.price.multipliers if m.touches(LEAVES[leaf])]
+
+    def _unit(
+        self, leaf: str, component: Component, multipliers: Iterable[Multiplier], threshold: int
+    ) -> UnitRate:
+        cost, said = component.unit_cost, [when_text(c for c in component.when if not _above(c))]
+        for multiplier in multipliers:
+            cost *= Fraction(multiplier.factor)
+        said += sorted(f"×{decimal_text(m.factor)} {when_text(m.when)}" for m in multipliers)
+        sell, conditions = cost * self.adjustment.factor, ", ".join(text for text in said if text)
+        parts = [self.price.id, self.card.id, leaf, str(threshold), decimal_text(cost), decimal_text(sell)]
+        return UnitRate(
+            id=_unit_id(*parts, *([conditions] if conditions else [])),
+            provider=self.provider,
+            model=self.model,
+            leaf=leaf,
+            priced_as=component.leaf,
+            above_prompt_tokens=threshold,
+            unit_cost=cost,
+            unit_price=sell,
+            adjustment=self.adjustment,
+            price_version=self.price.id,
+            rate_card_version=self.card.id,
+            conditions=conditions,
+        )
 
 
 def _unit_id(*parts: str) -> str:
     return "ur_" + hashlib.sha256("\x00".join(parts).encode()).hexdigest()[:24]
 
 
-def _component_for(price: PriceVersion, leaf: str, *, prompt_tokens: int) -> Component | None:
-    """Return the component that prices `leaf`: its own or its nearest ancestor's, most conditions first."""
-    for name in ancestors(leaf):
-        holding = [c for c in price.components if c.leaf == name and c.holds(prompt_tokens=prompt_tokens)]
-        if holding:
-            return max(holding, key=lambda c: (len(c.when), max((w.value for w in c.when), default=0)))
-    return None
+def _above(condition: Condition) -> int:
+    """Return the prompt size strictly above which the condition holds, 0 where it is of another kind."""
+    if condition.field != "prompt_tokens" or not isinstance(condition.value, int):
+        return 0
+    return {"gt": condition.value, "gte": condition.value - 1}.get(condition.op, 0)
+
+
+def _subsets(multipliers: Sequence[Multiplier]) -> Iterator[tuple[Multiplier, ...]]:
+    for size in range(len(multipliers) + 1):
+        yield from combinations(multipliers, size)
 
 
 def compile_sheet(price: PriceVersion, card: RateCardVersion) -> RateSheet:
     """Return the sheet of `price` sold under `card`."""
     adjustment = card.adjustment_for(provider=price.provider, model=price.model)
-    factor = adjustment.factor
-    bands: list[tuple[int, list[UnitRate]]] = []
-    for threshold in (*reversed(price.thresholds), 0):
-        rates = []
-        for leaf in LEAVES:
-            component = _component_for(price, leaf, prompt_tokens=threshold + 1)
-            if component is None:
-                continue
-            cost, sell = component.unit_cost, component.unit_cost * factor
-            rate_id = _unit_id(
-                price.id, card.id, leaf, str(threshold), decimal_text(cost), decimal_text(sell)
-            )
-            rates.append(
-                UnitRate(
-                    id=rate_id,
-                    provider=price.provider,
-                    model=price.model,
-                    leaf=leaf,
-                    priced_as=component.leaf,
-                    above_prompt_tokens=threshold,
-                    unit_cost=cost,
-                    unit_price=sell,
-                    adjustment=adjustment,
-                    price_version=price.id,
-                    rate_card_version=card.id,
-                )
-            )
-        bands.append((threshold, rates))
-    every = [rate for _, rates in bands for rate in rates]
-    cost_denominator = math.lcm(*(rate.unit_cost.denominator for rate in every), 1)
-    price_denominator = math.lcm(*(rate.unit_price.denominator for rate in every), 1)
-    return RateSheet(
+    denominator = math.lcm(*(component.unit_cost.denominator for component in price.components), 1)
+    for multiplier in price.multipliers:
+        denominator *= Fraction(multiplier.factor).denominator
+    bands: list[tuple[int, Rates]] = []
+    sheet = RateSheet(
         provider=price.provider,
         model=price.model,
         price=price,
         card=card,
         adjustment=adjustment,
-        bands=tuple(
-            (
-                threshold,
-                Rates(
-                    {
-                        rate.leaf: (
-                            int(rate.unit_cost * cost_denominator),
-                            int(rate.unit_price * price_denominator),
-                            rate,
-                        )
-                        for rate in rates
-                    }
-                ),
-            )
-            for threshold, rates in bands
-        ),
-        cost_denominator=cost_denominator,
-        price_denominator=price_denominator,
+        conditions=price.conditions,
+        bands=(),
+        minimums={minimum.leaf: minimum.quantity for minimum in price.minimums},
+        cost_denominator=denominator,
+        price_denominator=denominator * adjustment.factor.denominator,
     )
+    for threshold in (*reversed(price.thresholds), 0):
+        bands.append((threshold, sheet.rates_for(prompt_tokens=threshold + 1)))
+    return replace(sheet, bands=tuple(bands))
 
 
 class SheetCache:

@@ -129,6 +129,7 @@ def unit_rate_row(rate: UnitRate) -> Row:
         str(rate.adjustment.percent),
         rate.price_version,
         rate.rate_card_version,
+        rate.conditions,
     )
 
 
@@ -145,6 +146,7 @@ def unit_rate_from_row(row: Row) -> UnitRate:
         adjustment=Adjustment(row[8], Decimal(row[9])),
         price_version=row[10],
         rate_card_version=row[11],
+        conditions=row[12],
     )
 
 

@@ -47,7 +47,8 @@ CREATE TABLE unit_rates (
     adjustment_kind TEXT NOT NULL,
     adjustment_percent TEXT NOT NULL,
     price_version TEXT NOT NULL,
-    rate_card_version TEXT NOT NULL
+    rate_card_version TEXT NOT NULL,
+    conditions TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE charges (

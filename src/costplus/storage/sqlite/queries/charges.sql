@@ -1,12 +1,12 @@
 -- :name add_unit_rate
 INSERT OR IGNORE INTO unit_rates (
     id, provider, model, leaf, priced_as, above_prompt_tokens, unit_cost, unit_price, adjustment_kind,
-    adjustment_percent, price_version, rate_card_version
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    adjustment_percent, price_version, rate_card_version, conditions
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- :name find_unit_rate
 SELECT id, provider, model, leaf, priced_as, above_prompt_tokens, unit_cost, unit_price, adjustment_kind,
-    adjustment_percent, price_version, rate_card_version
+    adjustment_percent, price_version, rate_card_version, conditions
 FROM unit_rates WHERE id = ?
 
 -- :name append_charge
