@@ -151,7 +151,6 @@ def test_stripping_a_captured_stream_removes_only_a_usage_chunk(captures: list[d
 LEAF_NAMES = {
     "input_uncached": "input",
     "input_text": "input",
-    "input_video": "input",  # No leaf of its own: video is priced as input.
     "cache_read": "cached_input",
     "cache_write_12h": "cache_write_5m",  # OpenAI states no lifetime in its usage.
     "output_text": "output",

@@ -64,7 +64,7 @@ DAY_MINUTES, WEEK_MINUTES = 1440, 7 * 1440
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A test such as `prompt_tokens gt 272000`, `region in (eu, us)` or `request_time in (12345 01:00-04:00,)`.
+    """A test such as `prompt_tokens gt 272000`, `region in (eu, us)` or `request_time in (6 01:00-04:00,)`.
 
     Numbers compare; words are equal or among several (`in`); `request_time` is within one of its windows.
     """
@@ -131,7 +131,7 @@ def _condition(text: str) -> Condition:
 
 
 def window(days: str, *, start: int, end: int) -> str:
-    """Return the text of a weekly window: ISO days, minutes of the day; an end at or before the start wraps."""
+    """Return a weekly window's text: ISO days, minutes of the day; an end at or before the start wraps."""
     assert 0 <= start < DAY_MINUTES and 0 <= end <= DAY_MINUTES, (start, end)
     return f"{days} {start // 60:02}:{start % 60:02}-{end % DAY_MINUTES // 60:02}:{end % 60:02}"
 

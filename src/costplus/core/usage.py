@@ -22,7 +22,7 @@ class Leaf:
     name: str
     direction: Direction
     parent: str | None  # Whose price applies where a model has none for this leaf.
-    unit: Literal["token", "call", "unit"] = "token"
+    unit: Literal["token", "call", "second", "unit"] = "token"
 
 
 _REGISTRY = (
@@ -30,15 +30,22 @@ _REGISTRY = (
     Leaf("cached_input", "input", "input"),
     Leaf("cache_write_5m", "input", "input"),
     Leaf("cache_write_1h", "input", "cache_write_5m"),
+    Leaf("cache_write_12h", "input", "cache_write_1h"),
     Leaf("input_audio", "input", "input"),
     Leaf("cached_input_audio", "input", "cached_input"),
     Leaf("input_image", "input", "input"),
     Leaf("cached_input_image", "input", "cached_input"),
+    Leaf("input_video", "input", "input"),
     Leaf("output", "output", None),
     Leaf("reasoning", "output", "output"),
     Leaf("output_audio", "output", "output"),
     Leaf("output_image", "output", "output"),
+    Leaf("output_video", "output", "output"),
     Leaf("web_search", "call", None, "call"),
+    Leaf("web_search_source", "call", None, "call"),
+    Leaf("grounded_request", "call", None, "call"),
+    Leaf("search_unit", "call", None, "call"),  # Of reranking: a query over up to a hundred documents.
+    Leaf("audio_second", "call", None, "second"),
     Leaf("unit", "call", None, "unit"),
 )
 

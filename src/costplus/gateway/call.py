@@ -12,7 +12,7 @@ from costplus.core.usage import ESTIMATED, Usage, usage_of
 from costplus.gateway.dialect import Endpoint
 from costplus.gateway.journal import Used
 from costplus.gateway.providers import Provider
-from costplus.gateway.served import served_as, unpriced_in
+from costplus.gateway.served import asked_word, kept_for, served_as, unpriced_in
 from costplus.gateway.wire import Reading
 from costplus.gateway.wire.base import EMPTY_READING
 from costplus.gateway.wire.request import WireRequest
@@ -54,8 +54,10 @@ def measured(call: Call, reading: Reading) -> Usage:
     told its input but not yet its output.
     """
     usage = reading.usage
-    if usage is not None and OUTPUT_INCOMPLETE not in usage.flags:
-        return usage
+    if usage is not None:
+        usage = kept_for(usage, asked_word(call.request, "prompt_cache_retention"))
+        if OUTPUT_INCOMPLETE not in usage.flags:
+            return usage
     ceiling = max(call.quote.usage.quantities.get("output", 0), call.sheet.price.output_tokens_max or 0)
     output = min(-(-reading.output_chars // CHARS_PER_TOKEN), ceiling)
     if usage is None:

@@ -6,6 +6,7 @@ Rule 2: what was served at a price that is not known is charged at the list pric
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -15,11 +16,14 @@ import msgspec
 from costplus.catalog.condition import Field
 from costplus.catalog.context import STANDARD, RequestContext, served
 from costplus.catalog.price import PriceVersion
+from costplus.core.usage import Usage
 from costplus.gateway.wire import Reading
 from costplus.gateway.wire.counts import decode_or_none, text_or_none
 from costplus.gateway.wire.request import WireRequest
 
 _CHEAPER = frozenset({"flex", "batch"})  # Known to cost less than the list price, wherever they exist.
+_HOURS = re.compile(r"(\d{1,4})\s*h")
+_LIFETIMES = ((12, "cache_write_12h"), (1, "cache_write_1h"))  # At least so many hours → the leaf.
 _TEXT: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
 
 
@@ -35,7 +39,7 @@ _TOLD = msgspec.json.Decoder(_Told)
 
 def asked_for(request: WireRequest, *, at: datetime) -> RequestContext:
     """Return the context of the request as it was made."""
-    return served(service_tier=_asked(request, "service_tier"), speed=_asked(request, "speed"), at=at)
+    return served(service_tier=asked_word(request, "service_tier"), speed=asked_word(request, "speed"), at=at)
 
 
 def served_as(request: WireRequest, reading: Reading, *, at: datetime) -> RequestContext:
@@ -46,8 +50,8 @@ def served_as(request: WireRequest, reading: Reading, *, at: datetime) -> Reques
     tier = reading.service_tier
     speed = text_or_none(told.speed) if told else None
     return served(
-        service_tier=_asked(request, "service_tier") if tier is None else tier,
-        speed=_asked(request, "speed") if speed is None else speed,
+        service_tier=asked_word(request, "service_tier") if tier is None else tier,
+        speed=asked_word(request, "speed") if speed is None else speed,
         region=(text_or_none(told.inference_geo) if told else None) or "",
         at=at,
     )
@@ -55,15 +59,31 @@ def served_as(request: WireRequest, reading: Reading, *, at: datetime) -> Reques
 
 def unpriced_in(price: PriceVersion, context: RequestContext) -> Iterator[tuple[Field, str]]:
     """Yield each circumstance that may cost more than the price version says."""
-    if context.service_tier != STANDARD and context.service_tier not in _CHEAPER:
-        if not price.covers("service_tier", context.service_tier):
-            yield "service_tier", context.service_tier
+    is_dear = context.service_tier != STANDARD and context.service_tier not in _CHEAPER
+    if is_dear and not price.covers("service_tier", context.service_tier):
+        yield "service_tier", context.service_tier
     if context.speed != STANDARD and not price.covers("speed", context.speed):
         yield "speed", context.speed
     if context.region and not price.covers("region", context.region):
         yield "region", context.region
 
 
-def _asked(request: WireRequest, field: str) -> str:
+def asked_word(request: WireRequest, field: str) -> str:
+    """Return the word that the request has in `field`, empty where it has none."""
     raw = request.fields.get(field)
     return (text_or_none(decode_or_none(_TEXT, raw)) if raw is not None else None) or ""
+
+
+def kept_for(usage: Usage, lifetime: str) -> Usage:
+    """Return the usage with its cache writes on the leaf of the lifetime that the caller asked for.
+
+    Usage blocks that only count writes do not tell how long they are kept; the request does. `24h` and
+    `above_12hr` are long lifetimes, words without hours (`in_memory`) the provider's shortest.
+    """
+    hours = _HOURS.search(lifetime)
+    written = usage.quantities.get("cache_write_5m", 0)
+    leaf = next((leaf for least, leaf in _LIFETIMES if hours and int(hours[1]) >= least), None)
+    if leaf is None or not written or any(usage.quantities.get(known) for _, known in _LIFETIMES):
+        return usage
+    quantities = {name: n for name, n in usage.quantities.items() if name != "cache_write_5m"}
+    return Usage({**quantities, leaf: written}, usage.flags)

@@ -156,7 +156,6 @@ def compile_sheet(price: PriceVersion, card: RateCardVersion) -> RateSheet:
     denominator = math.lcm(*(component.unit_cost.denominator for component in price.components), 1)
     for multiplier in price.multipliers:
         denominator *= Fraction(multiplier.factor).denominator
-    bands: list[tuple[int, Rates]] = []
     sheet = RateSheet(
         provider=price.provider,
         model=price.model,
@@ -169,9 +168,8 @@ def compile_sheet(price: PriceVersion, card: RateCardVersion) -> RateSheet:
         cost_denominator=denominator,
         price_denominator=denominator * adjustment.factor.denominator,
     )
-    for threshold in (*reversed(price.thresholds), 0):
-        bands.append((threshold, sheet.rates_for(prompt_tokens=threshold + 1)))
-    return replace(sheet, bands=tuple(bands))
+    thresholds = (*reversed(price.thresholds), 0)
+    return replace(sheet, bands=tuple((over, sheet.rates_for(prompt_tokens=over + 1)) for over in thresholds))
 
 
 class SheetCache:

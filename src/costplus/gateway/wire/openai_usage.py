@@ -30,6 +30,7 @@ from costplus.gateway.wire.counts import (
 UNATTRIBUTED = "unattributed_tokens"  # `total_tokens` counts more than input and output together.
 TOTAL_MISMATCH = "total_mismatch"  # `total_tokens` counts less.
 SERVER_TOOLS = "unmetered_server_tools"  # Fees that only the provider's own `cost` shows.
+SOURCES = "num_sources_used"  # xAI's live search is paid by the source.
 
 _BLOCK = msgspec.json.Decoder(dict[str, Any])
 
@@ -75,7 +76,7 @@ def inclusive_usage(
     if UNREADABLE in (input_total, output_total):
         return None
     all_total = _stated_total(block, faults)
-    if input_total is None and output_total is None and all_total is None:
+    if input_total is None and output_total is None and all_total is None and SOURCES not in block:
         return None
     if input_total is None:  # Voyage states the total only.
         input_total = max(0, (all_total or 0) - (output_total or 0))
@@ -96,6 +97,7 @@ def inclusive_usage(
     quantities = _input_leaves(block, block_in(block, names.input_details), input_total, faults)
     quantities |= _output_leaves(details, output_total or 0, reasoning, faults)
     quantities["web_search"] = calls.get("web_search", 0) or _searches(block, faults)
+    quantities["web_search_source"] = detail_in(block, SOURCES, faults)
     return usage_of(quantities, flags=dict.fromkeys(faults))
 
 
@@ -142,7 +144,14 @@ def _input_leaves(block: Block, details: Block, total: int, faults: list[str]) -
     written = detail_in(details, "cache_write_tokens", faults)
     audio = detail_in(details, "audio_tokens", faults)
     image = detail_in(details, "image_tokens", faults)
-    named = (("cached", cached), ("cache_write", written), ("audio", audio), ("image", image))
+    video = detail_in(details, "video_tokens", faults)
+    named = (
+        ("cached", cached),
+        ("cache_write", written),
+        ("audio", audio),
+        ("image", image),
+        ("video", video),
+    )
     exceeding = [f"{name}_exceeds_input" for name, count in named if count > total]
     if not exceeding and cached + written > total:
         exceeding = ["cached_exceeds_input"]
@@ -152,6 +161,7 @@ def _input_leaves(block: Block, details: Block, total: int, faults: list[str]) -
     leaves = {"cached_input": cached, "cache_write_5m": written}
     if audio or image or "cached_tokens_details" in details:
         leaves |= _modalities(details, cached, audio, image, faults)
+    leaves["input_video"] = video
     rest = total - sum(leaves.values())
     if rest < 0:  # Cached media counted in both, with no split to tell them apart.
         faults.append("modality_overlaps_cache")
