@@ -9,13 +9,21 @@ import time
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import costplus.catalog
+from costplus.catalog.feeds.stated import METERS
 from costplus.catalog.names import PROVIDERS
 from costplus.catalog.price import ModelUnpriced
-from costplus.catalog.snapshot import Catalogue, ModelEntry, component_from_entry, price_version_id
+from costplus.catalog.snapshot import (
+    Catalogue,
+    ModelEntry,
+    component_from_entry,
+    multiplier_from_entry,
+    price_version_id,
+)
 from costplus.catalog.sources.bundled import bundled_catalogue, bundled_snapshot
 from costplus.core.usage import LEAVES
 
@@ -34,6 +42,8 @@ MODELS = [
 def catalogue() -> Catalogue:
     return bundled_catalogue()
 
+
+WEEKLY = "request_time=12345 00:00-01:00|12345 04:00-06:00|12345 10:00-00:00|67 00:00-00:00"  # Off-peak.
 
 PRICES = [
     ("anthropic", "claude-sonnet-4-5-20250929", "claude-sonnet-4-5", "3", "15"),
@@ -59,6 +69,14 @@ PRICES = [
     ("aws", "global.anthropic.claude-sonnet-4-5-20250929-v1:0", None, "3", "15"),
     ("aws", "us.anthropic.claude-sonnet-4-5-20250929-v1:0", None, "3.3", "16.5"),
     ("deepseek", "deepseek-v4-pro", "deepseek-v4-pro", "1.32", "3.96"),
+    ("azure", "us/o4-mini", "us/o4-mini", "1.21", "4.84"),
+    ("bedrock", "eu.amazon.nova-pro-v1:0", "eu.amazon.nova-pro-v1:0", "1.05", "4.2"),
+    ("bedrock", "anthropic/claude-sonnet-4.5", None, "3.3", "16.5"),
+    ("bedrock", "anthropic/claude-sonnet-4-5-20250929", None, "3.3", "16.5"),
+    ("openai", "ft:gpt-4.1-2025-04-14:acme::x", "ft:gpt-4.1-2025-04-14", "3", "12"),
+    ("mistral", "mistral-large-latest", "mistral-large-latest", "0.5", "1.5"),
+    ("xai", "grok-3", "grok-3", "1.25", "2.5"),
+    ("google", "publishers/google/models/gemini-2.5-pro", "gemini-2.5-pro", "1.25", "10"),
     ("openrouter", "openai/gpt-oss-20b:free", "openai/gpt-oss-20b:free", "0", "0"),
 ]
 
@@ -76,12 +94,9 @@ def test_a_well_known_name_has_its_published_price(
 
 UNPRICED = [
     ("azure", "my-prod-deployment"),
-    ("azure", "us/o4-mini"),
-    ("bedrock", "eu.amazon.nova-pro-v1:0"),
     ("openai", "gpt-4o-mini-foo"),
     ("openai", "gpt-4o:batch"),
-    ("openai", "ft:gpt-4.1-2025-04-14:acme::x"),
-    ("openai", "ft:gpt-4o-2024-08-06"),
+    ("openai", "ft:gpt-9:acme::x"),
     ("openai", "gpt-4o-audio-preview"),  # Listed with text prices only.
     ("openai", "whisper-1"),
     ("github-copilot", "gpt-4o"),  # Zero there means part of a seat, not free.
@@ -99,7 +114,8 @@ def test_a_name_without_a_price_of_its_own_is_unpriced(
 @pytest.mark.parametrize("year", range(2025, 2032))
 def test_the_cancelled_rise_of_claude_sonnet_5_never_applies(catalogue: Catalogue, year: int) -> None:
     version, _ = catalogue.price_at("anthropic", "claude-sonnet-5", at=datetime(year, 9, 2, tzinfo=UTC))
-    assert {c.leaf: c.amount for c in version.components if c.leaf in ("input", "output")} == {
+    base = [c for c in version.components if not c.when]
+    assert {c.leaf: c.amount for c in base if c.leaf in ("input", "output")} == {
         "input": Decimal(2),
         "output": Decimal(10),
     }
@@ -116,7 +132,37 @@ def test_windows_of_the_day_do_not_reach_back_before_the_price_they_belong_to(ca
     version, _ = catalogue.price_at("deepseek", "deepseek-v4-pro", at=datetime(2026, 7, 1, 2, tzinfo=UTC))
     assert version.components[0].amount == Decimal("0.435")
     now, _ = catalogue.price_at("deepseek", "deepseek-v4-pro", at=NOW)
-    assert "time_windows" in now.unmapped
+    assert {c.text for c in now.conditions} == {WEEKLY}
+
+
+def test_a_retired_name_costs_what_it_is_served_as_from_that_instant(catalogue: Catalogue) -> None:
+    before, _ = catalogue.price_at("xai", "grok-3", at=datetime(2026, 5, 15, 18, 59, 59, tzinfo=UTC))
+    after, _ = catalogue.price_at("xai", "grok-3", at=datetime(2026, 5, 15, 19, tzinfo=UTC))
+    assert [version.components[0].amount for version in (before, after)] == [Decimal(3), Decimal("1.25")]
+
+
+COVERED = [
+    ("openai", "gpt-5.6-sol", "service_tier", "priority"),
+    ("openai", "gpt-5.6-sol", "service_tier", "flex"),
+    ("openai", "gpt-5.6-sol", "processing", "batch"),
+    ("anthropic", "claude-opus-5", "speed", "fast"),
+    ("anthropic", "claude-opus-5", "region", "us"),
+    ("anthropic", "claude-sonnet-4-5", "processing", "batch"),
+]
+
+
+@pytest.mark.parametrize(("provider", "model", "field", "word"), COVERED)
+def test_a_tier_that_the_sources_price_is_priced(
+    catalogue: Catalogue, provider: str, model: str, field: Any, word: str
+) -> None:
+    version, _ = catalogue.price_at(provider, model, at=NOW)
+    assert version.covers(field, word)
+    assert not version.covers(field, "unheard-of")
+
+
+def test_a_price_names_its_source_and_where_it_stands_there(catalogue: Catalogue) -> None:
+    version, _ = catalogue.price_at("openai", "gpt-4o", at=NOW)
+    assert version.source.startswith("genai-prices 0.2.3 /")
 
 
 def test_versions_of_every_model_are_contiguous_and_end_open() -> None:
@@ -147,6 +193,8 @@ def test_every_id_is_the_hash_of_its_version_and_unique() -> None:
                 currency=SNAPSHOT.currency,
                 valid_from=version.valid_from,
                 components=components,
+                multipliers=[multiplier_from_entry(multiplier) for multiplier in version.multipliers],
+                minimums=version.minimums,
             )
             seen.add(version.id)
 
@@ -159,9 +207,10 @@ def test_components_are_known_leaves_once_per_tier_and_zero_only_for_free_offers
     for provider, model, entry in MODELS:
         assert not _is_free(entry) or (provider == "openrouter" and model.endswith(":free")), model
         for version in entry.versions:
-            keys = [(leaf, when) for leaf, _, _, when in version.components]
+            keys = [(leaf, when, amount) for leaf, amount, _, when in version.components]
             assert len(keys) == len(set(keys)), model
-            assert {leaf for leaf, _ in keys} <= set(LEAVES), model
+            meters = {leaf for leaf, _, _ in keys} - set(LEAVES)
+            assert meters <= METERS and meters <= set(version.unmapped), model
             assert all(
                 len(Decimal(amount).as_tuple().digits) <= 12 for _, amount, _, _ in version.components
             ), model

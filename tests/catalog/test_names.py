@@ -76,10 +76,11 @@ UNRESOLVED = [
     (OPENAI, "my-prod-deployment"),
     (OPENAI, "gpt-4o-mini-foo"),
     (OPENAI, "gpt-4"),
-    (OPENAI, "gpt-4o:batch"),
     (OPENAI, "gpt-4-1"),  # Separators are equal for anthropic only.
-    (OPENAI, "ft:gpt-4o:acme::abc"),
+    (OPENAI, "ft:gpt-4o:acme::abc"),  # The base has a price and its fine-tunes have none.
     (OPENAI, "ft:gpt-4o-2024-08-06"),
+    (OPENAI, ":batch"),
+    (OPENAI, "gpt-4o:free"),
     (OPENAI, "gpt-4o-2024-05-13"),  # A date with a price of its own, which this catalogue lacks.
     (OPENAI, "gpt-4.1-2025-04-14"),  # Known to have no price.
     (OPENAI, "gpt-4o-2024-13-01"),
@@ -106,6 +107,26 @@ def test_a_name_resolves_by_named_steps(
     assert resolved is not None
     assert (resolved.provider, resolved.model, resolved.requested) == (names.provider, model, requested)
     assert resolved.steps == steps
+
+
+TUNED = provider_names("openai", {"ft:gpt-4.1": (), "gpt-4.1": (), "gpt-fast": ()})
+MODIFIED = [
+    ("gpt-4.1:batch", "gpt-4.1", ("modifier",), (("processing", "batch"),)),
+    ("GPT-4.1-fast", "gpt-4.1", ("modifier",), (("speed", "fast"),)),
+    ("gpt-fast", "gpt-fast", (), ()),  # Listed: part of the name.
+    ("ft:gpt-4.1:acme::x1", "ft:gpt-4.1", ("fine_tune",), ()),
+    ("ft:gpt-4.1:acme:name:x1", "ft:gpt-4.1", ("fine_tune",), ()),
+    ("models/ft:gpt-4.1:acme::x1", "ft:gpt-4.1", ("resource_path", "fine_tune"), ()),
+]
+
+
+@pytest.mark.parametrize(("requested", "model", "steps", "modifiers"), MODIFIED)
+def test_a_modifier_becomes_a_condition_and_a_fine_tune_its_own_price(
+    requested: str, model: str, steps: tuple[str, ...], modifiers: tuple[tuple[str, str], ...]
+) -> None:
+    resolved = resolve(requested, names=TUNED)
+    assert resolved is not None
+    assert (resolved.model, resolved.steps, resolved.modifiers) == (model, steps, modifiers)
 
 
 @pytest.mark.parametrize(("names", "requested"), UNRESOLVED)

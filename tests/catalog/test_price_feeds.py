@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, date, datetime
+from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,12 +15,14 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from build_price_snapshot import genai_model, is_price_neutral
-from price_feeds import exact, first_match, genai_rates, genai_timeline, litellm_rates
+from build_price_snapshot import genai_model, outvoted_names, stated_by_litellm
+from price_feeds import first_match, is_price_neutral, rates_of
+from price_merge import supplemented
 
+from costplus.catalog.condition import when_of, when_text
+from costplus.catalog.feeds.stated import StatedPrice, exact
+from costplus.catalog.price import Component
 from costplus.catalog.snapshot import ModelEntry
-
-TODAY = date(2026, 11, 10)
 
 NOISE = [
     ("1.0399999999999998", "1.04"),
@@ -44,50 +48,13 @@ def test_a_price_of_few_digits_is_never_changed(amount: Decimal) -> None:
 
 @given(st.decimals(min_value="0.0001", max_value=1000, places=4))
 def test_a_per_token_price_comes_back_as_the_price_per_million(amount: Decimal) -> None:
-    rates, _ = litellm_rates({"input_cost_per_token": Decimal(repr(float(amount) / 1e6))})
-    assert rates["input", None] == amount
+    entry = {"litellm_provider": "x", "input_cost_per_token": Decimal(repr(float(amount) / 1e6))}
+    assert [c.amount for c in stated_by_litellm("m", entry).components] == [amount]
 
 
-def test_tiers_become_conditions_and_unknown_keys_are_named() -> None:
-    tiered = {"base": "3", "tiers": [{"start": 200000, "price": "6"}]}
-    rates, unmapped = genai_rates({"input_mtok": tiered, "web_searches_kcount": "10", "requests_kcount": "5"})
-    assert rates == {
-        ("input", None): Decimal(3),
-        ("input", 200_000): Decimal(6),
-        ("web_search", None): Decimal(10),
-    }
-    assert unmapped == {"requests_kcount"}
-
-
-def test_litellm_tiers_and_service_suffixes_are_told_apart() -> None:
-    rates, unmapped = litellm_rates(
-        {
-            "input_cost_per_token_above_272k_tokens": Decimal("1e-6"),
-            "input_cost_per_token_batches": Decimal("1e-7"),
-            "cache_creation_input_token_cost_above_1hr": Decimal("2e-6"),
-            "cache_creation_input_token_cost_above_1hr_above_200k_tokens": Decimal("4e-6"),
-            "max_tokens": Decimal(5),
-        }
-    )
-    assert rates == {
-        ("input", 272_000): Decimal(1),
-        ("cache_write_1h", None): Decimal(2),
-        ("cache_write_1h", 200_000): Decimal(4),
-    }
-    assert unmapped == {"input_cost_per_token_batches"}
-
-
-def test_the_dearest_window_of_the_day_becomes_the_newest_price_in_force() -> None:
-    prices = [
-        {"prices": {"input_mtok": "1"}},
-        {"constraint": {"start_date": "2026-08-17"}, "prices": {"input_mtok": "2"}},
-        {"constraint": {"start_date": "2027-01-01"}, "prices": {"input_mtok": "3"}},
-        {"constraint": {"start_time": "01:00", "end_time": "04:00"}, "prices": {"input_mtok": "4"}},
-        {"constraint": {"start_time": "06:00", "end_time": "09:00"}, "prices": {"input_mtok": "1"}},
-    ]
-    timeline = genai_timeline(prices, taken_on=TODAY)
-    assert [rates["input", None] for _, rates, _ in timeline] == [1, 4, 3]
-    assert [unmapped for _, _, unmapped in timeline] == [set(), {"time_windows"}, set()]
+def test_an_embeddings_output_is_left_out() -> None:
+    zero = {"litellm_provider": "x", "mode": "embedding", "output_cost_per_token": Decimal(0)}
+    assert stated_by_litellm("m", zero).components == ()
 
 
 def test_a_price_of_tomorrow_is_scheduled_and_one_of_today_is_in_force() -> None:
@@ -106,7 +73,7 @@ def test_a_price_of_tomorrow_is_scheduled_and_one_of_today_is_in_force() -> None
 ABSENT = [
     ({}, ("unknown",)),
     ({"input_mtok": "0", "output_mtok": "0"}, ("input", "output")),
-    ({"audio_hours": "3"}, ("audio_hours",)),
+    ({"audio_hours": "3"}, ("audio_second",)),
 ]
 
 
@@ -134,20 +101,87 @@ def test_a_match_tree_gives_its_first_model() -> None:
     assert named == ["a", "b", "b", "b", None]
 
 
-BASE = {"input_cost_per_token": Decimal("1e-6"), "output_cost_per_token": Decimal("2e-6")}
-MODEL = {("input", None): Decimal(1), ("output", None): Decimal(2)}
+def litellm(**changes: Any) -> StatedPrice:
+    base = {"input_cost_per_token": Decimal("1e-6"), "output_cost_per_token": Decimal("2e-6")}
+    return stated_by_litellm("m", {"litellm_provider": "x", "mode": "chat", **base, **changes})
+
+
 NEUTRAL = [
-    ({}, True),
-    ({"output_cost_per_token": Decimal("3e-6")}, False),
-    ({"cache_read_input_token_cost": Decimal("1e-7")}, True),
-    ({"input_cost_per_audio_token": Decimal("4e-6")}, False),
-    ({"input_cost_per_token_above_200k_tokens": Decimal("2e-6")}, False),
-    ({"input_cost_per_token_above_200k_tokens": Decimal("2e-6"), "max_input_tokens": Decimal(200_000)}, True),
+    ({}, None, True),
+    ({"output_cost_per_token": Decimal("3e-6")}, None, False),
+    ({"cache_read_input_token_cost": Decimal("1e-7")}, None, True),
+    ({"input_cost_per_audio_token": Decimal("4e-6")}, None, False),
+    ({"input_cost_per_token_above_200k_tokens": Decimal("2e-6")}, None, False),
+    ({"input_cost_per_token_above_200k_tokens": Decimal("2e-6")}, Decimal(200_000), True),
+    ({"input_cost_per_token_priority": Decimal("9e-6")}, None, True),  # Compared by list price.
 ]
 
 
-@pytest.mark.parametrize(("change", "neutral"), NEUTRAL)
+@pytest.mark.parametrize(("change", "accepted", "neutral"), NEUTRAL)
 def test_an_alias_must_cost_what_the_model_costs_and_never_more(
-    change: dict[str, Decimal], neutral: bool
+    change: dict[str, Decimal], accepted: Decimal | None, neutral: bool
 ) -> None:
-    assert is_price_neutral({**BASE, **change}, MODEL) is neutral
+    alias, model = (rates_of(litellm(**changes).components) for changes in (change, {}))
+    assert is_price_neutral(alias, model, accepted=accepted) is neutral
+
+
+SUPPLEMENTS: list[tuple[dict[str, Any], list[tuple[str, str]]]] = [
+    ({"input_cost_per_token_priority": Decimal("9e-6")}, [("input", "service_tier=priority")]),
+    ({"cache_read_input_token_cost": Decimal("1e-7")}, [("cached_input", "")]),
+    ({"input_cost_per_token": Decimal("3e-6"), "input_cost_per_token_flex": Decimal("1e-6")}, []),
+    ({"input_cost_per_token_batches": Decimal("1e-6")}, []),  # The first has a batch price of its own.
+    ({"output_cost_per_image": Decimal("1e-2")}, []),
+    ({"output_cost_per_reasoning_token": Decimal("2e-6")}, []),  # What output costs anyway, tiers included.
+    ({"output_cost_per_reasoning_token": Decimal("4e-6")}, [("reasoning", "")]),
+]
+
+
+@pytest.mark.parametrize(("change", "added"), SUPPLEMENTS)
+def test_the_second_source_adds_only_what_the_first_does_not_say_at_the_same_list_price(
+    change: dict[str, Any], added: list[tuple[str, str]]
+) -> None:
+    first = litellm(input_cost_per_token_batches=Decimal("5e-7"))
+    joined = supplemented(first, litellm(**change))
+    said = [(c.leaf, when_text(c.when)) for c in joined.components if c not in first.components]
+    assert said == added
+    assert set(first.components) <= set(joined.components)
+
+
+def test_a_multiplier_is_not_added_to_prices_under_the_same_condition() -> None:
+    fast = litellm(provider_specific_entry={"us": Decimal("1.1"), "priority": Decimal(2), "fast": Decimal(2)})
+    own = litellm()
+    assert [when_text(m.when) for m in supplemented(own, fast).multipliers] == ["region=us", "speed=fast"]
+    faster = Component("input", Decimal(2), 10**6, when_of("speed=fast"))
+    own = replace(own, components=(*own.components, faster))
+    assert [when_text(m.when) for m in supplemented(own, fast).multipliers] == ["region=us"]
+
+
+WEEKDAYS = {"hours_utc": "10:00-00:00", "weekdays": [Decimal(1)]}
+
+
+@pytest.mark.parametrize(("off_peak", "weekly"), [("1e-6", True), ("5e-7", False)])
+def test_hours_with_weekdays_replace_hours_alone_where_both_name_the_same_prices(
+    off_peak: str, weekly: bool
+) -> None:
+    window = {"start_time": "00:00:00+00:00", "end_time": "10:00:00+00:00"}
+    prices = [
+        {"prices": {"input_mtok": "1", "output_mtok": "2"}},
+        {"constraint": window, "prices": {"input_mtok": "2"}},
+    ]
+    peak = {"input_cost_per_token": Decimal(off_peak), "windows": [WEEKDAYS]}
+    theirs = litellm(input_cost_per_token=Decimal("2e-6"), off_peak_pricing=peak)
+    entry = genai_model("x", {"id": "m", "prices": prices}, theirs=theirs)
+    assert isinstance(entry, ModelEntry)
+    timed = [when for _, _, _, when in entry.versions[-1].components if isinstance(when, str)]
+    assert timed == ["request_time=1 10:00-00:00" if weekly else "request_time=1234567 10:00-00:00"]
+
+
+def test_two_sources_outvote_a_moving_name_and_no_other() -> None:
+    models = [{"id": "m-1", "match": {"starts_with": "m"}, "prices": {"input_mtok": "2", "output_mtok": "6"}}]
+    said = {"litellm_provider": "x", "input_cost_per_token": Decimal("1e-6")}
+    said["output_cost_per_token"] = Decimal("2e-6")
+    vote = {"cost": {"input": Decimal(1), "output": Decimal(2)}}
+    other = {"cost": {"input": Decimal(1), "output": Decimal(3)}}
+    names = {"m-latest": said, "m-fixed": said, "m-old-latest": said}
+    votes = {"m-latest": vote, "m-fixed": vote, "m-old-latest": other}
+    assert outvoted_names(models, names, votes) == {"m-latest"}

@@ -16,6 +16,7 @@ from costplus.catalog.price import Component, ModelUnpriced
 from costplus.catalog.snapshot import (
     SCHEMA,
     Catalogue,
+    ComponentEntry,
     ModelEntry,
     ProviderEntry,
     ScheduledEntry,
@@ -116,6 +117,48 @@ def test_models_lists_the_current_version_of_each_model_once() -> None:
 def test_versions_of_an_unknown_model_are_none() -> None:
     assert CATALOGUE.versions("openai", "n") == ()
     assert CATALOGUE.scheduled("nobody", "m") == ()
+
+
+def catalogue_of(provider: str, models: dict[str, tuple[ComponentEntry, ...]]) -> Catalogue:
+    """Return a catalogue of one provider's models, each with one version."""
+    entries = {
+        name: ModelEntry("list", (VersionEntry(f"pv_{name}", START, parts),))
+        for name, parts in models.items()
+    }
+    listed = {provider: ProviderEntry(entries, {})}
+    return Catalogue(Snapshot(SCHEMA, date(2026, 11, 10), "USD", {"list": "1"}, listed))
+
+
+def regional(**usd: str) -> Catalogue:
+    """Return a catalogue of Bedrock names (`__` for a dot) at their input prices."""
+    models = {name.replace("__", "."): (("input", amount, 1_000_000, None),) for name, amount in usd.items()}
+    return catalogue_of("bedrock", models)  # type: ignore[arg-type]  # None is one of the entry's forms.
+
+
+def test_a_region_without_its_own_price_costs_what_the_dearest_known_region_does() -> None:
+    prices = regional(a__m="1", us__a__m="1.1", eu__a__m="1.2", regional__a__n="3")
+    version, name = prices.price_at("bedrock", "jp.a.m", at=RISE)
+    assert (version.model, name.model, name.steps) == ("eu.a.m", "eu.a.m", ("dearest_region",))
+    assert prices.price_at("aws", "us.a.m", at=RISE)[0].model == "us.a.m"
+    assert prices.price_at("bedrock", "apac.a.n", at=RISE)[0].model == "regional.a.n"
+
+
+@pytest.mark.parametrize("requested", ["jp.a.o", "us-gov.a.m", "global.a.m", "mars.a.m", "us.", "jp.A"])
+def test_a_region_is_never_priced_as_the_name_without_one(requested: str) -> None:
+    prices = regional(a__m="1", us__a__m="1.1", a__o="1")
+    with pytest.raises(ModelUnpriced):
+        prices.price_at("bedrock", requested, at=RISE)
+
+
+def test_a_modifier_needs_a_price_of_its_own() -> None:
+    base: ComponentEntry = ("input", "2", 1_000_000, None)
+    batch: ComponentEntry = ("input", "1", 1_000_000, "processing=batch")
+    prices = catalogue_of("openai", {"plain": (base,), "both": (base, batch)})
+    _, name = prices.price_at("openai", "both:batch", at=RISE)
+    assert name.modifiers == (("processing", "batch"),)
+    for requested in ("plain:batch", "both-fast", "neither:batch"):
+        with pytest.raises(ModelUnpriced):
+            prices.price_at("openai", requested, at=RISE)
 
 
 components = st.builds(

@@ -13,7 +13,7 @@ from datetime import datetime
 from costplus.billing.settle import Settled, Settlement, settle
 from costplus.billing.store import Tx
 from costplus.billing.terms import terms_of
-from costplus.catalog.context import served
+from costplus.catalog.context import asking, served
 from costplus.catalog.price import ModelUnpriced
 from costplus.catalog.snapshot import Catalogue
 from costplus.metering.event import TOKEN_METER, UsageEvent
@@ -27,12 +27,12 @@ def rate_event(tx: Tx, catalogue: Catalogue, sheets: SheetCache, event: UsageEve
     if event.meter != TOKEN_METER:
         return Charge(price_nano=0, cost_nano=0, lines=())
     try:
-        price, _ = catalogue.price_at(event.provider, event.model, at=event.at)
+        price, name = catalogue.price_at(event.provider, event.model, at=event.at)
         card = terms_of(tx, event.customer).card
         card.check_sells(provider=price.provider, model=price.model)
     except (ModelUnpriced, ModelNotOnCard):
         return unpriced_charge()
-    context = served(service_tier=event.service_tier, at=event.at)
+    context = asking(served(service_tier=event.service_tier, at=event.at), name.modifiers)
     return rate(event.usage, sheets.sheet(price, card), context=context, is_one_request=False)
 
 

@@ -7,8 +7,8 @@ Source: gateway rule 2 (price what was served), spec "prices", §5.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 STANDARD = "standard"
@@ -38,6 +38,17 @@ class RequestContext:
 
 
 ORDINARY = RequestContext()
+
+
+def asking(context: RequestContext, modifiers: Iterable[tuple[str, str]]) -> RequestContext:
+    """Return the context with what a model's name asked for besides the model."""
+    words = dict(modifiers)
+    assert words.keys() <= {"processing", "speed"}, words
+    return replace(
+        context,
+        processing=words.get("processing", context.processing),
+        speed=words.get("speed", context.speed),
+    )
 
 
 def served(

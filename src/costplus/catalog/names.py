@@ -3,7 +3,8 @@
 Rule 1: exact or declared, never by likeness: no prefix, substring or nearest match.
 Rule 2: every rewriting of the name is a named step of the result, so that a price can be explained.
 Rule 3: the provider is given, never guessed from the model; the same model costs differently elsewhere.
-Rule 4: modifiers (`:batch`) and fine-tunes (`ft:…`) are never stripped: unpriced without their own entry.
+Rule 4: a fine-tune is its own `ft:base`, never the base. A modifier (`:batch`, `-fast`) becomes a condition
+that the price must cover: it is never dropped.
 Source: spec "prices", §8.
 """
 
@@ -11,7 +12,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from costplus.catalog.condition import Field
 
 PROVIDER_ALIASES: Mapping[str, str] = {
     "aws": "bedrock",
@@ -49,6 +52,16 @@ DATE_MATTERS = frozenset(
 # `4.5` and `4-5` are the same version for these vendors.
 _SEPARATORS_EQUAL = frozenset({"anthropic"})
 
+# What Bedrock puts before a model's name for where it runs; `regional` stands for any single one.
+REGIONS = ("apac", "au", "ca", "eu", "in", "jp", "regional", "us", "us-gov")
+
+# Suffixes that are no part of a model's name: what they ask for. A name that is listed with one is exact.
+_MODIFIERS: tuple[tuple[str, Field, str], ...] = (
+    (":batch", "processing", "batch"),
+    ("-fast", "speed", "fast"),
+)
+_FINE_TUNED = re.compile(r"(?P<base>ft:[^:]+):[^:]*:[^:]*(?::[^:]*)?")
+
 _RESOURCE_PATHS = (
     ("models_path", re.compile(r"models/(?P<model>[^/]+)")),
     (
@@ -68,6 +81,7 @@ class ResolvedName:
     model: str
     requested: str
     steps: tuple[str, ...] = ()
+    modifiers: tuple[tuple[Field, str], ...] = ()  # What the name asks for besides the model.
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +137,22 @@ def _unambiguous(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 def resolve(requested: str, *, names: ProviderNames) -> ResolvedName | None:
     """Return the model that `requested` names at the provider, or None: exact or declared only."""
-    if requested in names.ids:
-        return ResolvedName(names.provider, requested, requested)
-    name, steps = requested, list[str]()
+    found = _resolved(requested, requested, names)
+    if found is not None:
+        return found
+    for suffix, field, word in _MODIFIERS:
+        stem = requested.strip().lower().removesuffix(suffix)
+        if stem and len(stem) < len(requested.strip()):
+            found = _resolved(stem, requested, names)
+            if found is not None:
+                return replace(found, steps=("modifier", *found.steps), modifiers=((field, word),))
+    return None
+
+
+def _resolved(name: str, requested: str, names: ProviderNames) -> ResolvedName | None:
+    if name in names.ids:
+        return ResolvedName(names.provider, name, requested)
+    steps = list[str]()
     for step, rewrite in _NORMALISERS:
         rewritten = rewrite(name, names.provider)
         if rewritten != name:
@@ -169,11 +196,26 @@ def _without_provider(name: str, provider: str) -> str:
     return model if slash and canonical_provider(head) == provider else name
 
 
+def _without_job(name: str, provider: str) -> str:
+    """Drop whose fine-tune it is: `ft:base:org:name:id` costs what the vendor asks for `ft:base`."""
+    match = _FINE_TUNED.fullmatch(name)
+    return match["base"] if match else name
+
+
 def _undated(name: str, provider: str) -> str:
     """Drop the date of a vendor's dated name, unless that dated name has a price of its own."""
     pattern = _DATED.get(provider)
     match = pattern.fullmatch(name) if pattern and ":" not in name and name not in DATE_MATTERS else None
     return match["undated"] if match else name
+
+
+def without_region(name: str) -> str | None:
+    """Return a Bedrock name without its region prefix, None where it has none or one that nothing stands for.
+
+    What the government's regions cost more is the vendor's own and known only where it is listed.
+    """
+    head, dot, base = name.strip().lower().partition(".")
+    return base if dot and base and head in REGIONS and head != "us-gov" else None
 
 
 def _with_dashes(name: str) -> str:
@@ -185,5 +227,6 @@ _NORMALISERS: tuple[tuple[str, Callable[[str, str], str]], ...] = (
     ("lower_case", _lower_cased),
     ("resource_path", _without_resource_path),
     ("provider_prefix", _without_provider),
+    ("fine_tune", _without_job),
     ("undated", _undated),
 )

@@ -10,12 +10,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
+from fractions import Fraction
 
 from costplus.catalog.condition import Condition, when_of, when_text
-from costplus.catalog.names import ProviderNames, ResolvedName, canonical_provider, provider_names, resolve
+from costplus.catalog.names import (
+    REGIONS,
+    ProviderNames,
+    ResolvedName,
+    canonical_provider,
+    provider_names,
+    resolve,
+    without_region,
+)
 from costplus.catalog.price import (
     Allowance,
     Component,
@@ -71,6 +80,7 @@ class ModelEntry:
     context_tokens_max: int | None = None
     output_tokens_max: int | None = None
     scheduled: tuple[ScheduledEntry, ...] = ()
+    pointer: str = ""  # Where in the source it stands.
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +157,15 @@ def price_version_id(
     return f"pv_{hashlib.sha256(text.encode()).hexdigest()[:24]}"
 
 
+def _check_covered(version: PriceVersion, name: ResolvedName) -> None:
+    """Raise `ModelUnpriced` where the name asks for what the version has no price for."""
+    for field, word in name.modifiers:
+        if not version.covers(field, word):
+            raise ModelUnpriced(
+                f"Model '{version.model}' of provider '{version.provider}' has no price for {field} '{word}'."
+            )
+
+
 class Catalogue:
     """Prices by provider, model and instant; nothing about it changes after construction."""
 
@@ -186,6 +205,8 @@ class Catalogue:
         versions, name = known
         for version in reversed(versions):
             if version.valid_from <= at and (version.valid_to is None or at < version.valid_to):
+                if name.modifiers:
+                    _check_covered(version, name)
                 return version, name
         raise ModelUnpriced(f"Model '{model}' of provider '{provider}' has no price at {at.isoformat()}.")
 
@@ -231,11 +252,33 @@ class Catalogue:
             aliases = {model_id: model_entry.aliases for model_id, model_entry in entry.models.items()}
             names = self._names[canonical] = provider_names(canonical, aliases, unpriced=entry.unpriced)
         name = resolve(model, names=names)
+        if name is None and canonical == "bedrock":
+            name = self._regional(model, names)
         if name is None:
             beyond = entry.unpriced.get(model)
             why = f" It is sold by {', '.join(beyond)}: a price for that is missing." if beyond else ""
             raise ModelUnpriced(f"Model '{model}' of provider '{canonical}' has no price.{why}")
         return name
+
+    def _regional(self, model: str, names: ProviderNames) -> ResolvedName | None:
+        """Return the dearest known region's model for a region that has no price of its own, else None.
+
+        The price without a region is never taken for one: regions cost more.
+        """
+        base = without_region(model)
+        found = {
+            known.model: known
+            for region in REGIONS
+            if base is not None and (known := resolve(f"{region}.{base}", names=names)) is not None
+        }
+        if not found:
+            return None
+        dearest = max(sorted(found), key=lambda name: self._list_price(names.provider, name))
+        return replace(found[dearest], requested=model, steps=("dearest_region", *found[dearest].steps))
+
+    def _list_price(self, provider: str, model: str) -> tuple[Fraction, ...]:
+        base = {c.leaf: c.unit_cost for c in self._versions(provider, model)[-1].components if not c.when}
+        return tuple(base.get(leaf, Fraction(0)) for leaf in ("input", "output"))
 
     def _versions(self, provider: str, model: str) -> tuple[PriceVersion, ...]:
         built = self._built.get((provider, model))
@@ -257,7 +300,7 @@ class Catalogue:
             components=tuple(component_from_entry(component) for component in version.components),
             context_tokens_max=entry.context_tokens_max,
             output_tokens_max=entry.output_tokens_max,
-            source=f"{entry.source} {self._snapshot.sources[entry.source]}",
+            source=f"{entry.source} {self._snapshot.sources[entry.source]} {entry.pointer}".rstrip(),
             unmapped=version.unmapped,
             multipliers=tuple(multiplier_from_entry(multiplier) for multiplier in version.multipliers),
             minimums=version.minimums,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from costplus.billing.entitlement import Terms
-from costplus.catalog.context import RequestContext
+from costplus.catalog.context import RequestContext, asking
 from costplus.catalog.names import split_provider
 from costplus.catalog.price import PriceVersion
 from costplus.catalog.snapshot import Catalogue
@@ -97,7 +97,9 @@ class Admitter:
         at = terms.now(self._now())
         price, name = self._catalogue.price_at(provider.catalog, model, at=at)
         terms.card.check_sells(provider=name.provider, model=name.model)
-        context = asked_for(request, at=at)
+        # A call made now is no batch, whatever its model's name says; its fast mode costs what it costs.
+        fast = ("speed", "fast") in name.modifiers
+        context = asking(asked_for(request, at=at), [("speed", "fast")] if fast else [])
         _check_tier(context, price)
         sheet = self._sheets.sheet(price, terms.card)
         limit = None if request.max_tokens is None else request.max_tokens * request.choices_max
@@ -126,6 +128,7 @@ class Admitter:
             at=at,
             body=sent,
             strip_usage=injected,
+            fast=fast,
         )
 
     def _intend(self, call: Call) -> None:

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from costplus.billing.entitlement import Terms
 from costplus.billing.settle import Settlement
+from costplus.catalog.context import asking
 from costplus.core.usage import ESTIMATED, Usage, usage_of
 from costplus.gateway.dialect import Endpoint
 from costplus.gateway.journal import Used
@@ -41,6 +42,7 @@ class Call:
     at: datetime  # The customer's time at admission: prices are those of this instant.
     body: bytes
     strip_usage: bool
+    fast: bool = False  # Whether the model's name asked for its fast mode.
     headers: list[tuple[str, str]] = field(default_factory=list)
     lease: Lease | None = None
     held_nano: int = 0
@@ -125,6 +127,8 @@ def charged(call: Call, usage: Usage, reading: Reading = EMPTY_READING) -> Charg
     that is not known, is said to be unpriced.
     """
     context = served_as(call.request, reading, at=call.at)
+    if call.fast:
+        context = asking(context, [("speed", "fast")])
     charge = rate(usage, call.sheet, context=context)
     unpriced = [flag for flag in usage.flags if flag.startswith("unmetered_")]
     unpriced += [f"{field}={word}" for field, word in unpriced_in(call.sheet.price, context)]

@@ -204,9 +204,10 @@ class Forwarder:
         if not reading.model or reading.model == call.sheet.model:
             return
         try:
-            price, _ = self._catalogue.price_at(call.sheet.provider, reading.model, at=call.at)
+            price, name = self._catalogue.price_at(call.sheet.provider, reading.model, at=call.at)
         except ModelUnpriced:
             return  # The provider's name for what was asked; the requested model's price stands.
+        call.fast = call.fast or ("speed", "fast") in name.modifiers
         if price.id != call.sheet.price.id:
             call.sheet = self._sheets.sheet(price, call.terms.card)
 
