@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -14,15 +15,17 @@ from costplus.catalog.condition import when_of
 from costplus.catalog.context import RequestContext, served
 from costplus.catalog.price import Component, Multiplier, PriceVersion
 from costplus.core.usage import Usage
+from costplus.gateway.call import runs_of
 from costplus.gateway.served import asked_for, kept_for, served_as, unpriced_in
 from costplus.gateway.wire import Reading
+from costplus.gateway.wire.anthropic import usage_from_raw
 from costplus.gateway.wire.base import EMPTY_READING
 from costplus.gateway.wire.request import parse_request
 
 AT = datetime(2026, 11, 24, tzinfo=UTC)
 
 
-def reading(tier: str | None, usage: dict[str, Any]) -> Reading:
+def reading(tier: str | None, **usage: Any) -> Reading:
     return replace(EMPTY_READING, service_tier=tier, raw_usage=msgspec.json.encode(usage))
 
 
@@ -48,7 +51,7 @@ SERVED = [
 def test_the_answers_words_beat_the_requests(
     asked: dict[str, Any], tier: str | None, usage: dict[str, Any], expected: dict[str, str]
 ) -> None:
-    context = served_as(parse_request(body(**asked)), reading(tier, usage), at=AT)
+    context = served_as(parse_request(body(**asked)), reading(tier, **usage), at=AT)
     assert context == RequestContext(at=AT, **expected)  # type: ignore[arg-type]  # Words only.
 
 
@@ -97,3 +100,39 @@ def test_cache_writes_go_to_the_lifetime_asked_for_unless_the_provider_tells_the
     lifetime: str, counted: dict[str, int], kept: dict[str, int]
 ) -> None:
     assert kept_for(Usage(counted, ("flag",)), lifetime) == Usage(kept, ("flag",))
+
+
+RUNS = {
+    "input_tokens": 30,
+    "output_tokens": 12,
+    "iterations": [
+        {"input_tokens": 10, "output_tokens": 5},
+        {"input_tokens": 7, "output_tokens": 3, "model": "advisor"},
+        {"input_tokens": 20, "output_tokens": 7},
+    ],
+    "server_tool_use": {"web_search_requests": 2},
+}
+
+
+def test_runs_on_another_model_are_told_apart_and_add_up_to_the_usage() -> None:
+    raw = msgspec.json.encode(RUNS)
+    usage, _ = usage_from_raw(raw)
+    assert usage is not None
+    runs = runs_of(usage, reading("standard", **RUNS))
+    assert [(model, dict(run.quantities)) for model, run in runs] == [
+        ("", {"input": 10, "output": 5}),
+        ("advisor", {"input": 7, "output": 3}),
+        ("", {"input": 20, "output": 7}),
+        ("", {"web_search": 2}),
+    ]
+    total: Counter[str] = Counter()
+    for _, run in runs:
+        total.update(run.quantities)
+    assert total == Counter(usage.quantities)
+
+
+def test_runs_on_one_model_are_priced_together() -> None:
+    same = {**RUNS, "iterations": [{"input_tokens": 30, "output_tokens": 12}] * 2}
+    usage, _ = usage_from_raw(msgspec.json.encode(same))
+    assert usage is not None
+    assert runs_of(usage, reading("standard", **same)) == []

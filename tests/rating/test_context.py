@@ -121,6 +121,18 @@ def test_a_minimum_is_charged_once_something_was_used_and_never_otherwise(build:
     assert [cost(sheet, used) for used in ({"input": 3}, {"input": 11}, {"output": 3})] == [10, 11, 3]
 
 
+def test_a_fee_per_request_is_charged_once_and_only_to_one_request(build: SimpleNamespace) -> None:
+    price = build.price(part("input", "1"), Component("request", Decimal(12), 1_000))
+    sheet = compile_sheet(price, build.card("30"))
+    charge = rate(Usage({"input": 1000}), sheet)
+    assert {line.rate.leaf: line.quantity for line in charge.lines} == {"request": 1, "input": 1000}
+    assert charge.cost_nano == 13_000_000
+    assert charge.price_nano == 16_900_000
+    assert rate(Usage({"input": 1000}), sheet, is_one_request=False).cost_nano == 1_000_000
+    assert rate(Usage({"input": 1000, "request": 2}), sheet).cost_nano == 25_000_000
+    assert rate(Usage({}), sheet).lines == ()
+
+
 def test_a_unit_rate_says_what_chose_it_and_has_an_id_of_its_own(tiered: RateSheet) -> None:
     usage = Usage({"input": 101})
     plain, flex, far = (

@@ -46,6 +46,7 @@ _REGISTRY = (
     Leaf("grounded_request", "call", None, "call"),
     Leaf("search_unit", "call", None, "call"),  # Of reranking: a query over up to a hundred documents.
     Leaf("audio_second", "call", None, "second"),
+    Leaf("request", "call", None, "call"),  # A fee that some models ask for each answer; rating counts it.
     Leaf("unit", "call", None, "unit"),
 )
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -15,11 +16,12 @@ from costplus.gateway.journal import Used
 from costplus.gateway.providers import Provider
 from costplus.gateway.served import asked_word, kept_for, served_as, unpriced_in
 from costplus.gateway.wire import Reading
+from costplus.gateway.wire.anthropic import OTHER_MODEL, iteration_usages
 from costplus.gateway.wire.base import EMPTY_READING
 from costplus.gateway.wire.request import WireRequest
 from costplus.ledger.lease import Lease
 from costplus.metering.event import usage_event
-from costplus.rating.charge import Charge, ChargeLine, rate
+from costplus.rating.charge import Charge, ChargeLine, charge_of, rate
 from costplus.rating.quote import Quote
 from costplus.rating.sheet import RateSheet, UnitRate
 
@@ -120,16 +122,56 @@ def settlement_with(used: Used, charge: Charge) -> Settlement:
     return Settlement(event=event, charge=charge, hold=used.hold, release_nano=used.release_nano)
 
 
-def charged(call: Call, usage: Usage, reading: Reading = EMPTY_READING) -> Charge:
+def runs_of(usage: Usage, reading: Reading) -> list[tuple[str, Usage]]:
+    """Return (model, usage) of each run of a call that ran on several models; none where it ran on one.
+
+    The model is empty for the call's own. What the runs do not explain (fees per call) is a last part.
+    """
+    runs = [(model or "", run) for model, run in iteration_usages(reading.raw_usage)]
+    if OTHER_MODEL not in usage.flags or not runs:
+        return []
+    rest = Counter(usage.quantities)
+    for _, run in runs:
+        rest.subtract(run.quantities)
+    # Thinking is counted for the call as a whole: a run's output holds it.
+    if rest["reasoning"] > 0 and rest["output"] == -rest["reasoning"]:
+        del rest["reasoning"], rest["output"]
+    if any(quantity < 0 for quantity in rest.values()):
+        return []
+    return [*runs, ("", usage_of(rest))]
+
+
+def charged(
+    call: Call,
+    usage: Usage,
+    reading: Reading = EMPTY_READING,
+    *,
+    sheet_of: Callable[[str], RateSheet | None] = lambda model: None,
+) -> Charge:
     """Return the charge at the prices of the call's admission, for what the provider says it served.
 
-    What its block shows to have been used but not counted (`unmetered_…`), and what it served at a price
-    that is not known, is said to be unpriced.
+    Runs on other models are priced each by its own (`sheet_of`) and its own prompt. What the block shows to
+    have been used but not counted (`unmetered_…`), and what was served at a price that is not known, is said
+    to be unpriced.
     """
     context = served_as(call.request, reading, at=call.at)
     if call.fast:
         context = asking(context, [("speed", "fast")])
     charge = rate(usage, call.sheet, context=context)
     unpriced = [flag for flag in usage.flags if flag.startswith("unmetered_")]
+    runs = runs_of(usage, reading)
+    if runs:
+        sheets = [sheet_of(model) if model else call.sheet for model, _ in runs]
+        parts = [
+            rate(run, sheet or call.sheet, context=context)
+            for (_, run), sheet in zip(runs, sheets, strict=True)
+        ]
+        charge = charge_of(
+            (line for part in parts for line in part.lines),
+            unpriced=(leaf for part in parts for leaf in part.unpriced),
+        )
+        unpriced += [
+            f"model:{model}" for (model, _), sheet in zip(runs, sheets, strict=True) if sheet is None
+        ]
     unpriced += [f"{field}={word}" for field, word in unpriced_in(call.sheet.price, context)]
     return replace(charge, unpriced=(*charge.unpriced, *unpriced)) if unpriced else charge

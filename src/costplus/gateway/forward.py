@@ -26,7 +26,7 @@ from costplus.gateway.upstream import UpstreamError, UpstreamResponse
 from costplus.gateway.wire import READERS, Reading, WireReader
 from costplus.gateway.wire.base import EMPTY_READING
 from costplus.rating.charge import Charge
-from costplus.rating.sheet import SheetCache
+from costplus.rating.sheet import RateSheet, SheetCache
 
 DRAIN_S = 60
 _KEPT_HEADERS = ("retry-after", "openai-version", "openai-processing-ms", "x-request-id", "request-id")
@@ -186,7 +186,7 @@ class Forwarder:
         call.ended = True
         self._serve(call, reading)
         usage = measured(call, reading)
-        charge = charged(call, usage, reading)
+        charge = charged(call, usage, reading, sheet_of=lambda model: self._sheet_of(call, model))
         release_nano = 0
         if call.lease is not None:
             release_nano = call.lease.close(held_nano=call.held_nano, charged_nano=charge.price_nano)
@@ -210,6 +210,14 @@ class Forwarder:
         call.fast = call.fast or ("speed", "fast") in name.modifiers
         if price.id != call.sheet.price.id:
             call.sheet = self._sheets.sheet(price, call.terms.card)
+
+    def _sheet_of(self, call: Call, model: str) -> RateSheet | None:
+        """Return the sheet of another model of the call's provider, None where it has no price."""
+        try:
+            price, _ = self._catalogue.price_at(call.sheet.provider, model, at=call.at)
+        except ModelUnpriced:
+            return None
+        return self._sheets.sheet(price, call.terms.card)
 
     def _void(self, call: Call, reason: str) -> None:
         if call.ended:

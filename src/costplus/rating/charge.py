@@ -3,11 +3,13 @@
 Rule 1: Σ quantity × unit price over the leaves is exact; it is rounded up once, to a nano.
 Rule 2: the derivation is what the rating used, not a second calculation.
 Rule 3: a leaf is charged its minimum where the price has one and any was used.
-Rule 4: a leaf that has no price makes the charge say so (`unpriced`); it is never charged as zero in silence.
+Rule 4: a model's fee per request is charged once for one request that used anything.
+Rule 5: a leaf that has no price makes the charge say so (`unpriced`); it is never charged as zero in silence.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -49,7 +51,10 @@ def rate(
     cost = price = 0
     lines: list[ChargeLine] = []
     unpriced: list[str] = []
-    for leaf, quantity in usage.quantities.items():
+    quantities = usage.quantities
+    if "request" in by_leaf and is_one_request and quantities:
+        quantities = {"request": 1, **quantities}
+    for leaf, quantity in quantities.items():
         found = by_leaf.get(leaf)
         if found is None:
             unpriced.append(leaf)
@@ -64,6 +69,17 @@ def rate(
         cost_nano=for_ledger(cost, over=sheet.cost_denominator),
         lines=tuple(lines),
         unpriced=tuple(unpriced),
+    )
+
+
+def charge_of(lines: Iterable[ChargeLine], *, unpriced: Iterable[str] = ()) -> Charge:
+    """Return the charge of lines that may stem from several models' sheets; the sum is rounded once."""
+    kept = tuple(lines)
+    return Charge(
+        price_nano=for_ledger(sum((line.quantity * line.rate.unit_price for line in kept), Fraction(0))),
+        cost_nano=for_ledger(sum((line.quantity * line.rate.unit_cost for line in kept), Fraction(0))),
+        lines=kept,
+        unpriced=tuple(dict.fromkeys(unpriced)),
     )
 
 

@@ -43,7 +43,6 @@ METERS = frozenset(
         "pixel_input",
         "pixel_output",
         "query",
-        "request",
         "second_input",
         "second_output",
         "text_message",
