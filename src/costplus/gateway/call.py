@@ -127,8 +127,10 @@ def runs_of(usage: Usage, reading: Reading) -> list[tuple[str, Usage]]:
 
     The model is empty for the call's own. What the runs do not explain (fees per call) is a last part.
     """
+    if OTHER_MODEL not in usage.flags:
+        return []
     runs = [(model or "", run) for model, run in iteration_usages(reading.raw_usage)]
-    if OTHER_MODEL not in usage.flags or not runs:
+    if not runs:
         return []
     rest = Counter(usage.quantities)
     for _, run in runs:
