@@ -259,8 +259,19 @@ def litellm_models(provider: str, theirs: Mapping[str, Raw], known: set[str]) ->
             continue
         if name.endswith("-") or lacks_audio_price(name, stated.components):
             continue
+        stated = without_zeros(stated)
         added[name] = ModelEntry(LITELLM, versions_of(provider, name, [stated]), pointer=stated.pointer)
     return added
+
+
+def without_zeros(stated: StatedPrice) -> StatedPrice:
+    """Return a price without its zeros, which mean unknown as often as free; they are named instead."""
+    zeros = {f"zero:{component.leaf}" for component in stated.components if not component.amount}
+    return replace(
+        stated,
+        components=tuple(component for component in stated.components if component.amount),
+        unmapped=tuple(sorted({*stated.unmapped, *zeros})),
+    )
 
 
 def outvoted_names(models: list[Raw], theirs: Mapping[str, Raw], votes: Mapping[str, Raw]) -> frozenset[str]:

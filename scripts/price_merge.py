@@ -3,6 +3,7 @@
 Rule 1: only where both state the same list price is the second believed about tiers, regions and fees.
 Rule 2: what is added never replaces a price under the same conditions, but for the hours of the week: the
 source that knows weekdays beats the one that knows only hours, where both name the same two prices.
+Rule 3: a zero of the second source is no price: it means unknown as often as free.
 Source: spec "prices", §1 (agreement) and 6.
 """
 
@@ -55,7 +56,7 @@ def _fields(component: Component) -> frozenset[str]:
 def _adds(component: Component, first: StatedPrice) -> bool:
     """Whether a component of the second source says something that the first does not."""
     leaf = LEAVES.get(component.leaf)
-    if leaf is None or any(condition.field in _FACTS for condition in component.when):
+    if leaf is None or not component.amount or any(condition.field in _FACTS for condition in component.when):
         return False
     same = {(c.leaf, _fields(c)) for c in first.components}
     if (component.leaf, _fields(component)) in same:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from build_price_snapshot import genai_model, outvoted_names, stated_by_litellm
+from build_price_snapshot import genai_model, outvoted_names, stated_by_litellm, without_zeros
 from price_feeds import first_match, is_price_neutral, rates_of
 from price_merge import supplemented
 
@@ -131,6 +131,7 @@ SUPPLEMENTS: list[tuple[dict[str, Any], list[tuple[str, str]]]] = [
     ({"input_cost_per_token": Decimal("3e-6"), "input_cost_per_token_flex": Decimal("1e-6")}, []),
     ({"input_cost_per_token_batches": Decimal("1e-6")}, []),  # The first has a batch price of its own.
     ({"output_cost_per_image": Decimal("1e-2")}, []),
+    ({"cache_creation_input_token_cost": Decimal(0)}, []),
     ({"output_cost_per_reasoning_token": Decimal("2e-6")}, []),  # What output costs anyway, tiers included.
     ({"output_cost_per_reasoning_token": Decimal("4e-6")}, [("reasoning", "")]),
 ]
@@ -174,6 +175,12 @@ def test_hours_with_weekdays_replace_hours_alone_where_both_name_the_same_prices
     assert isinstance(entry, ModelEntry)
     timed = [when for _, _, _, when in entry.versions[-1].components if isinstance(when, str)]
     assert timed == ["request_time=1 10:00-00:00" if weekly else "request_time=1234567 10:00-00:00"]
+
+
+def test_the_only_sources_zero_is_named_and_never_a_price() -> None:
+    kept = without_zeros(litellm(cache_read_input_token_cost=Decimal(0)))
+    assert [c.leaf for c in kept.components] == ["input", "output"]
+    assert kept.unmapped == ("zero:cached_input",)
 
 
 def test_two_sources_outvote_a_moving_name_and_no_other() -> None:
