@@ -105,6 +105,7 @@ async def test_usage_submitted_twice_is_charged_once(
     assert len(await charged(store, account.customer)) == 1
 
 
+@pytest.mark.slow
 async def test_more_than_a_batch_is_settled_whole(
     store: Store, settler: Settler, settlement: Any, account: Any
 ) -> None:

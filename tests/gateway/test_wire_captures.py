@@ -15,6 +15,8 @@ import pytest
 
 from costplus.gateway.wire import READERS, Reading
 
+pytestmark = pytest.mark.slow
+
 WIRES = {
     "chat/completions": "openai_chat",
     "responses": "openai_responses",

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from costplus.gateway.wire import READERS, Reading, WireReader
 
+pytestmark = pytest.mark.slow
+
 CHAT = (
     b": processing\n\n"
     b'data: {"id":"c","model":"m","choices":[{"delta":{"content":"\\u00e9 \xe2\x82\xac\\"x"}}],'

@@ -153,6 +153,7 @@ def total_by_hand(
     return [(id, quantities[id]) for id in sorted(order, key=order.__getitem__)], price_nano
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     calls=st.lists(st.tuples(offsets(), st.booleans(), st.integers(1, 9), st.integers(0, 9)), max_size=12),
