@@ -42,6 +42,7 @@ from costplus.rating.sheet import SheetCache
 from costplus.storage.memory import MemoryStore
 from costplus.storage.sqlite import SqliteStore
 from costplus.web.app import build_app
+from costplus.web.auth import KeyRing
 from costplus.web.context import WebContext
 from costplus.web.login import LoginTokens, login_token
 from costplus.web.objects import event_object
@@ -128,6 +129,7 @@ class Gateway:
     """The gateway's parts in one process."""
 
     proxy: Proxy
+    directory: Directory
     models: ModelList
     journal: Journal
     settler: Settler
@@ -201,6 +203,7 @@ async def start_gateway(
     models = ModelList(directory=directory, catalogue=catalogue, sheets=sheets, providers=providers, now=now)
     return Gateway(
         proxy=proxy,
+        directory=directory,
         models=models,
         journal=journal,
         settler=settler,
@@ -249,6 +252,7 @@ class Web:
     """The API, the pages and the webhook dispatcher in one process."""
 
     app: AsgiApp
+    keys: KeyRing
     dispatcher: Dispatcher
 
 
@@ -292,7 +296,8 @@ def start_web(
     tokens = LoginTokens(context.link_secret, now=now)
     pages = routes(context, tokens, provider_names=lambda: list(settings.providers))
     dispatcher = Dispatcher(store=store, render=render, now=now, user_agent=f"costplus/{__version__}")
-    return Web(app=build_app(context, extra_routes=pages), dispatcher=dispatcher)
+    app = build_app(context, extra_routes=pages)
+    return Web(app=app, keys=app.state.keys, dispatcher=dispatcher)
 
 
 def admin_url(settings: Settings, *, base_url: str) -> str:
