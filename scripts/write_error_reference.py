@@ -51,9 +51,14 @@ def rows() -> list[str]:
     return [found[code] for code in sorted(found)]
 
 
+def page() -> str:
+    """Return the whole page."""
+    return HEAD + "\n".join(rows()) + "\n"
+
+
 def main() -> None:
     """Write the page."""
-    TARGET.write_text(HEAD + "\n".join(rows()) + "\n")
+    TARGET.write_text(page())
     sys.stdout.write(f"{TARGET.name}: {len(rows())} codes\n")
 
 
