@@ -50,7 +50,7 @@ def test_any_cut_gives_the_same_reading_and_the_same_bytes(
     wire: str, strip_usage: bool, line_end: str, cuts: list[int]
 ) -> None:
     stream = STREAMS[wire].replace(b"\n", LINE_ENDS[line_end])
-    make = READERS[wire].sse
+    make = READERS[wire].stream
     whole = run(make(strip_usage=strip_usage), [stream])
     bounds = [0, *sorted(cuts), len(stream)]
     assert run(make(strip_usage=strip_usage), [stream[a:b] for a, b in pairwise(bounds)]) == whole
@@ -66,7 +66,7 @@ def test_byte_by_byte_is_like_all_at_once(wire: str, line_end: bytes) -> None:
     stream = STREAMS[wire].replace(b"\n", line_end)
     pieces = [stream[at : at + 1] for at in range(len(stream))]
     for strip_usage in (False, True):
-        make = READERS[wire].sse
+        make = READERS[wire].stream
         assert run(make(strip_usage=strip_usage), pieces) == run(make(strip_usage=strip_usage), [stream])
 
 
@@ -74,14 +74,14 @@ def test_byte_by_byte_is_like_all_at_once(wire: str, line_end: bytes) -> None:
 @pytest.mark.parametrize("wire", READERS)
 def test_no_bytes_break_a_reader_or_are_lost(wire: str, junk: list[bytes]) -> None:
     for strip_usage in (False, True):
-        forwarded, reading = run(READERS[wire].sse(strip_usage=strip_usage), junk)
+        forwarded, reading = run(READERS[wire].stream(strip_usage=strip_usage), junk)
         assert forwarded == b"".join(junk)
         assert reading.usage is None
     assert run(READERS[wire].json(), junk)[0] == b"".join(junk)
 
 
 def test_finish_may_be_called_again() -> None:
-    reader = READERS["openai_chat"].sse()
+    reader = READERS["openai_chat"].stream()
     reader.feed(CHAT)
     assert reader.finish() == reader.finish()
     body = READERS["openai_chat"].json()
