@@ -2,7 +2,8 @@
 
 Rule 1: what a body is follows from its fields: Anthropic, OpenAI, Nova (converse), Titan or Llama.
 Rule 2: Cohere's and Nova's embeddings have no counts in the body; `with_header_counts` takes the headers'.
-Rule 3: in a stream the maker's own counts come first; `amazon-bedrock-invocationMetrics` stand in for them.
+Rule 3: the model is the one in the path: the maker's name for it is not what Bedrock prices.
+Rule 4: in a stream the maker's own counts come first; `amazon-bedrock-invocationMetrics` stand in for them.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class BedrockInvokeJson(JsonReader):
             return EMPTY_READING
         usage = decode_or_none(_BLOCK, fields["usage"]) if "usage" in fields else None
         if usage is not None:
-            return _read_with(_json_reader_for(usage), body)
+            return replace(_read_with(_json_reader_for(usage), body), model=None)
         counts = {key for pair in _FLAT for key in pair} & fields.keys()
         if counts:
             return _flat_reading(decode_or_none(_BLOCK, body))
@@ -100,7 +101,7 @@ class BedrockInvokeFrames(FrameReader):
         usage = metrics_usage(self._metrics) if read.usage is None else None
         if usage is not None:
             read = replace(read, usage=usage, raw_usage=msgspec.json.encode(self._metrics))
-        return replace(read, complete=self._complete, error=read.error or self._error)
+        return replace(read, model=None, complete=self._complete, error=read.error or self._error)
 
 
 def with_header_counts(reading: Reading, headers: Mapping[str, str]) -> Reading:

@@ -93,20 +93,20 @@ PROVIDER_ROWS: Mapping[str, Rows] = {
     ),
 }
 
-# The ends of host names, each with the provider behind it.
-HOST_ENDS: tuple[tuple[str, str], ...] = (
+# Domains, each with the provider behind it and behind its subdomains; the first that fits counts.
+HOST_DOMAINS: tuple[tuple[str, str], ...] = (
     ("api.openai.com", "openai"),
-    (".openai.azure.com", "azure"),
-    (".services.ai.azure.com", "azure"),
+    ("openai.azure.com", "azure"),
+    ("services.ai.azure.com", "azure"),
     ("api.anthropic.com", "anthropic"),
     ("generativelanguage.googleapis.com", "google"),
-    ("aiplatform.googleapis.com", "vertex"),
-    (".amazonaws.com", "bedrock"),
-    (".api.aws", "bedrock"),
+    ("googleapis.com", "vertex"),
+    ("amazonaws.com", "bedrock"),
+    ("api.aws", "bedrock"),
     ("api.cerebras.ai", "cerebras"),
     ("api.cohere.com", "cohere"),
     ("api.cohere.ai", "cohere"),
-    (".crusoecloud.com", "crusoe"),
+    ("crusoecloud.com", "crusoe"),
     ("api.deepseek.com", "deepseek"),
     ("api.fireworks.ai", "fireworks"),
     ("api.groq.com", "groq"),
@@ -116,7 +116,7 @@ HOST_ENDS: tuple[tuple[str, str], ...] = (
     ("ollama.com", "ollama"),
     ("openrouter.ai", "openrouter"),
     ("api.perplexity.ai", "perplexity"),
-    (".snowflakecomputing.com", "snowflake"),
+    ("snowflakecomputing.com", "snowflake"),
     ("api.together.xyz", "together"),
     ("api.voyageai.com", "voyage"),
     ("api.x.ai", "xai"),
@@ -127,7 +127,7 @@ HOST_ENDS: tuple[tuple[str, str], ...] = (
 def provider_of(host: str) -> str | None:
     """Return the provider that a host belongs to, None where it is unknown."""
     name = host.lower().partition(":")[0]
-    return next((provider for end, provider in HOST_ENDS if name.endswith(end)), None)
+    return next((provider for domain, provider in HOST_DOMAINS if f".{name}".endswith(f".{domain}")), None)
 
 
 def route_of(*, provider: str = "", host: str = "", path: str) -> WireRoute | None:
