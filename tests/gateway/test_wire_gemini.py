@@ -79,9 +79,10 @@ LEAVES = [
         input_audio=30,
         input_image=15,
         input_video=25,
-        output=25,
+        output=20,
         output_audio=10,
         output_image=15,
+        output_video=5,
     ),
     case(
         "the cache's modalities are inside both",

@@ -33,7 +33,29 @@ ANTHROPIC = (
     b'event: message_delta\ndata: {"type":"message_delta","usage":{"output_tokens":4}}\n\n'
     b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 )
-STREAMS = {"openai_chat": CHAT, "openai_responses": RESPONSES, "anthropic_messages": ANTHROPIC}
+GEMINI = (
+    b'data: {"candidates":[{"content":{"parts":[{"text":"\xe2\x82\xac {[\\""}]}}],'
+    b'"usageMetadata":{"promptTokenCount":9,"candidatesTokenCount":1}}\n\n'
+    b'data: {"candidates":[{"finishReason":"STOP"}],"modelVersion":"gemini-3",'
+    b'"usageMetadata":{"promptTokenCount":9,"candidatesTokenCount":4}}\n\n'
+)
+COHERE = (
+    b'event: content-delta\ndata: {"type":"content-delta","delta":{"message":{"content":{"text":"hi"}}}}\n\n'
+    b'event: message-end\ndata: {"type":"message-end","delta":{"usage":'
+    b'{"billed_units":{"input_tokens":9,"output_tokens":4},"tokens":{"input_tokens":90}}}}\n\n'
+)
+SPEECH = (
+    b'data: {"type":"transcript.text.delta","delta":"hi"}\n\n'
+    b'data: {"type":"transcript.text.done","usage":{"input_tokens":9,"output_tokens":4}}\n\n'
+)
+STREAMS = {
+    "openai_chat": CHAT,
+    "openai_responses": RESPONSES,
+    "anthropic_messages": ANTHROPIC,
+    "gemini_generate": GEMINI,
+    "cohere_chat": COHERE,
+    "openai_transcription": SPEECH,
+}
 LINE_ENDS = {"LF": b"\n", "CRLF": b"\r\n", "CR": b"\r"}
 
 
@@ -68,6 +90,21 @@ def test_byte_by_byte_is_like_all_at_once(wire: str, line_end: bytes) -> None:
     for strip_usage in (False, True):
         make = READERS[wire].stream
         assert run(make(strip_usage=strip_usage), pieces) == run(make(strip_usage=strip_usage), [stream])
+
+
+ARRAY = b"[" + b",\n".join(line[6:] for line in GEMINI.split(b"\n\n") if line) + b"]\n"
+
+
+@pytest.mark.parametrize("body", [ARRAY, ARRAY.splitlines()[1].rstrip(b"]")], ids=["array", "object"])
+@given(cuts=st.lists(st.integers(0, len(ARRAY)), max_size=30))
+def test_any_cut_of_objects_gives_the_same_reading(body: bytes, cuts: list[int]) -> None:
+    bounds = [0, *sorted(cuts), len(ARRAY)]
+    pieces = [body[a:b] for a, b in pairwise(bounds)]
+    forwarded, reading = run(READERS["gemini_generate"].json(), pieces)
+    assert (forwarded, reading) == run(READERS["gemini_generate"].json(), [body])
+    assert reading.usage is not None
+    assert reading.usage.quantities == {"input": 9, "output": 4}
+    assert reading.complete
 
 
 @given(junk=st.lists(st.binary(max_size=40) | st.sampled_from([b"data: ", b"\n\n", b'{"usage":', b"[DONE]"])))

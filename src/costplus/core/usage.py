@@ -40,6 +40,7 @@ _REGISTRY = (
     Leaf("reasoning", "output", "output"),
     Leaf("output_audio", "output", "output"),
     Leaf("output_image", "output", "output"),
+    Leaf("output_video", "output", "output"),
     Leaf("web_search", "call", None, "call"),
     Leaf("search_unit", "call", None, "unit"),  # One query over up to a hundred documents (rerank).
     Leaf("audio_second", "call", None, "unit"),

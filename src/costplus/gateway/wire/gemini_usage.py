@@ -69,8 +69,7 @@ def gemini_usage(
     leaves |= output_leaves(
         candidates + thoughts,
         reasoning=thoughts,
-        audio=made_media.get("audio", 0),
-        image=made_media.get("image", 0),
+        media=made_media,
         faults=faults,
     )
     return usage_of({**leaves, **(calls or {})}, flags=dict.fromkeys(faults))

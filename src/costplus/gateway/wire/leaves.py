@@ -46,14 +46,17 @@ def input_leaves(
     return {**leaves, "input": rest}
 
 
-def output_leaves(total: int, *, reasoning: int, audio: int, image: int, faults: list[str]) -> dict[str, int]:
-    """Return the leaves of an output total that holds all its details."""
-    named = (("reasoning", reasoning), ("audio", audio), ("image", image))
-    exceeding = [f"{name}_exceeds_output" for name, count in named if count > total]
-    if not exceeding and reasoning + audio + image > total:
+def output_leaves(
+    total: int, *, reasoning: int, media: Mapping[str, int], faults: list[str]
+) -> dict[str, int]:
+    """Return the leaves of an output total that holds its reasoning and its media."""
+    named = {"reasoning": reasoning, **media}
+    exceeding = [f"{name}_exceeds_output" for name, count in named.items() if count > total]
+    explained = sum(named.values())
+    if not exceeding and explained > total:
         exceeding = ["details_exceed_output"]
     if exceeding:
         faults.extend(exceeding)
         return {"output": total}
-    rest = total - reasoning - audio - image
-    return {"output": rest, "reasoning": reasoning, "output_audio": audio, "output_image": image}
+    leaves = {f"output_{kind}": count for kind, count in media.items()}
+    return {"output": total - explained, "reasoning": reasoning, **leaves}

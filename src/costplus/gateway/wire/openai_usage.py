@@ -1,7 +1,7 @@
 """OpenAI's usage block and its many relatives, as disjoint leaves.
 
 Rule 1: inclusive: the input total holds cached, written, audio, image and video tokens; the output total
-holds reasoning, audio, image and (rejected) prediction tokens. The rest is the base leaf.
+holds reasoning, audio, image, video and (rejected) prediction tokens. The rest is the base leaf.
 Rule 2: reasoning on top of the output total is recognised by arithmetic: input + output + reasoning = total.
 Rule 3: a detail above its total is flagged and the whole total goes to the base leaf.
 Rule 4: tokens that only `total_tokens` knows (hidden thinking) go to the base output leaf, flagged.
@@ -98,8 +98,7 @@ def inclusive_usage(
     quantities |= output_leaves(
         output_total or 0,
         reasoning=reasoning,
-        audio=detail_in(details, "audio_tokens", faults),
-        image=detail_in(details, "image_tokens", faults),
+        media={kind: detail_in(details, f"{kind}_tokens", faults) for kind in MEDIA},
         faults=faults,
     )
     quantities["web_search"] = calls.get("web_search", 0) or _searches(block, faults)
