@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from exchange_costs import catalogue_provider, compare_cost, price_exchange
-from stated_totals import conflicts, explanation, stated_totals
+from stated_totals import conflicts, explanation, our_totals, stated_totals
 
 from costplus.catalog.snapshot import Catalogue
 from costplus.catalog.sources.bundled import bundled_catalogue
@@ -156,17 +156,18 @@ def check_totals(row: Row, wire: str, reading: Reading, tally: Tally) -> None:
     block = json.loads(reading.raw_usage)
     if not isinstance(block, dict):
         return
-    taken, made = reading.usage.input_tokens, reading.usage.output_tokens
-    stated = stated_totals(wire, block)
-    differing = conflicts(stated, taken=taken, made=made)
-    if not differing:
-        tally.add("totals", "agree with the provider's own")
-        return
-    why = explanation(block, stated, taken=taken, made=made)
-    if why is None:
-        tally.fault(row, f"{' and '.join(differing)}: ours are {taken} + {made}, stated {tuple(stated)}")
-    else:
-        tally.add("totals", f"differ, explained: {why}")
+    usage = reading.usage
+    ours = our_totals(usage.quantities, taken=usage.input_tokens, made=usage.output_tokens)
+    reasons: list[str] = []
+    for stated in stated_totals(wire, block):
+        differing = conflicts(stated, ours)
+        why = explanation(block, stated, ours) if differing else ""
+        if why is None:
+            tally.fault(row, f"{' and '.join(differing)}: ours are {tuple(ours)}, stated {tuple(stated)}")
+            return
+        reasons.append(why)
+    explained = next((why for why in reasons if why), None)
+    tally.add("totals", f"differ, explained: {explained}" if explained else "agree with the provider's own")
 
 
 def check_price(
