@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup check test demo bench prices docs lock clean
+.PHONY: help setup check test demo bench prices docs verify-usage lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -18,7 +18,7 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 	--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 setup: $(READY) ## Create .venv from the lock file and install costplus into it
 
@@ -61,6 +61,9 @@ prices: setup ## Rebuild the bundled price snapshot from its public sources
 docs: setup ## Write the reference pages of docs/ again from the code
 	$(BIN)/python scripts/write_error_reference.py
 	$(BIN)/python scripts/write_api_reference.py
+
+verify-usage: setup ## Account for every recorded exchange; CAPTURES=FILE takes another recording
+	$(BIN)/python scripts/verify_usage.py $(CAPTURES) $(args)
 
 lock: $(BIN)/python ## Resolve the lock files again from pyproject.toml; args=--upgrade takes newer versions
 	@tool=$$(mktemp -d); trap 'rm -rf "$$tool"' EXIT; \

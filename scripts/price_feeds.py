@@ -34,6 +34,8 @@ GENAI_KEYS = {
     "input_image_mtok": "input_image",
     "output_image_mtok": "output_image",
     "cache_image_read_mtok": "cached_input_image",
+    "input_video_mtok": "input_video",
+    "output_video_mtok": "output_video",
     "output_reasoning_mtok": "reasoning",
     "web_searches_kcount": "web_search",
 }
@@ -49,6 +51,7 @@ LITELLM_KEYS = {
     "input_cost_per_image_token": "input_image",
     "output_cost_per_image_token": "output_image",
     "cache_read_input_image_token_cost": "cached_input_image",
+    "input_cost_per_video_token": "input_video",
     "output_cost_per_reasoning_token": "reasoning",
 }
 LITELLM_TIER = re.compile(r"(?P<key>.+)_above_(?P<thousands>\d+)k_tokens")

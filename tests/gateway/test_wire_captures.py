@@ -55,7 +55,7 @@ def read(
     answer, readers = row["response"], READERS[wire_of(row["path"]) or ""]
     is_stream = isinstance(answer, str)
     body = (answer if is_stream else json.dumps(answer)).encode()
-    reader = readers.sse(strip_usage=strip_usage) if is_stream else readers.json()
+    reader = readers.stream(strip_usage=strip_usage) if is_stream else readers.json()
     step = piece_bytes or max(1, len(body))
     forwarded = b"".join([reader.feed(body[at : at + step]) for at in range(0, len(body), step)])
     return body, forwarded + reader.flush(), reader.finish()
@@ -153,7 +153,6 @@ def test_stripping_a_captured_stream_removes_only_a_usage_chunk(captures: list[d
 LEAF_NAMES = {
     "input_uncached": "input",
     "input_text": "input",
-    "input_video": "input",  # No leaf of its own: video is priced as input.
     "cache_read": "cached_input",
     "cache_write_12h": "cache_write_5m",  # OpenAI states no lifetime in its usage.
     "output_text": "output",

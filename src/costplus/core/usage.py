@@ -34,11 +34,16 @@ _REGISTRY = (
     Leaf("cached_input_audio", "input", "cached_input"),
     Leaf("input_image", "input", "input"),
     Leaf("cached_input_image", "input", "cached_input"),
+    Leaf("input_video", "input", "input"),
+    Leaf("cached_input_video", "input", "cached_input"),
     Leaf("output", "output", None),
     Leaf("reasoning", "output", "output"),
     Leaf("output_audio", "output", "output"),
     Leaf("output_image", "output", "output"),
+    Leaf("output_video", "output", "output"),
     Leaf("web_search", "call", None, "call"),
+    Leaf("search_unit", "call", None, "unit"),  # One query over up to a hundred documents (rerank).
+    Leaf("audio_second", "call", None, "unit"),
     Leaf("unit", "call", None, "unit"),
 )
 

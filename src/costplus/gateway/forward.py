@@ -118,7 +118,7 @@ class Forwarder:
         client.answer(response.status, headers, body)
 
     async def _stream(self, call: Call, response: UpstreamResponse, client: Client) -> None:
-        reader = READERS[call.endpoint.wire].sse(strip_usage=call.strip_usage)
+        reader = READERS[call.endpoint.wire].stream(strip_usage=call.strip_usage)
         stream = client.start(response.status, self._headers(call, response))
         try:
             async for chunk in response.chunks():

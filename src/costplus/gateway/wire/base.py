@@ -27,6 +27,7 @@ class Reading:
     output_chars: int  # Generated characters seen, reasoning and tool arguments included.
     complete: bool  # The terminal event arrived, or the whole JSON body was parsed.
     error: bool  # The provider answered with an error object, perhaps after some output.
+    reported_cost: str = ""  # What the provider says the call cost in USD, exact text; "" where it is silent.
 
 
 class WireReader(Protocol):
