@@ -27,6 +27,7 @@ async def test_an_event_comes_back_as_it_was(store: Store, build: SimpleNamespac
         raw_usage='{"prompt_tokens": 1000}',
         request_id="req_1",
         service_tier="flex",
+        reported_cost="0.00001234",
         requested_model="large-latest",
     )
     assert await store.write(lambda tx: tx.append_events([event])) == {event.id}
