@@ -10,6 +10,7 @@ Source: AWS's description of the encoding.
 from __future__ import annotations
 
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import NamedTuple
 from zlib import crc32
@@ -107,7 +108,7 @@ def _headers(raw: bytes) -> dict[str, str] | None:
     return headers if at == len(raw) else None
 
 
-class FrameReader:
+class FrameReader(ABC):
     """Cuts a stream into frames; a subclass reads them in `_see`. Every byte passes at once.
 
     Usage is always part of these streams, so there is nothing that `strip_usage` could take out.
@@ -138,8 +139,10 @@ class FrameReader:
     def finish(self) -> Reading:
         return self._reading()
 
+    @abstractmethod
     def _see(self, frame: Frame) -> None:
-        raise NotImplementedError
+        """Read one frame."""
 
+    @abstractmethod
     def _reading(self) -> Reading:
-        raise NotImplementedError
+        """Return what all frames so far say."""
