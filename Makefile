@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup check test demo bench prices verify-costs lock clean
+.PHONY: help setup check test demo bench prices docs verify-costs verify-usage lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -49,10 +49,10 @@ check: setup ## Format, lint, types, import contracts and the fast tests
 test: setup ## Every test; args="-k name" narrows it down
 	$(PYTEST) $(args)
 
-demo: setup ## Start the demo: a seller, customers, a fake provider, a dashboard
+demo: setup ## Set everything up with a simulated provider and show live calls being billed
 	$(BIN)/costplus demo $(args)
 
-bench: setup ## Measure throughput and latency
+bench: setup ## Measure the gateway against nginx and against nothing in between
 	$(BIN)/python bench/run.py $(args)
 
 prices: setup ## Rebuild the bundled price snapshot from its public sources
@@ -60,6 +60,13 @@ prices: setup ## Rebuild the bundled price snapshot from its public sources
 
 verify-costs: setup ## Check recorded usage against its right tokens and cost; CASES=FILE takes another file
 	$(BIN)/python scripts/verify_costs.py $(CASES)
+
+docs: setup ## Write the reference pages of docs/ again from the code
+	$(BIN)/python scripts/write_error_reference.py
+	$(BIN)/python scripts/write_api_reference.py
+
+verify-usage: setup ## Account for every recorded exchange; CAPTURES=FILE takes another recording
+	$(BIN)/python scripts/verify_usage.py $(CAPTURES) $(args)
 
 lock: $(BIN)/python ## Resolve the lock files again from pyproject.toml; args=--upgrade takes newer versions
 	@tool=$$(mktemp -d); trap 'rm -rf "$$tool"' EXIT; \

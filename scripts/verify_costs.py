@@ -48,6 +48,7 @@ AT_COST = RateCardVersion(
 LEAF_OF = {name: name for name in LEAVES} | {
     **dict.fromkeys(["input_uncached", "input_text", "input_unattributed", "input_tool_use"], "input"),
     "input_document": "input",
+    "grounded_request": "web_search",  # The readers count one where the vendor bills the answer.
     **dict.fromkeys(["cache_read", "cache_read_text", "cache_read_document"], "cached_input"),
     "cache_read_audio": "cached_input_audio",
     "cache_read_image": "cached_input_image",
@@ -61,11 +62,13 @@ WIRE_OF = {
     "openai embeddings": "openai_embeddings",
     "anthropic messages": "anthropic_messages",
     "messages batch": "anthropic_messages",
-    "gemini generateContent": "gemini",
-    "bedrock converse": "bedrock",
+    "gemini generateContent": "gemini_generate",
+    "bedrock converse": "bedrock_converse",
     "cohere chat v2": "cohere_chat",
     "cohere embed v2": "cohere_embed",
     "rerank": "cohere_rerank",
+    "images.generations": "openai_images",
+    "audio.transcriptions": "openai_transcription",
 }
 
 
@@ -110,15 +113,15 @@ def bodies(case: Case) -> Iterator[Mapping[str, Any]]:
         return
     items = [{"type": kind} for kind, n in hints.get("_output_items", {}).items() for _ in range(n)]
     grounding = {"webSearchQueries": ["q"]} if hints.get("_grounded") else {}
-    yield {
+    body = {
         "id": "r",
         "model": case["model"] or "unnamed",
+        "modelVersion": case["model"] or "unnamed",
         "output": items,
         "candidates": [{"groundingMetadata": grounding}] if grounding else [],
-        "usage": usage,
-        "usageMetadata": usage,
-        "meta": usage.get("meta", usage),
     }
+    places = {} if "meta" in usage else {"usage": usage, "usageMetadata": usage}
+    yield {**body, **places, "meta": usage.get("meta", usage)}
 
 
 def reading_of(case: Case) -> list[Reading] | None:

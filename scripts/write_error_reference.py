@@ -36,7 +36,7 @@ def errors() -> Iterator[type[BillingError]]:
     while waiting:
         kind = waiting.pop()
         waiting += kind.__subclasses__()
-        if "code" in vars(kind) and kind is not BillingError:
+        if "code" in vars(kind) and kind is not BillingError and kind.__module__.startswith("costplus."):
             yield kind
 
 
@@ -51,9 +51,14 @@ def rows() -> list[str]:
     return [found[code] for code in sorted(found)]
 
 
+def page() -> str:
+    """Return the whole page."""
+    return HEAD + "\n".join(rows()) + "\n"
+
+
 def main() -> None:
     """Write the page."""
-    TARGET.write_text(HEAD + "\n".join(rows()) + "\n")
+    TARGET.write_text(page())
     sys.stdout.write(f"{TARGET.name}: {len(rows())} codes\n")
 
 

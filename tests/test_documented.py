@@ -10,6 +10,7 @@ import ast
 import functools
 import importlib
 import re
+import runpy
 import typing
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -133,3 +134,12 @@ def test_every_webhook_event_is_documented() -> None:
         pytest.skip("no module assigns EVENT_TYPES yet")
     missing = undocumented(names, page="events.md")
     assert not missing, f"docs/events.md lacks {missing}"
+
+
+@pytest.mark.parametrize(
+    ("script", "name"), [("write_error_reference", "errors"), ("write_api_reference", "api")]
+)
+def test_generated_pages_are_what_the_code_says(script: str, name: str) -> None:
+    written = runpy.run_path(str(ROOT / "scripts" / f"{script}.py"))["page"]()
+    current = (ROOT / "docs" / f"{name}.md").read_text("utf-8")
+    assert written == current, f"run `make docs`: docs/{name}.md is older than the code"

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from costplus.billing.store import Store, Tx
 from costplus.catalog.snapshot import Catalogue
 from costplus.catalog.sources.bundled import bundled_catalogue
 from costplus.config import Settings, SettingsInvalid
+from costplus.core.errors import Unavailable
 from costplus.core.ids import new_id
 from costplus.gateway.admit import Admitter
 from costplus.gateway.directory import Directory
@@ -41,6 +42,7 @@ from costplus.rating.sheet import SheetCache
 from costplus.storage.memory import MemoryStore
 from costplus.storage.sqlite import SqliteStore
 from costplus.web.app import build_app
+from costplus.web.auth import KeyRing
 from costplus.web.context import WebContext
 from costplus.web.login import LoginTokens, login_token
 from costplus.web.objects import event_object
@@ -49,6 +51,8 @@ from costplus.web.webhooks import Dispatcher
 
 BOOTSTRAP_KEY = "bootstrap"
 LEASE_SWEEP_S = 1
+CUT_S = 5  # How long a call may take to account for itself once its provider is cut off.
+SETTLE_S = 30  # How long a stop waits for a store that is away.
 
 log = structlog.get_logger("costplus.bootstrap")
 
@@ -125,6 +129,7 @@ class Gateway:
     """The gateway's parts in one process."""
 
     proxy: Proxy
+    directory: Directory
     models: ModelList
     journal: Journal
     settler: Settler
@@ -133,20 +138,32 @@ class Gateway:
     tasks: list[asyncio.Task[None]]
 
     async def stop(self, *, drain_s: int) -> None:
-        """Let open calls finish, settle what they used, give credit back."""
+        """Let open calls finish, cut those that do not, settle what they used, give credit back."""
         self.proxy.draining = True
-        try:
-            async with asyncio.timeout(drain_s):
-                await self.proxy.drained()
-        except TimeoutError:
+        if not await _ends_within(drain_s, self.proxy.drained()):
             log.warning("drain_timeout", after_s=drain_s)
+        await self.providers.aclose()  # A call that is still open ends here, and is accounted for.
+        await _ends_within(CUT_S, self.proxy.drained())
         self.settler.stop()
-        for task in self.tasks[1:]:
+        settling, *others = self.tasks
+        for task in others:
             task.cancel()
+        if not await _ends_within(SETTLE_S, asyncio.wait((settling,))):
+            settling.cancel()  # The store is away; the journal keeps what is left for the next start.
+            log.warning("settlement_left_to_the_journal", waiting=self.settler.backlog)
         await asyncio.gather(*self.tasks, return_exceptions=True)
         await self.leases.give_back_all()
-        await self.providers.aclose()
         self.journal.close()
+
+
+async def _ends_within(limit_s: int, something: Awaitable[object]) -> bool:
+    """Wait for something, but not for longer; return whether it ended."""
+    try:
+        async with asyncio.timeout(limit_s):
+            await something
+    except TimeoutError:
+        return False
+    return True
 
 
 async def start_gateway(
@@ -164,7 +181,7 @@ async def start_gateway(
     if recovered.used or recovered.swept:
         log.info("recovered", used=recovered.used, swept=recovered.swept, released=recovered.released)
     providers = Providers(_providers(settings))
-    leases = Leases(store, owner=owner, now=now)
+    leases = Leases(store, owner=owner, now=now, settled=settler.flush)
     directory = Directory(store)
     admitter = Admitter(
         directory=directory,
@@ -186,6 +203,7 @@ async def start_gateway(
     models = ModelList(directory=directory, catalogue=catalogue, sheets=sheets, providers=providers, now=now)
     return Gateway(
         proxy=proxy,
+        directory=directory,
         models=models,
         journal=journal,
         settler=settler,
@@ -222,8 +240,11 @@ async def _sweep(leases: Leases, journal: Journal) -> None:
     """Give idle credit back and push the journal to the disk, every second."""
     while True:
         await asyncio.sleep(LEASE_SWEEP_S)
-        await leases.give_back_idle()
-        await journal.sync()
+        try:
+            await leases.give_back_idle()
+            await journal.sync()
+        except Unavailable as error:
+            log.error("sweep_failed", code=error.code, message=error.message)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -231,6 +252,7 @@ class Web:
     """The API, the pages and the webhook dispatcher in one process."""
 
     app: AsgiApp
+    keys: KeyRing
     dispatcher: Dispatcher
 
 
@@ -274,7 +296,8 @@ def start_web(
     tokens = LoginTokens(context.link_secret, now=now)
     pages = routes(context, tokens, provider_names=lambda: list(settings.providers))
     dispatcher = Dispatcher(store=store, render=render, now=now, user_agent=f"costplus/{__version__}")
-    return Web(app=build_app(context, extra_routes=pages), dispatcher=dispatcher)
+    app = build_app(context, extra_routes=pages)
+    return Web(app=app, keys=app.state.keys, dispatcher=dispatcher)
 
 
 def admin_url(settings: Settings, *, base_url: str) -> str:

@@ -215,8 +215,15 @@ def _show_call(call: dict[str, Any], *, as_json: bool) -> None:
 
 
 def _show_balance(api: httpx2.Client, customer: str, *, as_json: bool) -> None:
+    """Show what is left of the credit, and the running period's invoice as it would be now."""
     account = api.get(f"/v1/token_billing/customers/{customer}").json()
     credit = Decimal(account["balance"]["credit"])
     spent = Decimal(CREDIT_MINOR) / 100 - credit
-    text = f"\n  Credit left ${credit}, spent ${spent}: every charge above is Σ tokens × price × 1.30, exact."
-    _say(text, {"event": "balance", "credit": str(credit), "spent": str(spent)}, as_json=as_json)
+    invoice = _post(api, "/v1/invoices/create_preview", customer=customer)
+    usage, due = Decimal(invoice["subtotal"]) / 100, Decimal(invoice["amount_due"]) / 100
+    lines = len(invoice["lines"]["data"])
+    text = f"""
+  Credit left ${credit}, spent ${spent}: every charge above is Σ tokens × price × 1.30, exact.
+  The period's invoice so far: {lines} lines, ${usage:.2f} of usage paid by credit, ${due:.2f} due."""
+    fields = {"event": "balance", "credit": str(credit), "spent": str(spent), "due": str(due)}
+    _say(text, fields, as_json=as_json)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import socket
 from collections.abc import Callable
@@ -15,12 +16,14 @@ from granian.log import LogLevels
 from granian.server.embed import Server
 
 from costplus import bootstrap
+from costplus.billing.store import Store
 from costplus.bootstrap import Gateway, Web
 from costplus.config import Settings
 from costplus.core.errors import Unavailable
 from costplus.gateway.models import PATHS as MODEL_PATHS
 from costplus.gateway.rsgi_asgi import AsgiOverRsgi
 from costplus.rating.sheet import SheetCache
+from costplus.web.webhooks import Dispatcher
 from costplus.worker import Worker
 
 # The server's own notices stay out of the log; its errors do not.
@@ -30,6 +33,8 @@ _QUIET: dict[str, Any] = {
     "loggers": {"_granian": {"handlers": ["console"], "level": "ERROR", "propagate": False}},
 }
 READY_POLL_S = 0.01
+LOOK_AGAIN_S = 1
+GC_THRESHOLDS = (20_000, 20, 20)
 HEALTH_PATHS = frozenset({"/healthz", "/readyz"})
 
 log = structlog.get_logger("costplus.serve")
@@ -86,31 +91,76 @@ async def _until_signal(settings: Settings, on_ready: Callable[[str, str | None]
     await serve(settings, stop=stop, on_ready=on_ready)
 
 
+class Roles:
+    """What this process does: any of gateway, web (the API and the pages) and worker."""
+
+    def __init__(self, settings: Settings, store: Store) -> None:
+        self._settings = settings
+        self._store = store
+        self._background: list[asyncio.Task[None]] = []
+        self._worker: Worker | None = None
+        self._dispatcher: Dispatcher | None = None
+        self.gateway: Gateway | None = None
+        self.web: Web | None = None
+
+    async def start(self, *, url: str) -> None:
+        """Start the roles that the settings ask for."""
+        settings, store, now = self._settings, self._store, bootstrap.real_now
+        catalogue, sheets = bootstrap.prices(), SheetCache()
+        if settings.role in ("all", "gateway"):
+            self.gateway = await bootstrap.start_gateway(settings, store, catalogue, sheets, now)
+        web = bootstrap.start_web(settings, store, catalogue, sheets, self.gateway, now, base_url=url)
+        if settings.role in ("all", "api"):
+            self.web = web
+        if settings.role in ("all", "worker"):
+            self._worker, self._dispatcher = Worker(store, now=now), web.dispatcher
+            self._background += [
+                asyncio.create_task(self._worker.run()),
+                asyncio.create_task(self._dispatcher.run()),
+            ]
+        if settings.role != "all":
+            self._background.append(asyncio.create_task(self._look_again()))
+
+    async def _look_again(self) -> None:
+        """Every second, look for what other processes committed: nobody tells this one."""
+        while True:
+            await asyncio.sleep(LOOK_AGAIN_S)
+            if self.gateway is not None:
+                self.gateway.directory.forget()
+            if self.web is not None:
+                self.web.keys.forget()
+            if self._dispatcher is not None:
+                self._dispatcher.wake()
+
+    @property
+    def vital(self) -> list[asyncio.Task[None]]:
+        """The tasks without which the process must not look alive."""
+        return [*self._background, *(self.gateway.tasks if self.gateway else ())]
+
+    async def stop(self) -> None:
+        """Drain the gateway, then let the worker finish what it is at."""
+        if self.gateway is not None:
+            await self.gateway.stop(drain_s=self._settings.gateway.drain_s)
+        if self._settings.role != "all":
+            self._background.pop().cancel()
+        if self._worker is not None and self._dispatcher is not None:
+            self._worker.stop()
+            self._dispatcher.stop()
+        await asyncio.gather(*self._background, return_exceptions=True)
+
+
 async def serve(
     settings: Settings, *, stop: asyncio.Event, on_ready: Callable[[str, str | None], None]
 ) -> None:
     """Serve until `stop` is set; then drain, settle and let go of everything, in that order."""
-    now, role = bootstrap.real_now, settings.role
     port = _free_port(settings.host, settings.port)
     url = settings.public_url.rstrip("/") or f"http://{settings.host}:{port}"
     store = await bootstrap.open_store(settings)
-    made_key = await bootstrap.ensure_key(store, settings.secret_key, at=now())
-    catalogue, sheets = bootstrap.prices(), SheetCache()
-    gateway = web = worker = None
-    if role in ("all", "gateway"):
-        gateway = await bootstrap.start_gateway(settings, store, catalogue, sheets, now)
-    if role in ("all", "api"):
-        web = bootstrap.start_web(settings, store, catalogue, sheets, gateway, now, base_url=url)
-    background: list[asyncio.Task[None]] = []
-    if role in ("all", "worker"):
-        worker = Worker(store, now=now)
-        background.append(asyncio.create_task(worker.run()))
-        dispatcher = (
-            web or bootstrap.start_web(settings, store, catalogue, sheets, None, now, base_url=url)
-        ).dispatcher
-        background.append(asyncio.create_task(dispatcher.run()))
+    made_key = await bootstrap.ensure_key(store, settings.secret_key, at=bootstrap.real_now())
+    roles = Roles(settings, store)
+    await roles.start(url=url)
     server = Server(
-        Root(gateway, web),
+        Root(roles.gateway, roles.web),
         address=settings.host,
         port=port,
         interface=Interfaces.RSGI,
@@ -123,23 +173,29 @@ async def serve(
     )
     serving = asyncio.create_task(server.serve())
     await _accepting(settings.host, port, serving)
+    _leave_alone_what_stays()
     on_ready(url, made_key)
     stopping = asyncio.create_task(stop.wait())
-    vital = [serving, *background, *(gateway.tasks if gateway else ())]
+    vital = [serving, *roles.vital]
     await asyncio.wait((stopping, *vital), return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     broken = [task for task in vital if task.done() and not task.cancelled() and task.exception()]
-    if gateway is not None:
-        await gateway.stop(drain_s=settings.gateway.drain_s)
-    if worker is not None:
-        worker.stop()
-        dispatcher.stop()
-    await asyncio.gather(*background, return_exceptions=True)
+    await roles.stop()
     server.stop()  # type: ignore[no-untyped-call]  # granian's embedded server has no annotations here.
     await asyncio.wait((serving,), timeout=5)
     await store.close()
     for task in broken:  # A process that cannot settle, close or deliver must not look alive.
         task.result()
+
+
+def _leave_alone_what_stays() -> None:
+    """Take what was loaded at the start out of the garbage collector's sight, and let it look less often.
+
+    A full collection over modules, prices and sheets is a pause that every open call would feel.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
 
 
 def _free_port(host: str, port: int) -> int:

@@ -19,6 +19,10 @@ Shop = Any  # The shop of conftest.
 TRIGGERED, RECOVERED = "billing.alert.triggered", "billing.alert.recovered"
 
 
+async def nothing_waits() -> None:
+    """Every charge made so far is in the ledger."""
+
+
 def refuse(shop: Shop) -> None:
     credit = shop.credit()
     shop.write(lambda tx: refused(tx, "cus_1", credit_nano=credit, currency="usd", at=shop.at))
@@ -166,7 +170,9 @@ def test_a_refusal_fires_no_other_threshold_than_zero(shop: Shop, build: SimpleN
 
 async def test_a_call_refused_only_for_holds_in_flight_does_not_say_that_credit_ended(shop: Shop) -> None:
     shop.give(100)
-    leases = Leases(shop.store, owner="gw_1", now=lambda: datetime(2026, 1, 31, 12, tzinfo=UTC))
+    leases = Leases(
+        shop.store, owner="gw_1", now=lambda: datetime(2026, 1, 31, 12, tzinfo=UTC), settled=nothing_waits
+    )
     terms = shop.write(lambda tx: terms_of(tx, "cus_1"))
     await leases.take(terms, 80)
     with pytest.raises(InsufficientCredit):

@@ -246,6 +246,7 @@ def test_loading_and_looking_up_are_fast_enough_for_every_call() -> None:
     assert time.perf_counter() - started < 0.2  # Measured 0.7 µs a lookup.
 
 
+@pytest.mark.slow
 def test_the_script_makes_the_bundled_snapshot_again_byte_for_byte(tmp_path: Path) -> None:
     snapshots = SHARED / "data" / "price_snapshots"
     if not snapshots.is_dir():

@@ -304,9 +304,9 @@ def test_allowances_multipliers_and_search_sizes_of_litellm_are_kept() -> None:
     }
     price = litellm.entry_price("m", entry, keys=Keys())
     assert [(c.leaf, int(c.amount), when_text(c.when)) for c in price.components] == [
-        ("grounded_request", 2, "search_context_size=high"),
-        ("grounded_request", 0, "search_context_size=low"),
-        ("grounded_request", 1, "search_context_size=medium"),
+        ("web_search", 2, "search_context_size=high"),
+        ("web_search", 0, "search_context_size=low"),
+        ("web_search", 1, "search_context_size=medium"),
     ]
     assert [(a.quantity, a.period, a.pool) for a in price.allowances] == [(1500, "day", "pool")]
     whens = [when_text(multiplier.when) for multiplier in price.multipliers]

@@ -119,6 +119,7 @@ def recordings() -> Iterator[Captures]:
     yield load(RECORDINGS)
 
 
+@pytest.mark.slow
 def test_every_recorded_request_finds_an_answer_to_the_same_request(recordings: Captures) -> None:
     with gzip.open(RECORDINGS, "rt") as lines:
         asked = [json.loads(line) for line in lines]

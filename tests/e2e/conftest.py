@@ -34,7 +34,7 @@ class Running:
 
 
 @contextmanager
-def running(*arguments: str, env: dict[str, str] | None = None) -> Iterator[Running]:
+def _running(*arguments: str, env: dict[str, str] | None = None) -> Iterator[Running]:
     """Run a costplus command until the block ends."""
     process = subprocess.Popen(
         [sys.executable, "-m", "costplus", *arguments, "--json"],
@@ -58,9 +58,15 @@ def running(*arguments: str, env: dict[str, str] | None = None) -> Iterator[Runn
 
 
 @pytest.fixture(scope="session")
+def running() -> Any:
+    """Run a costplus command until the block ends."""
+    return _running
+
+
+@pytest.fixture(scope="session")
 def provider() -> Iterator[str]:
     """The URL of a simulated provider."""
-    with running("dev-provider", "--port", "0") as server:
+    with _running("dev-provider", "--port", "0") as server:
         yield server.url
 
 
@@ -78,7 +84,7 @@ def serve(provider: str, tmp_path: Path) -> Iterator[Callable[..., Running]]:
     open_blocks: list[Any] = []
 
     def start(**extra: str) -> Running:
-        block = running("serve", "--port", "0", "--data-dir", str(tmp_path / "data"), env={**env, **extra})
+        block = _running("serve", "--port", "0", "--data-dir", str(tmp_path / "data"), env={**env, **extra})
         open_blocks.append(block)
         server: Running = block.__enter__()
         return server

@@ -203,7 +203,7 @@ STOP = event("message_stop")
 
 
 def stream_reading(stream: bytes) -> Reading:
-    reader = READERS["anthropic_messages"].sse()
+    reader = READERS["anthropic_messages"].stream()
     assert reader.feed(stream) == stream
     assert reader.flush() == b""
     return reader.finish()

@@ -15,6 +15,8 @@ import pytest
 
 from costplus.gateway.wire import READERS, Reading
 
+pytestmark = pytest.mark.slow
+
 WIRES = {
     "chat/completions": "openai_chat",
     "responses": "openai_responses",
@@ -53,7 +55,7 @@ def read(
     answer, readers = row["response"], READERS[wire_of(row["path"]) or ""]
     is_stream = isinstance(answer, str)
     body = (answer if is_stream else json.dumps(answer)).encode()
-    reader = readers.sse(strip_usage=strip_usage) if is_stream else readers.json()
+    reader = readers.stream(strip_usage=strip_usage) if is_stream else readers.json()
     step = piece_bytes or max(1, len(body))
     forwarded = b"".join([reader.feed(body[at : at + step]) for at in range(0, len(body), step)])
     return body, forwarded + reader.flush(), reader.finish()

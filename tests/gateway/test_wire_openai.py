@@ -95,7 +95,7 @@ DONE = event(b"[DONE]")
 
 
 def stream_reading(stream: bytes, *, strip_usage: bool = False) -> tuple[bytes, Reading]:
-    reader = READERS["openai_chat"].sse(strip_usage=strip_usage)
+    reader = READERS["openai_chat"].stream(strip_usage=strip_usage)
     forwarded = reader.feed(stream) + reader.flush()
     return forwarded, reader.finish()
 
@@ -142,10 +142,10 @@ def test_an_unfinished_usage_chunk_is_read_and_stripped() -> None:
 
 
 def test_only_the_bytes_of_an_unfinished_event_are_held_back() -> None:
-    reader = READERS["openai_chat"].sse(strip_usage=True)
+    reader = READERS["openai_chat"].stream(strip_usage=True)
     assert reader.feed(chunk("a") + b"data: {") == chunk("a")
     assert reader.feed(b'"choices":[]}\n\n') == b'data: {"choices":[]}\n\n'
-    passing = READERS["openai_chat"].sse()
+    passing = READERS["openai_chat"].stream()
     assert passing.feed(b"data: {") == b"data: {"
 
 

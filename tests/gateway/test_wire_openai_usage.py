@@ -87,7 +87,7 @@ LEAVES = [
         cached_input=40,
         output=50,
     ),
-    case("video is its own leaf", block(**inside(video_tokens=90)), input=10, input_video=90, output=50),
+    case("video", block(**inside(video_tokens=90)), input=10, input_video=90, output=50),
     case(
         "reasoning is inside",
         block(100, 50, 150, **outside(reasoning_tokens=30)),

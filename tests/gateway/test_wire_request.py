@@ -149,6 +149,7 @@ OURS = {
 }
 
 
+@pytest.mark.slow
 @given(
     others=st.dictionaries(st.text().filter(lambda key: key not in OURS), VALUES), ascii_only=st.booleans()
 )

@@ -35,7 +35,7 @@ def event(kind: str, *, event_last: bool = False, **fields: Any) -> bytes:
 
 
 def stream_reading(stream: bytes) -> Reading:
-    reader = READERS["openai_responses"].sse()
+    reader = READERS["openai_responses"].stream()
     assert reader.feed(stream) == stream
     return reader.finish()
 

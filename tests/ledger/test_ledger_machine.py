@@ -14,6 +14,8 @@ from costplus.ledger.grant import Grant
 from costplus.ledger.hold import InsufficientCredit
 from costplus.ledger.post import expire_grant, grow_hold, release_hold, void_grant
 
+pytestmark = pytest.mark.slow
+
 STEPS = (
     "grant",
     "later_grant",

@@ -20,6 +20,8 @@ from costplus.core.ids import bucket_of
 from costplus.ledger import account
 from costplus.ledger.post import expire_grant, grant_credit, place_hold, release_hold, void_grant
 
+pytestmark = pytest.mark.slow
+
 CUSTOMERS = 2
 BOOKS = {account.book(name) for name in get_args(account.Book)}  # Shared by the customers of a bucket.
 ACTIONS = ("grant", "hold", "release", "use", "capture", "void", "expire")

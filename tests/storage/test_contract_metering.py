@@ -27,6 +27,7 @@ async def test_an_event_comes_back_as_it_was(store: Store, build: SimpleNamespac
         raw_usage='{"prompt_tokens": 1000}',
         request_id="req_1",
         service_tier="flex",
+        reported_cost="0.00001234",
         requested_model="large-latest",
     )
     assert await store.write(lambda tx: tx.append_events([event])) == {event.id}
@@ -153,6 +154,7 @@ def total_by_hand(
     return [(id, quantities[id]) for id in sorted(order, key=order.__getitem__)], price_nano
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     calls=st.lists(st.tuples(offsets(), st.booleans(), st.integers(1, 9), st.integers(0, 9)), max_size=12),

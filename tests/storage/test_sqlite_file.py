@@ -64,6 +64,7 @@ async def test_what_was_written_is_there_after_reopening(path: Path, build: Simp
     await again.close()
 
 
+@pytest.mark.slow
 async def test_an_acknowledged_write_survives_kill_9(path: Path) -> None:
     died = await asyncio.to_thread(
         subprocess.run,

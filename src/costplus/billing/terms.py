@@ -5,10 +5,11 @@ from __future__ import annotations
 from costplus.billing.clock import customer_of, frozen_time
 from costplus.billing.close import account_settings
 from costplus.billing.entitlement import Terms
+from costplus.billing.plan import Plan
 from costplus.billing.settle import subscription_of
 from costplus.billing.store import Tx
 from costplus.billing.subscription import NotSubscribed
-from costplus.rating.rate_card import RateCardVersion
+from costplus.rating.rate_card import RateCard, RateCardVersion
 
 
 def terms_of(tx: Tx, customer: str) -> Terms:
@@ -26,3 +27,14 @@ def terms_of(tx: Tx, customer: str) -> Terms:
         on_zero_credit=record.on_zero_credit or (settings.on_zero_credit if settings else "overage"),
         frozen_time=frozen_time(tx, record),
     )
+
+
+def default_card(tx: Tx) -> RateCardVersion:
+    """Return the card version that a new customer would get. Raises `NotSubscribed` before the set-up."""
+    settings = account_settings(tx)
+    plan = tx.find(Plan, settings.default_plan) if settings else None
+    card = tx.find(RateCard, plan.rate_card) if plan else None
+    version = tx.find(RateCardVersion, card.live_version) if card else None
+    if version is None:
+        raise NotSubscribed("No pricing plan is set up.")
+    return version

@@ -22,7 +22,7 @@ class Leaf:
     name: str
     direction: Direction
     parent: str | None  # Whose price applies where a model has none for this leaf.
-    unit: Literal["token", "call", "second", "unit"] = "token"
+    unit: Literal["token", "call", "unit"] = "token"
 
 
 _REGISTRY = (
@@ -36,6 +36,7 @@ _REGISTRY = (
     Leaf("input_image", "input", "input"),
     Leaf("cached_input_image", "input", "cached_input"),
     Leaf("input_video", "input", "input"),
+    Leaf("cached_input_video", "input", "cached_input"),
     Leaf("output", "output", None),
     Leaf("reasoning", "output", "output"),
     Leaf("output_audio", "output", "output"),
@@ -43,10 +44,9 @@ _REGISTRY = (
     Leaf("output_video", "output", "output"),
     Leaf("web_search", "call", None, "call"),
     Leaf("web_search_source", "call", None, "call"),
-    Leaf("grounded_request", "call", None, "call"),
-    Leaf("search_unit", "call", None, "call"),  # Of reranking: a query over up to a hundred documents.
-    Leaf("audio_second", "call", None, "second"),
     Leaf("request", "call", None, "call"),  # A fee that some models ask for each answer; rating counts it.
+    Leaf("search_unit", "call", None, "unit"),  # One query over up to a hundred documents (rerank).
+    Leaf("audio_second", "call", None, "unit"),
     Leaf("unit", "call", None, "unit"),
 )
 

@@ -48,6 +48,7 @@ class Call:
     headers: list[tuple[str, str]] = field(default_factory=list)
     lease: Lease | None = None
     held_nano: int = 0
+    flags: tuple[str, ...] = ()  # What is remarkable beside the provider's usage block.
     ended: bool = False  # Accounted for, or void: exactly one of both happens, once.
 
 
@@ -84,6 +85,7 @@ def used_by(call: Call, usage: Usage, reading: Reading, charge: Charge, *, relea
         flags=usage.flags,
         raw_usage=reading.raw_usage.decode("utf-8", "replace"),
         service_tier=reading.service_tier or "",
+        reported_cost=reading.reported_cost,
         price_nano=charge.price_nano,
         cost_nano=charge.cost_nano,
         lines=[(line.rate.id, line.quantity) for line in charge.lines],
@@ -118,6 +120,7 @@ def settlement_with(used: Used, charge: Charge) -> Settlement:
         raw_usage=used.raw_usage,
         request_id=used.id,
         service_tier=used.service_tier,
+        reported_cost=used.reported_cost,
     )
     return Settlement(event=event, charge=charge, hold=used.hold, release_nano=used.release_nano)
 

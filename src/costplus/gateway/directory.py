@@ -7,8 +7,9 @@ import hashlib
 from costplus.billing.customer import ApiKey
 from costplus.billing.entitlement import Terms
 from costplus.billing.store import Store
-from costplus.billing.terms import terms_of
+from costplus.billing.terms import default_card, terms_of
 from costplus.gateway.errors import CustomerMismatch, CustomerMissing, KeyInvalid
+from costplus.rating.rate_card import RateCardVersion
 
 _REMEMBERED_MAX = 100_000
 
@@ -71,3 +72,7 @@ class Directory:
         if len(remembered) < _REMEMBERED_MAX:
             remembered[customer] = terms
         return terms
+
+    async def default_card(self) -> RateCardVersion:
+        """Return the card version that a new customer would get. Raises `NotSubscribed`."""
+        return await self._store.read(default_card)

@@ -17,6 +17,7 @@ import structlog
 from costplus.catalog.price import ModelUnpriced
 from costplus.catalog.snapshot import Catalogue
 from costplus.core.money import nano_text
+from costplus.core.usage import Usage
 from costplus.gateway.call import Call, charged, measured, used_by
 from costplus.gateway.dialect import stream_error
 from costplus.gateway.errors import JournalFull, ProviderAnsweredGarbage, ProviderRefusedKey
@@ -29,6 +30,7 @@ from costplus.rating.charge import Charge
 from costplus.rating.sheet import RateSheet, SheetCache
 
 DRAIN_S = 60
+SERVED_UNPRICED = "served_model_unpriced"  # Flag: charged as the model that was asked for.
 _KEPT_HEADERS = ("retry-after", "openai-version", "openai-processing-ms", "x-request-id", "request-id")
 
 log = structlog.get_logger("costplus.gateway.forward")
@@ -118,7 +120,7 @@ class Forwarder:
         client.answer(response.status, headers, body)
 
     async def _stream(self, call: Call, response: UpstreamResponse, client: Client) -> None:
-        reader = READERS[call.endpoint.wire].sse(strip_usage=call.strip_usage)
+        reader = READERS[call.endpoint.wire].stream(strip_usage=call.strip_usage)
         stream = client.start(response.status, self._headers(call, response))
         try:
             async for chunk in response.chunks():
@@ -186,6 +188,8 @@ class Forwarder:
         call.ended = True
         self._serve(call, reading)
         usage = measured(call, reading)
+        if call.flags:
+            usage = Usage(usage.quantities, (*usage.flags, *call.flags))
         charge = charged(call, usage, reading, sheet_of=lambda model: self._sheet_of(call, model))
         release_nano = 0
         if call.lease is not None:
@@ -200,13 +204,17 @@ class Forwarder:
         return charge
 
     def _serve(self, call: Call, reading: Reading) -> None:
-        """Where another model served than was asked for, price what was served (gateway rule 2)."""
+        """Where another model served than was asked for, price what was served (gateway rule 2).
+
+        A served name without a price leaves the requested model's price standing, and is flagged.
+        """
         if not reading.model or reading.model == call.sheet.model:
             return
         try:
             price, name = self._catalogue.price_at(call.sheet.provider, reading.model, at=call.at)
         except ModelUnpriced:
-            return  # The provider's name for what was asked; the requested model's price stands.
+            call.flags = (SERVED_UNPRICED,)
+            return
         call.fast = call.fast or ("speed", "fast") in name.modifiers
         if price.id != call.sheet.price.id:
             call.sheet = self._sheets.sheet(price, call.terms.card)

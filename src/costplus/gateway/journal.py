@@ -64,6 +64,7 @@ class Used(msgspec.Struct, tag="u", kw_only=True, frozen=True):
     flags: tuple[str, ...]
     raw_usage: str
     service_tier: str
+    reported_cost: str = ""
     price_nano: int
     cost_nano: int
     lines: list[tuple[str, int]]

@@ -8,7 +8,8 @@ Rule 3: an idle lease goes back to the ledger whole.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
 import structlog
@@ -26,6 +27,7 @@ from costplus.ledger.post import credit_of, grow_hold, place_hold, release_hold
 LEASE_CALLS = 64  # A lease grows for this many calls of the size at hand, where credit is ample.
 IDLE_AFTER = timedelta(seconds=2)
 LEASE_LIFE = timedelta(days=1)
+SETTLED_S = 2
 
 log = structlog.get_logger("costplus.gateway.leases")
 
@@ -33,8 +35,17 @@ log = structlog.get_logger("costplus.gateway.leases")
 class Leases:
     """The leases of this gateway process."""
 
-    def __init__(self, store: Store, *, owner: str, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        owner: str,
+        now: Callable[[], datetime],
+        settled: Callable[[], Awaitable[None]],
+    ) -> None:
+        """`settled` returns once every charge made so far is in the ledger."""
         self._store = store
+        self._settled = settled
         self._owner = owner
         self._now = now
         self._by_customer: dict[str, Lease] = {}
@@ -85,6 +96,12 @@ class Leases:
         def verb(tx: Tx) -> tuple[int, int]:
             return credit_of(tx, customer, at=at), tx.balance_for_update(customer).held_nano
 
+        credit_nano, held_nano = await self._store.read(verb)
+        if credit_nano - held_nano >= least_nano:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SETTLED_S):
+                await self._settled()  # Else credit that is spent already would count as held in flight.
         credit_nano, held_nano = await self._store.read(verb)
         if credit_nano - held_nano >= least_nano:
             return

@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 
-from costplus.billing.entitlement import Terms
 from costplus.catalog.price import PriceVersion
 from costplus.catalog.snapshot import Catalogue
 from costplus.core.errors import BillingError
@@ -19,6 +18,7 @@ from costplus.core.money import decimal_text
 from costplus.gateway.admit import secrets_in
 from costplus.gateway.dialect import refusal
 from costplus.gateway.directory import Directory
+from costplus.gateway.errors import CustomerMissing
 from costplus.gateway.providers import Providers
 from costplus.gateway.rsgi_asgi import RsgiProto, RsgiScope
 from costplus.rating.rate_card import ModelNotOnCard, RateCardVersion
@@ -34,7 +34,7 @@ _USAGE_TYPES = {
 
 
 class ModelList:
-    """Answers the model list for the calling customer's rate card."""
+    """Answers the model list at the prices of the caller's rate card."""
 
     def __init__(
         self,
@@ -54,21 +54,23 @@ class ModelList:
     async def __call__(self, scope: RsgiScope, proto: RsgiProto) -> None:
         """Serve one request."""
         try:
-            terms = await self._terms(dict(scope.headers.items()))
-            at = terms.now(self._now())
-            models = [
-                entry for price in self._priced(at) if (entry := self._entry(price, terms.card)) is not None
-            ]
+            card, at = await self._card(dict(scope.headers.items()))
+            models = [entry for price in self._priced(at) if (entry := self._entry(price, card)) is not None]
             status, body = 200, msgspec.json.encode({"object": "list", "data": models})
         except BillingError as error:
             status, body = refusal("openai", error, request_id="")
         proto.response_bytes(status, [("content-type", "application/json")], body)
 
-    async def _terms(self, headers: Mapping[str, str]) -> Terms:
-        customer = await self._directory.customer_for(
-            secrets_in(headers), named=headers.get("x-stripe-customer-id")
-        )
-        return await self._directory.terms(customer)
+    async def _card(self, headers: Mapping[str, str]) -> tuple[RateCardVersion, datetime]:
+        """Return the calling customer's card and present; for a merchant's key alone, a new customer's."""
+        try:
+            customer = await self._directory.customer_for(
+                secrets_in(headers), named=headers.get("x-stripe-customer-id")
+            )
+        except CustomerMissing:
+            return await self._directory.default_card(), self._now()
+        terms = await self._directory.terms(customer)
+        return terms.card, terms.now(self._now())
 
     def _priced(self, at: datetime) -> list[PriceVersion]:
         sold = {self._providers.catalog_of(name) for name in self._providers.names}

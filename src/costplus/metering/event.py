@@ -36,6 +36,7 @@ class UsageEvent:
     raw_usage: str = ""
     request_id: str = ""
     service_tier: str = ""
+    reported_cost: str = ""  # What the provider says the call cost, in its own exact words.
 
 
 def usage_event(
@@ -52,6 +53,7 @@ def usage_event(
     raw_usage: str = "",
     request_id: str = "",
     service_tier: str = "",
+    reported_cost: str = "",
 ) -> UsageEvent:
     """Return the event with its deterministic id."""
     return UsageEvent(
@@ -68,4 +70,5 @@ def usage_event(
         raw_usage=raw_usage,
         request_id=request_id,
         service_tier=service_tier,
+        reported_cost=reported_cost,
     )

@@ -90,6 +90,7 @@ def event_row(event: UsageEvent, *, bucket: int, at_us: int) -> Row:
         event.raw_usage,
         event.request_id,
         event.service_tier,
+        event.reported_cost,
     )
 
 
@@ -109,10 +110,11 @@ def event_from_row(row: Row) -> UsageEvent:
         raw_usage=row[10],
         request_id=row[11],
         service_tier=row[12],
+        reported_cost=row[13],
     )
 
 
-EVENT_COLUMNS = 13  # How many of them `event_from_row` reads; a charge's follow.
+EVENT_COLUMNS = 14  # How many of them `event_from_row` reads; a charge's follow.
 
 
 def unit_rate_row(rate: UnitRate) -> Row:

@@ -26,7 +26,6 @@ _REGION = re.compile(r"[a-z]{2}")
 _OFFSETS: Mapping[str, int] = {"UTC": 0, "Asia/Shanghai": 8 * 60}  # Minutes ahead, all year.
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _SIZES = ("low", "medium", "high")
-_GROUNDED = frozenset({"gemini", "vertex_ai", "vertex_ai-language-models"})
 
 
 def feed(entries: Mapping[str, Raw], *, keys: Keys) -> Iterator[StatedPrice]:
@@ -63,13 +62,13 @@ def _read(key: str, value: Any, entry: Raw, draft: Draft) -> None:
         _off_peak(value, entry, draft)
     elif key == "search_context_cost_per_query":
         draft.know(key)
-        draft.components += _searches(value, _search_meter(entry))
+        draft.components += _searches(value)
     elif key == "search_free_requests":
         draft.know(key)
         pool = str(value.get("shared_group", ""))
-        draft.allowances.append(Allowance(_search_meter(entry), int(value["count"]), value["period"], pool))
+        draft.allowances.append(Allowance("web_search", int(value["count"]), value["period"], pool))
     elif key == "web_search_billing_unit":
-        draft.know(key)
+        draft.know(key)  # By the query or by the answer: the readers count what their vendor bills.
     elif key == "regional_endpoint_uplift_multiplier":
         draft.know(key)
         draft.multipliers.append(Multiplier(exact(value), (among("endpoint_scope", ["regional"]),)))
@@ -144,18 +143,12 @@ def _weekly(hours: str, days: list[int], offset: int) -> Iterator[str]:
             yield window("".join(sorted(str((day - 1 - back) % 7 + 1) for day in days)), start=low, end=high)
 
 
-def _search_meter(entry: Raw) -> str:
-    """Return whether searches are counted one by one or by the grounded request."""
-    is_per_query = entry.get("web_search_billing_unit") == "per_query"
-    return "grounded_request" if entry["litellm_provider"] in _GROUNDED and not is_per_query else "web_search"
-
-
-def _searches(value: Raw, meter: str) -> list[Component]:
+def _searches(value: Raw) -> list[Component]:
     figures = {size: exact(value[f"search_context_size_{size}"] * 1000) for size in _SIZES}
     if len(set(figures.values())) == 1:
-        return [Component(meter, figures["low"], 1000)]
+        return [Component("web_search", figures["low"], 1000)]
     return [
-        Component(meter, figure, 1000, (among("search_context_size", [size]),))
+        Component("web_search", figure, 1000, (among("search_context_size", [size]),))
         for size, figure in figures.items()
     ]
 

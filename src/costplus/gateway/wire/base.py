@@ -8,6 +8,7 @@ Rule 3: missing usage is None, zero usage is an empty `Usage`; a block that cann
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,6 +28,7 @@ class Reading:
     output_chars: int  # Generated characters seen, reasoning and tool arguments included.
     complete: bool  # The terminal event arrived, or the whole JSON body was parsed.
     error: bool  # The provider answered with an error object, perhaps after some output.
+    reported_cost: str = ""  # What the provider says the call cost in USD, exact text; "" where it is silent.
 
 
 class WireReader(Protocol):
@@ -50,7 +52,7 @@ class WireReader(Protocol):
         ...
 
 
-class JsonReader:
+class JsonReader(ABC):
     """Collects a JSON body; a subclass says in `_read` what the body means."""
 
     __slots__ = ("_chunks",)
@@ -74,11 +76,12 @@ class JsonReader:
             self._chunks = [b"".join(self._chunks)]
         return self._read(self._chunks[0])
 
+    @abstractmethod
     def _read(self, body: bytes) -> Reading:
-        raise NotImplementedError
+        """Return what the whole body says."""
 
 
-class SseReader:
+class SseReader(ABC):
     """Cuts a stream into events; a subclass reads them in `_see`.
 
     With `strip_usage` the events for which `_see` returns True are left out of what is forwarded, and
@@ -114,12 +117,13 @@ class SseReader:
         self.flush()
         return self._reading()
 
+    @abstractmethod
     def _see(self, raw: bytes) -> bool:
         """Read one raw event; return whether it exists only because we asked for usage."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _reading(self) -> Reading:
-        raise NotImplementedError
+        """Return what all events so far say."""
 
 
 EMPTY_READING = Reading(

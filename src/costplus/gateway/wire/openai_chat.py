@@ -17,6 +17,7 @@ from costplus.core.usage import Usage
 from costplus.gateway.wire.base import EMPTY_READING, JsonReader, Reading, SseReader
 from costplus.gateway.wire.counts import NULL, compact, decode_or_none, is_null, text_or_none
 from costplus.gateway.wire.openai_usage import CHAT, usage_from_raw
+from costplus.gateway.wire.reported import reported_cost
 from costplus.gateway.wire.sse import event_data
 from costplus.gateway.wire.text import body_chars, text_chars
 
@@ -95,6 +96,7 @@ class OpenAIChatJson(JsonReader):
             output_chars=body_chars(decode_or_none(_ANY, completion.choices)),
             complete=True,
             error=bool(completion.error),
+            reported_cost=reported_cost(raw_usage),
         )
 
 
@@ -170,6 +172,7 @@ class OpenAIChatSse(SseReader):
             output_chars=self._chars,
             complete=self._complete,
             error=self._error,
+            reported_cost=reported_cost(self._raw_usage),
         )
 
 

@@ -12,6 +12,7 @@ import msgspec
 from costplus.gateway.wire.base import EMPTY_READING, JsonReader, Reading
 from costplus.gateway.wire.counts import NULL, compact, decode_or_none, is_null, text_or_none
 from costplus.gateway.wire.openai_usage import CHAT, usage_from_raw
+from costplus.gateway.wire.reported import reported_cost
 
 
 class _Embeddings(msgspec.Struct, gc=False):
@@ -45,4 +46,5 @@ class OpenAIEmbeddingsJson(JsonReader):
             output_chars=0,
             complete=True,
             error=bool(answer.error),
+            reported_cost=reported_cost(raw_usage),
         )

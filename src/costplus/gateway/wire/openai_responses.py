@@ -25,6 +25,7 @@ from costplus.gateway.wire.counts import (
     text_or_none,
 )
 from costplus.gateway.wire.openai_usage import RESPONSES, usage_from_raw
+from costplus.gateway.wire.reported import reported_cost
 from costplus.gateway.wire.sse import event_data
 from costplus.gateway.wire.text import body_chars
 
@@ -124,6 +125,7 @@ def _read_response(response: _Response, *, complete: bool) -> Reading:
         output_chars=body_chars(items),
         complete=complete,
         error=bool(response.error),
+        reported_cost=reported_cost(raw_usage),
     )
 
 

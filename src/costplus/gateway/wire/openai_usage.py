@@ -1,7 +1,7 @@
 """OpenAI's usage block and its many relatives, as disjoint leaves.
 
-Rule 1: inclusive: the input total holds cached, written, audio and image tokens; the output total holds
-reasoning, audio, image and (rejected) prediction tokens. The rest is the base leaf.
+Rule 1: inclusive: the input total holds cached, written, audio, image and video tokens; the output total
+holds reasoning, audio, image, video and (rejected) prediction tokens. The rest is the base leaf.
 Rule 2: reasoning on top of the output total is recognised by arithmetic: input + output + reasoning = total.
 Rule 3: a detail above its total is flagged and the whole total goes to the base leaf.
 Rule 4: tokens that only `total_tokens` knows (hidden thinking) go to the base output leaf, flagged.
@@ -26,6 +26,7 @@ from costplus.gateway.wire.counts import (
     detail_in,
     total_in,
 )
+from costplus.gateway.wire.leaves import MEDIA, input_leaves, output_leaves
 
 UNATTRIBUTED = "unattributed_tokens"  # `total_tokens` counts more than input and output together.
 TOTAL_MISMATCH = "total_mismatch"  # `total_tokens` counts less.
@@ -95,7 +96,12 @@ def inclusive_usage(
             faults.append(UNATTRIBUTED)
         output_total = (output_total or 0) + rest
     quantities = _input_leaves(block, block_in(block, names.input_details), input_total, faults)
-    quantities |= _output_leaves(details, output_total or 0, reasoning, faults)
+    quantities |= output_leaves(
+        output_total or 0,
+        reasoning=reasoning,
+        media={kind: detail_in(details, f"{kind}_tokens", faults) for kind in MEDIA},
+        faults=faults,
+    )
     quantities["web_search"] = calls.get("web_search", 0) or _searches(block, faults)
     quantities["web_search_source"] = detail_in(block, SOURCES, faults)
     return usage_of(quantities, flags=dict.fromkeys(faults))
@@ -142,65 +148,16 @@ def _cached(block: Block, details: Block, faults: list[str]) -> int:
 def _input_leaves(block: Block, details: Block, total: int, faults: list[str]) -> dict[str, int]:
     cached = _cached(block, details, faults)
     written = detail_in(details, "cache_write_tokens", faults)
-    audio = detail_in(details, "audio_tokens", faults)
-    image = detail_in(details, "image_tokens", faults)
-    video = detail_in(details, "video_tokens", faults)
-    named = (
-        ("cached", cached),
-        ("cache_write", written),
-        ("audio", audio),
-        ("image", image),
-        ("video", video),
-    )
-    exceeding = [f"{name}_exceeds_input" for name, count in named if count > total]
-    if not exceeding and cached + written > total:
-        exceeding = ["cached_exceeds_input"]
-    if exceeding:
-        faults.extend(exceeding)
-        return {"input": total}
-    leaves = {"cached_input": cached, "cache_write_5m": written}
-    if audio or image or "cached_tokens_details" in details:
-        leaves |= _modalities(details, cached, audio, image, faults)
-    leaves["input_video"] = video
-    rest = total - sum(leaves.values())
-    if rest < 0:  # Cached media counted in both, with no split to tell them apart.
-        faults.append("modality_overlaps_cache")
-        leaves = {"cached_input": cached, "cache_write_5m": written}
-        rest = total - cached - written
-    assert rest >= 0
-    leaves["input"] = rest
-    return leaves
-
-
-def _modalities(details: Block, cached: int, audio: int, image: int, faults: list[str]) -> dict[str, int]:
-    """Return the media leaves and what they leave of `cached_input`."""
+    media = {kind: detail_in(details, f"{kind}_tokens", faults) for kind in MEDIA}
     split = block_in(details, "cached_tokens_details")
-    cached_audio = detail_in(split, "audio_tokens", faults)
-    cached_image = detail_in(split, "image_tokens", faults)
-    if cached_audio > audio or cached_image > image or cached_audio + cached_image > cached:
-        faults.append("cached_modality_exceeds_total")
-        cached_audio = cached_image = 0
-    return {
-        "cached_input": cached - cached_audio - cached_image,
-        "cached_input_audio": cached_audio,
-        "cached_input_image": cached_image,
-        "input_audio": audio - cached_audio,
-        "input_image": image - cached_image,
-    }
-
-
-def _output_leaves(details: Block, total: int, reasoning: int, faults: list[str]) -> dict[str, int]:
-    audio = detail_in(details, "audio_tokens", faults)
-    image = detail_in(details, "image_tokens", faults)
-    named = (("reasoning", reasoning), ("audio", audio), ("image", image))
-    exceeding = [f"{name}_exceeds_output" for name, count in named if count > total]
-    if not exceeding and reasoning + audio + image > total:
-        exceeding = ["details_exceed_output"]
-    if exceeding:
-        faults.extend(exceeding)
-        return {"output": total}
-    rest = total - reasoning - audio - image
-    return {"output": rest, "reasoning": reasoning, "output_audio": audio, "output_image": image}
+    return input_leaves(
+        total,
+        cached=cached,
+        written=written,
+        media=media,
+        cached_media={kind: detail_in(split, f"{kind}_tokens", faults) for kind in MEDIA} if split else {},
+        faults=faults,
+    )
 
 
 def _searches(block: Block, faults: list[str]) -> int:

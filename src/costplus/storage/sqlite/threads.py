@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -24,7 +25,7 @@ BATCH_MAX = 256
 Queue = SimpleQueue[Attempt | None]  # None: no more will come.
 
 
-class Worker(threading.Thread):
+class Worker(threading.Thread, ABC):
     """A thread with a connection of its own that serves a queue."""
 
     def __init__(self, *, path: Path, queue: Queue, busy_timeout_ms: int, opened: Outcome) -> None:
@@ -46,12 +47,13 @@ class Worker(threading.Thread):
             while more and (first := self._queue.get()) is not None:
                 more = self.serve(tx, first)
 
+    @abstractmethod
     def connect(self) -> sqlite3.Connection:
-        raise NotImplementedError
+        """Open this thread's own connection."""
 
+    @abstractmethod
     def serve(self, tx: SqliteTx, first: Attempt) -> bool:
         """Do `first`, and perhaps more of the queue; return whether more will come."""
-        raise NotImplementedError
 
 
 class Reader(Worker):

@@ -152,6 +152,7 @@ def usage_event_object(charged: ChargedEvent, surroundings: Surroundings) -> Jso
         "quantities": plain(event.usage.quantities),
         "raw_usage": event.raw_usage,
         "request_id": event.request_id or None,
+        "reported_cost": event.reported_cost or None,
         "requested_model": event.requested_model,
         "source": event.source,
         "transaction": charged.transaction or None,

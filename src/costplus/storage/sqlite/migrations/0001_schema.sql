@@ -30,6 +30,7 @@ CREATE TABLE usage_events (
     raw_usage TEXT NOT NULL,
     request_id TEXT NOT NULL,
     service_tier TEXT NOT NULL,
+    reported_cost TEXT NOT NULL,
     PRIMARY KEY (bucket, customer, id)
 ) STRICT, WITHOUT ROWID;
 -- Not unique: the same key is a new event once it is more than 35 days away.

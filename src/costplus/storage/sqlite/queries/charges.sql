@@ -27,24 +27,24 @@ ON CONFLICT (bucket, customer, hour, provider, model) DO UPDATE SET
 
 -- :name find_charge
 SELECT e.customer, e.id, e.at, e.key, e.meter, e.provider, e.model, e.requested_model, e.usage, e.source,
-    e.raw_usage, e.request_id, e.service_tier, c.billed_at, c.price_nano, c.cost_nano, c.lines, c.unpriced,
-    c.txn
+    e.raw_usage, e.request_id, e.service_tier, e.reported_cost, c.billed_at, c.price_nano, c.cost_nano,
+    c.lines, c.unpriced, c.txn
 FROM charges c JOIN usage_events e
     ON e.bucket = c.bucket AND e.customer = c.customer AND e.id = c.event_id
 WHERE c.bucket = ? AND c.customer = ? AND c.event_id = ?
 
 -- :name charges_latest
 SELECT e.customer, e.id, e.at, e.key, e.meter, e.provider, e.model, e.requested_model, e.usage, e.source,
-    e.raw_usage, e.request_id, e.service_tier, c.billed_at, c.price_nano, c.cost_nano, c.lines, c.unpriced,
-    c.txn
+    e.raw_usage, e.request_id, e.service_tier, e.reported_cost, c.billed_at, c.price_nano, c.cost_nano,
+    c.lines, c.unpriced, c.txn
 FROM charges c CROSS JOIN usage_events e
     ON e.bucket = c.bucket AND e.customer = c.customer AND e.id = c.event_id
 WHERE c.event_id < ? ORDER BY c.event_id DESC LIMIT ?
 
 -- :name charges_latest_of_customer
 SELECT e.customer, e.id, e.at, e.key, e.meter, e.provider, e.model, e.requested_model, e.usage, e.source,
-    e.raw_usage, e.request_id, e.service_tier, c.billed_at, c.price_nano, c.cost_nano, c.lines, c.unpriced,
-    c.txn
+    e.raw_usage, e.request_id, e.service_tier, e.reported_cost, c.billed_at, c.price_nano, c.cost_nano,
+    c.lines, c.unpriced, c.txn
 FROM charges c CROSS JOIN usage_events e
     ON e.bucket = c.bucket AND e.customer = c.customer AND e.id = c.event_id
 WHERE c.bucket = ? AND c.customer = ? AND c.event_id < ? ORDER BY c.event_id DESC LIMIT ?
