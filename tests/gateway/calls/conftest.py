@@ -280,8 +280,9 @@ def price_nano(model: str, quantities: Mapping[str, int]) -> int:
     version, _ = _catalogue().price_at(provider, name, at=datetime.now(UTC))
     prompt = sum(n for leaf, n in quantities.items() if LEAVES[leaf].direction == "input")
     unit: dict[str, Fraction] = {}
-    for part in sorted(version.components, key=lambda part: max((w.value for w in part.when), default=0)):
-        if all(prompt > condition.value for condition in part.when):
+    plain = [part for part in version.components if not {w.field for w in part.when} - {"prompt_tokens"}]
+    for part in sorted(plain, key=lambda part: part.threshold):
+        if prompt > part.threshold or not part.when:
             unit[part.leaf] = Fraction(part.amount) / part.per
     exact = Fraction(0)
     for leaf, n in quantities.items():

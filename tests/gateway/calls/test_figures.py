@@ -83,6 +83,14 @@ def test_a_call_is_charged_its_tokens_at_cost_plus_thirty_percent(
         assert Decimal(answer.headers["costplus-charged"]) * 10**9 == booked.price_nano
 
 
+def test_a_service_tier_with_a_price_is_sold(gateway: Any, customer: str) -> None:
+    plain, dear = (
+        gateway.chat(TEXT, customer, model="gpt-5", service_tier=tier) for tier in ("auto", "priority")
+    )
+    assert (plain.status_code, dear.status_code) == (200, 200), dear.text
+    assert Decimal(dear.headers["costplus-held"]) > Decimal(plain.headers["costplus-held"])
+
+
 def test_what_calls_are_charged_leaves_the_credit_and_nothing_else_does(
     gateway: Any, calls: Any, customer: str
 ) -> None:

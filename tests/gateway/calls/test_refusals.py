@@ -176,7 +176,7 @@ def test_a_model_at_the_other_dialects_endpoint_is_refused(
 
 
 def test_a_service_tier_without_a_price_is_refused(gateway: Any, customer: str) -> None:
-    answer = gateway.chat("hello", customer, model="gpt-5", service_tier="priority")
+    answer = gateway.chat("hello", customer, model="gpt-5", service_tier="ultrafast")
     assert_refused(answer, CHAT, 400, "service_tier_unpriced")
     assert answer.json()["error"]["param"] == "service_tier"
 
