@@ -28,7 +28,7 @@ from costplus.catalog.context import ORDINARY, RequestContext
 from costplus.catalog.price import Component, Multiplier, PriceVersion
 from costplus.core.money import decimal_text
 from costplus.core.usage import LEAVES, Usage, usage_of
-from costplus.gateway.served import kept_for, served_as
+from costplus.gateway.served import asked_for, kept_for, served_as
 from costplus.gateway.wire import READERS, Reading
 from costplus.gateway.wire.anthropic import iteration_usages
 from costplus.gateway.wire.request import WireRequest
@@ -146,7 +146,7 @@ def read(case: Case) -> Read | None:
     hints = case["usage"]
     request = WireRequest(model="m", stream=False, max_tokens=None, choices_max=1, fields={})
     at = datetime.fromisoformat(hints["_at"]) if "_at" in hints else None
-    context = served_as(request, readings[0], at=at or LONG_AGO)
+    context = served_as(request, readings[0], asked=asked_for(request, at=at or LONG_AGO))
     changes = {"at": at, "processing": "batch" if "batch" in case["endpoint"] else context.processing}
     context = RequestContext(
         **{field.name: changes.get(field.name, getattr(context, field.name)) for field in fields(context)}

@@ -44,6 +44,8 @@ SERVED = [
     ({}, "standard", {"inference_geo": "global", "speed": "fast"}, {"speed": "fast"}),
     ({}, None, {"inference_geo": 7, "speed": None}, {}),
     ({"service_tier": 7}, None, {}, {}),
+    ({"service_tier": "batch"}, "default", {}, {}),
+    ({"service_tier": "priority"}, "default", {}, {}),
 ]
 
 
@@ -51,7 +53,8 @@ SERVED = [
 def test_the_answers_words_beat_the_requests(
     asked: dict[str, Any], tier: str | None, usage: dict[str, Any], expected: dict[str, str]
 ) -> None:
-    context = served_as(parse_request(body(**asked)), reading(tier, **usage), at=AT)
+    request = parse_request(body(**asked))
+    context = served_as(request, reading(tier, **usage), asked=asked_for(request, at=AT))
     assert context == RequestContext(at=AT, **expected)  # type: ignore[arg-type]  # Words only.
 
 

@@ -51,6 +51,11 @@ def asking(context: RequestContext, modifiers: Iterable[tuple[str, str]]) -> Req
     )
 
 
+def is_plain(word: str) -> bool:
+    """Return whether a provider's word for a tier or a speed means the ordinary one."""
+    return word.strip().lower() in _PLAIN
+
+
 def served(
     *, service_tier: str = "", speed: str = "", region: str = "", at: datetime | None = None
 ) -> RequestContext:

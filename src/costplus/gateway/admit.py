@@ -99,7 +99,9 @@ class Admitter:
         terms.card.check_sells(provider=name.provider, model=name.model)
         # A call made now is no batch, whatever its model's name says; its fast mode costs what it costs.
         fast = ("speed", "fast") in name.modifiers
-        context = asking(asked_for(request, at=at), [("speed", "fast")] if fast else [])
+        context = asked_for(request, at=at)
+        if fast:
+            context = asking(context, [("speed", "fast")])
         _check_tier(context, price)
         sheet = self._sheets.sheet(price, terms.card)
         limit = None if request.max_tokens is None else request.max_tokens * request.choices_max
@@ -129,6 +131,7 @@ class Admitter:
             body=sent,
             strip_usage=injected,
             fast=fast,
+            context=context,
         )
 
     def _intend(self, call: Call) -> None:

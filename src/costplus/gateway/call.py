@@ -9,7 +9,7 @@ from datetime import datetime
 
 from costplus.billing.entitlement import Terms
 from costplus.billing.settle import Settlement
-from costplus.catalog.context import asking
+from costplus.catalog.context import RequestContext, asking
 from costplus.core.usage import ESTIMATED, Usage, usage_of
 from costplus.gateway.dialect import Endpoint
 from costplus.gateway.journal import Used
@@ -44,6 +44,7 @@ class Call:
     at: datetime  # The customer's time at admission: prices are those of this instant.
     body: bytes
     strip_usage: bool
+    context: RequestContext  # What the call asked to be.
     fast: bool = False  # Whether the model's name asked for its fast mode.
     headers: list[tuple[str, str]] = field(default_factory=list)
     lease: Lease | None = None
@@ -159,7 +160,7 @@ def charged(
     have been used but not counted (`unmetered_…`), and what was served at a price that is not known, is said
     to be unpriced.
     """
-    context = served_as(call.request, reading, at=call.at)
+    context = served_as(call.request, reading, asked=call.context)
     if call.fast:
         context = asking(context, [("speed", "fast")])
     charge = rate(usage, call.sheet, context=context)

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from costplus.catalog.condition import Field
-from costplus.catalog.context import STANDARD, RequestContext, served
+from costplus.catalog.context import STANDARD, RequestContext, is_plain, served
 from costplus.catalog.price import PriceVersion
 from costplus.core.usage import Usage
 from costplus.gateway.wire import Reading
@@ -42,18 +42,21 @@ def asked_for(request: WireRequest, *, at: datetime) -> RequestContext:
     return served(service_tier=asked_word(request, "service_tier"), speed=asked_word(request, "speed"), at=at)
 
 
-def served_as(request: WireRequest, reading: Reading, *, at: datetime) -> RequestContext:
-    """Return the context of the answer; what it does not tell is as it was asked for."""
+def served_as(request: WireRequest, reading: Reading, *, asked: RequestContext) -> RequestContext:
+    """Return the context of the answer; what it does not tell is as it was `asked` for."""
     told = None
     if b'"inference_geo"' in reading.raw_usage or b'"speed"' in reading.raw_usage:
         told = decode_or_none(_TOLD, reading.raw_usage)
     tier = reading.service_tier
+    is_ordinary = asked.service_tier == STANDARD and asked.processing == "sync"
+    if told is None and (tier is None or (is_ordinary and is_plain(tier))):
+        return asked
     speed = text_or_none(told.speed) if told else None
     return served(
         service_tier=asked_word(request, "service_tier") if tier is None else tier,
         speed=asked_word(request, "speed") if speed is None else speed,
         region=(text_or_none(told.inference_geo) if told else None) or "",
-        at=at,
+        at=asked.at,
     )
 
 

@@ -22,6 +22,8 @@ def input_leaves(
     faults: list[str],
 ) -> dict[str, int]:
     """Return the leaves of an input total; `media` are counted in it, `cached_media` in both."""
+    if not media and not cached_media and cached + written <= total:  # What most blocks are.
+        return {"input": total - cached - written, "cached_input": cached, "cache_write_5m": written}
     named = {"cached": cached, "cache_write": written, **media}
     exceeding = [f"{name}_exceeds_input" for name, count in named.items() if count > total]
     if not exceeding and cached + written > total:
@@ -50,6 +52,8 @@ def output_leaves(
     total: int, *, reasoning: int, media: Mapping[str, int], faults: list[str]
 ) -> dict[str, int]:
     """Return the leaves of an output total that holds its reasoning and its media."""
+    if not media and reasoning <= total:
+        return {"output": total - reasoning, "reasoning": reasoning}
     named = {"reasoning": reasoning, **media}
     exceeding = [f"{name}_exceeds_output" for name, count in named.items() if count > total]
     explained = sum(named.values())

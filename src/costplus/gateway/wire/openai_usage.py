@@ -48,6 +48,8 @@ class Names:
     output_details: str
 
 
+_MEDIA_KEYS = tuple((kind, f"{kind}_tokens") for kind in MEDIA)
+
 CHAT = Names("prompt_tokens", "completion_tokens", "prompt_tokens_details", "completion_tokens_details")
 RESPONSES = Names("input_tokens", "output_tokens", "input_tokens_details", "output_tokens_details")
 
@@ -99,7 +101,7 @@ def inclusive_usage(
     quantities |= output_leaves(
         output_total or 0,
         reasoning=reasoning,
-        media={kind: detail_in(details, f"{kind}_tokens", faults) for kind in MEDIA},
+        media=_media(details, faults),
         faults=faults,
     )
     quantities["web_search"] = calls.get("web_search", 0) or _searches(block, faults)
@@ -148,20 +150,27 @@ def _cached(block: Block, details: Block, faults: list[str]) -> int:
 def _input_leaves(block: Block, details: Block, total: int, faults: list[str]) -> dict[str, int]:
     cached = _cached(block, details, faults)
     written = detail_in(details, "cache_write_tokens", faults)
-    media = {kind: detail_in(details, f"{kind}_tokens", faults) for kind in MEDIA}
     split = block_in(details, "cached_tokens_details")
     return input_leaves(
         total,
         cached=cached,
         written=written,
-        media=media,
-        cached_media={kind: detail_in(split, f"{kind}_tokens", faults) for kind in MEDIA} if split else {},
+        media=_media(details, faults),
+        cached_media=_media(split, faults) if split else {},
         faults=faults,
     )
 
 
+def _media(details: Block, faults: list[str]) -> dict[str, int]:
+    """Return the tokens of each medium that has any."""
+    counts = ((kind, detail_in(details, key, faults)) for kind, key in _MEDIA_KEYS)
+    return {kind: count for kind, count in counts if count}
+
+
 def _searches(block: Block, faults: list[str]) -> int:
     """Return OpenRouter's searches; other server tools have a fee that no leaf can carry."""
+    if "server_tool_use" not in block and "server_tool_use_details" not in block:
+        return 0
     tools = block_in(block, "server_tool_use_details") or block_in(block, "server_tool_use")
     searches = detail_in(tools, "web_search_requests", faults)
     if detail_in(tools, "tool_calls_executed", faults) > searches:
