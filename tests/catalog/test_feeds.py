@@ -20,6 +20,8 @@ from costplus.catalog.feeds.litellm_key import parse_key
 from costplus.catalog.feeds.stated import METERS, Keys, StatedPrice, exact
 from costplus.core.usage import LEAVES
 
+pytestmark = pytest.mark.slow
+
 TAKEN_ON = date(2026, 11, 10)
 SNAPSHOTS = [
     ("genai-prices-0.2.3-2026-11-10.data.json", 2_700, 0),

@@ -25,6 +25,8 @@ from costplus.rating.sheet import SheetCache
 from costplus.storage.errors import StorageUnavailable
 from costplus.storage.memory import MemoryStore
 
+pytestmark = pytest.mark.slow
+
 
 async def nothing_waits() -> None:
     """Every charge made so far is in the ledger."""

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 CHAT = {"provider": "openai", "host": "api.openai.com", "path": "/v1/chat/completions"}
 

@@ -17,6 +17,8 @@ import pytest
 from costplus.gateway.wire import READERS, Reading
 from costplus.gateway.wire.route import WireRoute, route_of
 
+pytestmark = pytest.mark.slow
+
 Row = dict[str, Any]
 
 
