@@ -16,8 +16,8 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+from costplus.catalog.catalogue import Catalogue
 from costplus.catalog.price import ModelUnpriced, PriceVersion
-from costplus.catalog.snapshot import Catalogue
 from costplus.core.usage import LEAVES, Usage
 from costplus.gateway.wire import Reading
 from costplus.gateway.wire.anthropic import ITERATIONS, iteration_usages

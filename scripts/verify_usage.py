@@ -30,7 +30,7 @@ from typing import Any
 from exchange_costs import catalogue_provider, compare_cost, price_exchange
 from stated_totals import conflicts, explanation, our_totals, stated_totals
 
-from costplus.catalog.snapshot import Catalogue
+from costplus.catalog.catalogue import Catalogue
 from costplus.catalog.sources.bundled import bundled_catalogue
 from costplus.gateway.wire import READERS, Reading
 from costplus.gateway.wire.route import WireRoute, provider_of, route_of

@@ -1,6 +1,6 @@
 """Put the process together: the only place that picks adapters and joins the wings.
 
-settings → store, catalogue → gateway (journal, leases, settler, proxy) │ web (API, pages, dispatcher)
+settings → store, prices → gateway (journal, leases, settler, proxy) │ web (API, pages, dispatcher)
          → worker → one server on one port
 """
 
@@ -22,8 +22,8 @@ from costplus import __version__
 from costplus.billing.customer import ApiKey
 from costplus.billing.event import Event
 from costplus.billing.store import Store, Tx
-from costplus.catalog.snapshot import Catalogue
-from costplus.catalog.sources.bundled import bundled_catalogue
+from costplus.catalog.book import BOOK, PriceBase
+from costplus.catalog.load import begin_book, catalogue_of
 from costplus.config import Settings, SettingsInvalid
 from costplus.core.errors import Unavailable
 from costplus.core.ids import new_id
@@ -38,7 +38,7 @@ from costplus.gateway.proxy import Proxy
 from costplus.gateway.recover import recover
 from costplus.gateway.rsgi_asgi import AsgiApp
 from costplus.gateway.settle import Settler
-from costplus.rating.sheet import SheetCache
+from costplus.rating.pricing import Pricing
 from costplus.storage.memory import MemoryStore
 from costplus.storage.sqlite import SqliteStore
 from costplus.web.app import build_app
@@ -167,7 +167,7 @@ async def _ends_within(limit_s: int, something: Awaitable[object]) -> bool:
 
 
 async def start_gateway(
-    settings: Settings, store: Store, catalogue: Catalogue, sheets: SheetCache, now: Callable[[], datetime]
+    settings: Settings, store: Store, pricing: Pricing, now: Callable[[], datetime]
 ) -> Gateway:
     """Open the journal, settle what an earlier process left, and be ready for calls."""
     folder = settings.data_path / "journal"
@@ -175,9 +175,7 @@ async def start_gateway(
     owner = _owner(folder / "owner")
     settler = Settler(store, journal, now=now, parked=settings.data_path / "parked-usage.jsonl")
     tasks = [asyncio.create_task(settler.run())]
-    recovered = await recover(
-        store, journal, settler, catalogue=catalogue, sheets=sheets, owner=owner, now=now
-    )
+    recovered = await recover(store, journal, settler, pricing=pricing, owner=owner, now=now)
     if recovered.used or recovered.swept:
         log.info("recovered", used=recovered.used, swept=recovered.swept, released=recovered.released)
     providers = Providers(_providers(settings))
@@ -186,21 +184,18 @@ async def start_gateway(
     admitter = Admitter(
         directory=directory,
         providers=providers,
-        catalogue=catalogue,
-        sheets=sheets,
+        pricing=pricing,
         leases=leases,
         journal=journal,
         now=now,
         output_tokens_default=settings.gateway.output_tokens_default,
     )
-    forwarder = Forwarder(
-        journal=journal, settler=settler, catalogue=catalogue, sheets=sheets, fsync=settings.gateway.fsync
-    )
+    forwarder = Forwarder(journal=journal, settler=settler, pricing=pricing, fsync=settings.gateway.fsync)
     proxy = Proxy(
         admitter=admitter, forwarder=forwarder, now=now, body_bytes_max=settings.gateway.body_bytes_max
     )
     tasks.append(asyncio.create_task(_sweep(leases, journal)))
-    models = ModelList(directory=directory, catalogue=catalogue, sheets=sheets, providers=providers, now=now)
+    models = ModelList(directory=directory, pricing=pricing, providers=providers, now=now)
     return Gateway(
         proxy=proxy,
         directory=directory,
@@ -259,8 +254,7 @@ class Web:
 def start_web(
     settings: Settings,
     store: Store,
-    catalogue: Catalogue,
-    sheets: SheetCache,
+    pricing: Pricing,
     gateway: Gateway | None,
     now: Callable[[], datetime],
     *,
@@ -274,8 +268,7 @@ def start_web(
     livemode = settings.secret_key.startswith("sk_live_")
     context = WebContext(
         store=store,
-        catalogue=catalogue,
-        sheets=sheets,
+        pricing=pricing,
         now=now,
         base_url=base_url,
         livemode=livemode,
@@ -305,6 +298,8 @@ def admin_url(settings: Settings, *, base_url: str) -> str:
     return f"{base_url}/admin/login?token={login_token(link_secret(settings), at=real_now())}"
 
 
-def prices() -> Catalogue:
-    """Return the catalogue of the bundled snapshot."""
-    return bundled_catalogue()
+async def open_prices(store: Store, *, at: datetime) -> Pricing:
+    """Return the prices of the book; the first start begins it with the packaged snapshot."""
+    if await store.read(lambda tx: tx.find(PriceBase, BOOK)) is None:
+        await store.write(lambda tx: begin_book(tx, at=at))
+    return Pricing(await store.read(catalogue_of))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from costplus import bootstrap
 from costplus.billing.close import account_settings
 from costplus.billing.customer import ApiKey
+from costplus.catalog.sources.bundled import bundled_catalogue
 from costplus.config import Settings
 from costplus.core.errors import BillingError
 
@@ -112,7 +113,7 @@ def _providers(settings: Settings) -> list[Finding]:
 
 
 def _prices(settings: Settings) -> list[Finding]:
-    catalogue = bootstrap.prices()
+    catalogue = bundled_catalogue()
     age = (bootstrap.real_now().date() - catalogue.taken_on).days
     old = age > PRICES_OLD_DAYS
     remedy = "Prices change: install a newer release of costplus." if old else ""

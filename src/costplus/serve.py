@@ -22,7 +22,6 @@ from costplus.config import Settings
 from costplus.core.errors import Unavailable
 from costplus.gateway.models import PATHS as MODEL_PATHS
 from costplus.gateway.rsgi_asgi import AsgiOverRsgi
-from costplus.rating.sheet import SheetCache
 from costplus.web.webhooks import Dispatcher
 from costplus.worker import Worker
 
@@ -106,10 +105,10 @@ class Roles:
     async def start(self, *, url: str) -> None:
         """Start the roles that the settings ask for."""
         settings, store, now = self._settings, self._store, bootstrap.real_now
-        catalogue, sheets = bootstrap.prices(), SheetCache()
+        pricing = await bootstrap.open_prices(store, at=now())
         if settings.role in ("all", "gateway"):
-            self.gateway = await bootstrap.start_gateway(settings, store, catalogue, sheets, now)
-        web = bootstrap.start_web(settings, store, catalogue, sheets, self.gateway, now, base_url=url)
+            self.gateway = await bootstrap.start_gateway(settings, store, pricing, now)
+        web = bootstrap.start_web(settings, store, pricing, self.gateway, now, base_url=url)
         if settings.role in ("all", "api"):
             self.web = web
         if settings.role in ("all", "worker"):

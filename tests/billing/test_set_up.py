@@ -56,16 +56,16 @@ def test_another_fee_changes_the_plan_and_needs_no_new_version(shop: Shop) -> No
 def test_subscriptions_stay_on_their_version_and_new_ones_get_the_new(shop: Shop, tracking: str) -> None:
     after = shop.set_up(default=FORTY, price_tracking=tracking)
     shop.customer("cus_2")
-    assert shop.subscription("cus_1").rate_card_version == shop.account.version.id
-    assert shop.subscription("cus_2").rate_card_version == after.version.id
+    assert shop.subscription("cus_1").newest_version == shop.account.version.id
+    assert shop.subscription("cus_2").newest_version == after.version.id
 
 
 def test_migrate_all_moves_every_subscription_to_the_new_version(shop: Shop) -> None:
     shop.customer("cus_2")
     after = shop.set_up(default=FORTY, price_tracking="migrate_all")
-    moved = {shop.subscription(id).rate_card_version for id in ("cus_1", "cus_2")}
+    moved = {shop.subscription(id).newest_version for id in ("cus_1", "cus_2")}
     assert moved == {after.version.id}
-    assert shop.write(lambda tx: terms_of(tx, "cus_1")).card.default == FORTY
+    assert shop.write(lambda tx: terms_of(tx, "cus_1")).cards[-1][1].default == FORTY
 
 
 def test_usage_already_rated_keeps_its_price_when_all_are_migrated(shop: Shop) -> None:
@@ -77,7 +77,7 @@ def test_usage_already_rated_keeps_its_price_when_all_are_migrated(shop: Shop) -
 def test_a_change_of_mind_about_tracking_alone_moves_whom_an_earlier_change_left(shop: Shop) -> None:
     after = shop.set_up(default=FORTY)
     shop.set_up(default=FORTY, price_tracking="migrate_all")
-    assert shop.subscription().rate_card_version == after.version.id
+    assert shop.subscription().newest_version == after.version.id
 
 
 def test_customers_that_came_before_the_set_up_are_subscribed_by_it(shop: Shop) -> None:

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from costplus.catalog.catalogue import Catalogue
 from costplus.catalog.condition import Condition, when_of
 from costplus.catalog.price import Component, ModelUnpriced
 from costplus.catalog.snapshot import (
     SCHEMA,
-    Catalogue,
     ComponentEntry,
     ModelEntry,
     ProviderEntry,
@@ -111,7 +111,7 @@ def test_a_version_is_found_by_its_id_and_an_unknown_id_is_none() -> None:
 
 
 def test_models_lists_the_current_version_of_each_model_once() -> None:
-    assert [version.id for version in CATALOGUE.models()] == ["pv_new"]
+    assert [version.id for version in CATALOGUE.models(at=LATER)] == ["pv_new"]
 
 
 def test_versions_of_an_unknown_model_are_none() -> None:

@@ -21,7 +21,7 @@ from costplus.gateway.journal import Journal, Used, read_segment
 from costplus.gateway.leases import Leases
 from costplus.gateway.recover import recover
 from costplus.gateway.settle import Settler
-from costplus.rating.sheet import SheetCache
+from costplus.rating.pricing import Pricing
 from costplus.storage.errors import StorageUnavailable
 from costplus.storage.memory import MemoryStore
 
@@ -271,8 +271,7 @@ class Restart:
             self.store,
             journal,
             settler,
-            catalogue=bundled_catalogue(),
-            sheets=SheetCache(),
+            pricing=Pricing(bundled_catalogue()),
             owner="gw_1",
             now=self.now,
         )
@@ -290,7 +289,7 @@ def restart(store: Store, tmp_path: Path, parked: Path, now: Any) -> Restart:
 async def test_a_restart_settles_used_calls_sweeps_unheard_ones_and_forgets_void_ones(
     store: Store, journal: Journal, records: Any, settlement: Any, account: Any, restart: Restart
 ) -> None:
-    card = (await account.terms(store)).card
+    card = (await account.terms(store)).cards[0][1]
     settlement("req_used", journal)
     journal.intend(records.intent("req_unheard", card=card.id))
     journal.intend(records.intent("req_void"))
@@ -338,7 +337,7 @@ async def test_reservations_are_released_after_the_usage_is_booked(
 async def test_a_rate_lost_to_a_torn_line_is_compiled_anew(
     store: Store, journal: Journal, records: Any, account: Any, restart: Restart
 ) -> None:
-    card = (await account.terms(store)).card
+    card = (await account.terms(store)).cards[0][1]
     used, rates = records.used("req_1", card)
     journal.intend(records.intent("req_1", card=card.id))
     journal.use(used, rates)

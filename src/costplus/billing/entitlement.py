@@ -19,7 +19,7 @@ class Terms:
 
     customer: Customer
     subscription: Subscription
-    card: RateCardVersion
+    cards: tuple[tuple[datetime, RateCardVersion], ...]  # Since when which one prices, in order of time.
     on_zero_credit: OnZeroCredit
     frozen_time: datetime | None
 
@@ -27,6 +27,13 @@ class Terms:
     def blocks(self) -> bool:
         """Whether a call without credit is refused."""
         return self.on_zero_credit == "block"
+
+    def card_at(self, at: datetime) -> RateCardVersion:
+        """Return the card version that prices usage at `at`."""
+        for since, card in reversed(self.cards):
+            if since <= at:
+                return card
+        return self.cards[0][1]
 
     def now(self, real: datetime) -> datetime:
         """Return the customer's present."""

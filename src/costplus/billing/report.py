@@ -10,38 +10,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from costplus.billing.rerate import context_for
 from costplus.billing.settle import Settled, Settlement, settle
 from costplus.billing.store import Tx
 from costplus.billing.terms import terms_of
-from costplus.catalog.context import asking, served
 from costplus.catalog.price import ModelUnpriced
-from costplus.catalog.snapshot import Catalogue
 from costplus.metering.event import TOKEN_METER, UsageEvent
 from costplus.rating.charge import Charge, rate, unpriced_charge
+from costplus.rating.pricing import Pricing
 from costplus.rating.rate_card import ModelNotOnCard
-from costplus.rating.sheet import SheetCache
 
 
-def rate_event(tx: Tx, catalogue: Catalogue, sheets: SheetCache, event: UsageEvent) -> Charge:
+def rate_event(tx: Tx, pricing: Pricing, event: UsageEvent) -> Charge:
     """Return the event's charge under its customer's terms at its own time."""
     if event.meter != TOKEN_METER:
         return Charge(price_nano=0, cost_nano=0, lines=())
+    card = terms_of(tx, event.customer).card_at(event.at)
     try:
-        price, name = catalogue.price_at(event.provider, event.model, at=event.at)
-        card = terms_of(tx, event.customer).card
-        card.check_sells(provider=price.provider, model=price.model)
+        priced = pricing.sold(event.provider, event.model, card=card, at=event.at)
     except (ModelUnpriced, ModelNotOnCard):
         return unpriced_charge()
-    context = asking(served(service_tier=event.service_tier, at=event.at), name.modifiers)
-    return rate(event.usage, sheets.sheet(price, card), context=context, is_one_request=False)
+    context = context_for(event, priced.name)
+    return rate(event.usage, priced.sheet, context=context, is_one_request=False)
 
 
-def report(
-    tx: Tx, catalogue: Catalogue, sheets: SheetCache, events: Sequence[UsageEvent], *, at: datetime
-) -> Settled:
+def report(tx: Tx, pricing: Pricing, events: Sequence[UsageEvent], *, at: datetime) -> Settled:
     """Rate and settle reported events; known ones are duplicates and change nothing."""
     return settle(
         tx,
-        [Settlement(event=event, charge=rate_event(tx, catalogue, sheets, event)) for event in events],
+        [Settlement(event=event, charge=rate_event(tx, pricing, event)) for event in events],
         at=at,
     )

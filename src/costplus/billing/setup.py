@@ -110,9 +110,14 @@ def _write_plan(tx: Tx, plan: Plan | None, request: SetUpRequest, *, at: datetim
         providers=request.providers,
         model_overrides=request.model_overrides,
         models=request.models,
+        priced_as_of=at,
+        models_as_of=at,
     )
     live = tx.find(RateCardVersion, card.live_version) if card else None
-    if live is not None and replace(live, id=version.id, created=at) == version:
+    if (
+        live is not None
+        and replace(live, id=version.id, created=at, priced_as_of=at, models_as_of=at) == version
+    ):
         version = live
     else:
         tx.save(version)
@@ -129,7 +134,7 @@ def _write_plan(tx: Tx, plan: Plan | None, request: SetUpRequest, *, at: datetim
     )
     tx.save(card)
     if plan is not None and card.price_tracking == "migrate_all":
-        _migrate_all(tx, plan, version)
+        _migrate_all(tx, plan, version, at=at)
     plan = replace(
         plan or Plan(id=new_id("bpp", at=at), created=at, display_name="", currency="", rate_card=card.id),
         display_name=request.plan_name,
@@ -141,12 +146,14 @@ def _write_plan(tx: Tx, plan: Plan | None, request: SetUpRequest, *, at: datetim
     return plan
 
 
-def _migrate_all(tx: Tx, plan: Plan, version: RateCardVersion) -> None:
+def _migrate_all(tx: Tx, plan: Plan, version: RateCardVersion, *, at: datetime) -> None:
     """Move the plan's subscriptions to the card version; usage already rated keeps its price."""
     for customer in every_customer(tx):
         for subscription in tx.page(Subscription, parent=customer.id):
             if subscription.plan == plan.id and subscription.status == "active":
-                tx.save(replace(subscription, rate_card_version=version.id))
+                since = frozen_time(tx, customer) or at
+                pin = replace(subscription.pin_at(since), since=since, version=version.id)
+                tx.save(subscription.moved(pin))
 
 
 def _zero_alert(tx: Tx, *, currency: str, at: datetime) -> None:

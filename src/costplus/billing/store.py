@@ -85,6 +85,17 @@ class ChargeStore(Protocol):
     def model_totals(self, customer: str | None, start: datetime, end: datetime) -> Sequence[ModelTotal]:
         """Return use per model over the whole hours that touch `[start, end)`, dearest first."""
 
+    def charged_between(
+        self, customer: str, start: datetime, end: datetime, *, after: str = "", limit: int = 1000
+    ) -> Sequence[ChargedEvent]:
+        """Return the customer's charged events with `start ≤ at < end` by id, those above `after`."""
+
+    def users_since(self, start: datetime, *, provider: str = "", model: str = "") -> Sequence[str]:
+        """Return the customers billed for usage in the hour of `start` or later, in order of id.
+
+        Named by provider and exact id, only those that were charged a rate of that model.
+        """
+
     def unit_rate(self, id: str) -> UnitRate | None:
         """Return a unit rate that some charge was made with, or None."""
 

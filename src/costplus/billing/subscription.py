@@ -1,18 +1,20 @@
 """Subscriptions: a customer on a plan, its card version pinned, its periods counted from an anchor.
 
 Rule 1: period `ordinal` is `[anchor + ordinal months, anchor + (ordinal + 1) months)`.
-Rule 2: usage belongs to the period of its own time; once that period's invoice is final, to the open one.
+Rule 2: usage is priced by the card version that was pinned at its own time.
+Rule 3: usage belongs to the period of its own time; once that period's invoice is final, to the open one.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import ClassVar, Literal
 
 from costplus.core.errors import InvalidRequest
 from costplus.core.period import Period, monthly_period
 from costplus.core.records import Record
+from costplus.rating.rate_card import Adjustment
 
 
 class NotSubscribed(InvalidRequest):
@@ -20,6 +22,15 @@ class NotSubscribed(InvalidRequest):
 
     code = "customer_not_subscribed"
     remedy = "Run POST /v1/token_billing/onboarding/init first; customers are then subscribed to its plan."
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """From `since` on, usage is priced by that card version, with the customer's own adjustment if any."""
+
+    since: datetime
+    version: str
+    adjustment: Adjustment | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,11 +41,12 @@ class Subscription(Record):
 
     customer: str
     plan: str
-    rate_card_version: str
+    rate_card_version: str  # The one it began with.
     anchor: datetime
     ordinal: int = 0
     finalized_until: datetime
     status: Literal["active", "canceled"] = "active"
+    pins: tuple[Pin, ...] = ()  # What it was moved to since, in order of time; later ones may lie ahead.
 
     @property
     def parent(self) -> str:
@@ -44,6 +56,23 @@ class Subscription(Record):
     def period(self) -> Period:
         """The open period."""
         return monthly_period(self.anchor, self.ordinal)
+
+    @property
+    def newest_version(self) -> str:
+        """The card version that it was moved to last, be it that the move lies ahead."""
+        return self.pins[-1].version if self.pins else self.rate_card_version
+
+    def pin_at(self, at: datetime) -> Pin:
+        """Return what prices usage at `at`: past usage keeps the version that it was priced by."""
+        for pin in reversed(self.pins):
+            if pin.since <= at:
+                return pin
+        return Pin(self.anchor, self.rate_card_version)
+
+    def moved(self, pin: Pin) -> Subscription:
+        """Return the subscription moved from `pin.since` on; moves planned for later are replaced by it."""
+        kept = tuple(known for known in self.pins if known.since < pin.since)
+        return replace(self, pins=(*kept, pin))
 
     def billed_in(self, at: datetime) -> Period:
         """Return the period whose invoice asks for usage at `at`.

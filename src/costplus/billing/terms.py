@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from costplus.billing.clock import customer_of, frozen_time
 from costplus.billing.close import account_settings
 from costplus.billing.entitlement import Terms
 from costplus.billing.plan import Plan
 from costplus.billing.settle import subscription_of
 from costplus.billing.store import Tx
-from costplus.billing.subscription import NotSubscribed
+from costplus.billing.subscription import NotSubscribed, Pin, Subscription
 from costplus.rating.rate_card import RateCard, RateCardVersion
 
 
@@ -16,17 +18,28 @@ def terms_of(tx: Tx, customer: str) -> Terms:
     """Return the customer's terms. Raises `NoSuchCustomer`, `NotSubscribed`."""
     record = customer_of(tx, customer)
     subscription = subscription_of(tx, customer)
-    card = tx.find(RateCardVersion, subscription.rate_card_version)
-    if card is None:
-        raise NotSubscribed(f"Subscription {subscription.id} has no rate card version.")
     settings = account_settings(tx)
     return Terms(
         customer=record,
         subscription=subscription,
-        card=card,
+        cards=_cards(tx, subscription),
         on_zero_credit=record.on_zero_credit or (settings.on_zero_credit if settings else "overage"),
         frozen_time=frozen_time(tx, record),
     )
+
+
+def _cards(tx: Tx, subscription: Subscription) -> tuple[tuple[datetime, RateCardVersion], ...]:
+    """Return every card version that prices the subscription's usage, with since when."""
+    first = Pin(subscription.anchor, subscription.rate_card_version)
+    return tuple((pin.since, card_of(tx, subscription, pin)) for pin in (first, *subscription.pins))
+
+
+def card_of(tx: Tx, subscription: Subscription, pin: Pin) -> RateCardVersion:
+    """Return the card version that a pin stands for, as it applies to its customer."""
+    card = tx.find(RateCardVersion, pin.version)
+    if card is None:
+        raise NotSubscribed(f"Subscription {subscription.id} has no rate card version.")
+    return card.for_customer(subscription.customer, pin.adjustment) if pin.adjustment else card
 
 
 def default_card(tx: Tx) -> RateCardVersion:

@@ -8,7 +8,7 @@ Source: gateway rule 2 (price what was served), spec "prices", §5.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 
 STANDARD = "standard"
@@ -38,6 +38,23 @@ class RequestContext:
 
 
 ORDINARY = RequestContext()
+_WORDS = tuple(f.name for f in fields(RequestContext) if f.name not in ("at", "media_seconds"))
+
+
+def circumstances(context: RequestContext) -> str:
+    """Return what is not ordinary about a request, without its time: `region=us&service_tier=flex`."""
+    said = [(name, getattr(context, name)) for name in _WORDS]
+    told = [f"{name}={word}" for name, word in said if word != getattr(ORDINARY, name)]
+    if context.media_seconds:
+        told.append(f"media_seconds={context.media_seconds}")
+    return "&".join(sorted(told))
+
+
+def context_of(text: str, *, at: datetime | None) -> RequestContext:
+    """Read back what `circumstances` wrote."""
+    said = dict(part.split("=", 1) for part in text.split("&")) if text else {}
+    seconds = int(said.pop("media_seconds", "0"))
+    return RequestContext(**said, media_seconds=seconds, at=at)
 
 
 def asking(context: RequestContext, modifiers: Iterable[tuple[str, str]]) -> RequestContext:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
 from typing import Literal
@@ -23,6 +23,7 @@ from costplus.core.errors import BillingError
 from costplus.core.usage import LEAVES, Leaf, ancestors
 
 Scope = Literal["tokens", "input", "output"]
+ALWAYS = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class ModelUnpriced(BillingError):
@@ -112,6 +113,8 @@ class PriceVersion:
     multipliers: tuple[Multiplier, ...] = ()
     minimums: tuple[Minimum, ...] = ()
     allowances: tuple[Allowance, ...] = ()
+    recorded_at: datetime = ALWAYS  # When it was learned; what the snapshot says was always known.
+    is_override: bool = False  # Set by the operator: it wins while it lasts.
 
     def applies(self, at: datetime) -> bool:
         return self.valid_from <= at and (self.valid_to is None or at < self.valid_to)

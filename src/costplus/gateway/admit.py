@@ -11,10 +11,9 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from costplus.billing.entitlement import Terms
-from costplus.catalog.context import RequestContext, asking
+from costplus.catalog.context import RequestContext, asking, circumstances
 from costplus.catalog.names import split_provider
 from costplus.catalog.price import PriceVersion
-from costplus.catalog.snapshot import Catalogue
 from costplus.core.errors import InvalidRequest
 from costplus.core.ids import new_id
 from costplus.gateway.call import Call
@@ -25,8 +24,8 @@ from costplus.gateway.leases import Leases
 from costplus.gateway.providers import Provider, Providers
 from costplus.gateway.served import asked_for, unpriced_in
 from costplus.gateway.wire.request import WireRequest, parse_request, rewrite
+from costplus.rating.pricing import Pricing
 from costplus.rating.quote import OUTPUT_TOKENS_DEFAULT, quote
-from costplus.rating.sheet import SheetCache
 
 
 class TierUnpriced(InvalidRequest):
@@ -44,8 +43,7 @@ class Admitter:
         *,
         directory: Directory,
         providers: Providers,
-        catalogue: Catalogue,
-        sheets: SheetCache,
+        pricing: Pricing,
         leases: Leases,
         journal: Journal,
         now: Callable[[], datetime],
@@ -53,8 +51,7 @@ class Admitter:
     ) -> None:
         self._directory = directory
         self._providers = providers
-        self._catalogue = catalogue
-        self._sheets = sheets
+        self._pricing = pricing
         self._leases = leases
         self._journal = journal
         self._now = now
@@ -95,15 +92,16 @@ class Admitter:
     ) -> Call:
         """Price the request as of the customer's present; nothing is changed by it."""
         at = terms.now(self._now())
-        price, name = self._catalogue.price_at(provider.catalog, model, at=at)
-        terms.card.check_sells(provider=name.provider, model=name.model)
+        card = terms.card_at(at)
+        priced = self._pricing.sold(provider.catalog, model, card=card, at=at)
+        sheet, name = priced.sheet, priced.name
+        sheet.check_floor()
         # A call made now is no batch, whatever its model's name says; its fast mode costs what it costs.
         fast = ("speed", "fast") in name.modifiers
         context = asked_for(request, at=at)
         if fast:
             context = asking(context, [("speed", "fast")])
-        _check_tier(context, price)
-        sheet = self._sheets.sheet(price, terms.card)
+        _check_tier(context, sheet.price)
         limit = None if request.max_tokens is None else request.max_tokens * request.choices_max
         if provider.settings.wire == "anthropic":
             model = model.replace(".", "-")  # Stripe writes claude-sonnet-4.5, Anthropic claude-sonnet-4-5.
@@ -145,6 +143,7 @@ class Admitter:
             requested_model=call.requested_model,
             input_tokens=call.quote.usage.quantities["input"],
             price_version=call.sheet.price.id,
+            circumstances=circumstances(call.context),
             card_version=call.sheet.card.id,
             hold=call.lease.hold_id if call.lease else "",
             held_nano=call.held_nano,

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from costplus.billing.entitlement import Terms
 from costplus.billing.settle import Settlement
-from costplus.catalog.context import RequestContext, asking
+from costplus.catalog.context import RequestContext, asking, circumstances
 from costplus.core.usage import ESTIMATED, Usage, usage_of
 from costplus.gateway.dialect import Endpoint
 from costplus.gateway.journal import Used
@@ -87,6 +87,7 @@ def used_by(call: Call, usage: Usage, reading: Reading, charge: Charge, *, relea
         raw_usage=reading.raw_usage.decode("utf-8", "replace"),
         service_tier=reading.service_tier or "",
         reported_cost=reading.reported_cost,
+        circumstances=circumstances(served_context(call, reading)),
         price_nano=charge.price_nano,
         cost_nano=charge.cost_nano,
         lines=[(line.rate.id, line.quantity) for line in charge.lines],
@@ -122,8 +123,15 @@ def settlement_with(used: Used, charge: Charge) -> Settlement:
         request_id=used.id,
         service_tier=used.service_tier,
         reported_cost=used.reported_cost,
+        circumstances=used.circumstances,
     )
     return Settlement(event=event, charge=charge, hold=used.hold, release_nano=used.release_nano)
+
+
+def served_context(call: Call, reading: Reading) -> RequestContext:
+    """Return the circumstances that the call was served in."""
+    context = served_as(call.request, reading, asked=call.context)
+    return asking(context, [("speed", "fast")]) if call.fast else context
 
 
 def runs_of(usage: Usage, reading: Reading) -> list[tuple[str, Usage]]:
@@ -160,9 +168,7 @@ def charged(
     have been used but not counted (`unmetered_…`), and what was served at a price that is not known, is said
     to be unpriced.
     """
-    context = served_as(call.request, reading, asked=call.context)
-    if call.fast:
-        context = asking(context, [("speed", "fast")])
+    context = served_context(call, reading)
     charge = rate(usage, call.sheet, context=context)
     unpriced = [flag for flag in usage.flags if flag.startswith("unmetered_")]
     runs = runs_of(usage, reading)

@@ -15,7 +15,6 @@ from typing import Protocol
 import structlog
 
 from costplus.catalog.price import ModelUnpriced
-from costplus.catalog.snapshot import Catalogue
 from costplus.core.money import nano_text
 from costplus.core.usage import Usage
 from costplus.gateway.call import Call, charged, measured, used_by
@@ -27,7 +26,8 @@ from costplus.gateway.upstream import UpstreamError, UpstreamResponse
 from costplus.gateway.wire import READERS, Reading, WireReader
 from costplus.gateway.wire.base import EMPTY_READING
 from costplus.rating.charge import Charge
-from costplus.rating.sheet import RateSheet, SheetCache
+from costplus.rating.pricing import Pricing
+from costplus.rating.sheet import RateSheet
 
 DRAIN_S = 60
 SERVED_UNPRICED = "served_model_unpriced"  # Flag: charged as the model that was asked for.
@@ -62,15 +62,13 @@ class Forwarder:
         *,
         journal: Journal,
         settler: Settler,
-        catalogue: Catalogue,
-        sheets: SheetCache,
+        pricing: Pricing,
         fsync: bool = False,
         answer_bytes_max: int = 64 << 20,
     ) -> None:
         self._journal = journal
         self._settler = settler
-        self._catalogue = catalogue
-        self._sheets = sheets
+        self._pricing = pricing
         self._fsync = fsync
         self._answer_bytes_max = answer_bytes_max
 
@@ -211,21 +209,20 @@ class Forwarder:
         if not reading.model or reading.model == call.sheet.model:
             return
         try:
-            price, name = self._catalogue.price_at(call.sheet.provider, reading.model, at=call.at)
+            priced = self._pricing.used(call.sheet.provider, reading.model, card=call.sheet.card, at=call.at)
         except ModelUnpriced:
             call.flags = (SERVED_UNPRICED,)
             return
-        call.fast = call.fast or ("speed", "fast") in name.modifiers
-        if price.id != call.sheet.price.id:
-            call.sheet = self._sheets.sheet(price, call.terms.card)
+        call.fast = call.fast or ("speed", "fast") in priced.name.modifiers
+        if priced.sheet.price.id != call.sheet.price.id:
+            call.sheet = priced.sheet
 
     def _sheet_of(self, call: Call, model: str) -> RateSheet | None:
         """Return the sheet of another model of the call's provider, None where it has no price."""
         try:
-            price, _ = self._catalogue.price_at(call.sheet.provider, model, at=call.at)
+            return self._pricing.used(call.sheet.provider, model, card=call.sheet.card, at=call.at).sheet
         except ModelUnpriced:
             return None
-        return self._sheets.sheet(price, call.terms.card)
 
     def _void(self, call: Call, reason: str) -> None:
         if call.ended:

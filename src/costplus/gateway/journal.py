@@ -47,6 +47,7 @@ class Intent(msgspec.Struct, tag="i", kw_only=True, frozen=True):
     input_tokens: int
     price_version: str
     card_version: str
+    circumstances: str = ""
     hold: str = ""
     held_nano: int = 0
 
@@ -65,6 +66,7 @@ class Used(msgspec.Struct, tag="u", kw_only=True, frozen=True):
     raw_usage: str
     service_tier: str
     reported_cost: str = ""
+    circumstances: str = ""
     price_nano: int
     cost_nano: int
     lines: list[tuple[str, int]]

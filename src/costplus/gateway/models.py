@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 
 from costplus.catalog.price import PriceVersion
-from costplus.catalog.snapshot import Catalogue
 from costplus.core.errors import BillingError
 from costplus.core.money import decimal_text
 from costplus.gateway.admit import secrets_in
@@ -21,8 +20,8 @@ from costplus.gateway.directory import Directory
 from costplus.gateway.errors import CustomerMissing
 from costplus.gateway.providers import Providers
 from costplus.gateway.rsgi_asgi import RsgiProto, RsgiScope
-from costplus.rating.rate_card import ModelNotOnCard, RateCardVersion
-from costplus.rating.sheet import SheetCache
+from costplus.rating.pricing import Pricing
+from costplus.rating.rate_card import ModelNotOnCard, PriceBelowFloor, RateCardVersion
 
 PATHS = frozenset({"/v1/models"})
 _USAGE_TYPES = {
@@ -40,14 +39,12 @@ class ModelList:
         self,
         *,
         directory: Directory,
-        catalogue: Catalogue,
-        sheets: SheetCache,
+        pricing: Pricing,
         providers: Providers,
         now: Callable[[], datetime],
     ) -> None:
         self._directory = directory
-        self._catalogue = catalogue
-        self._sheets = sheets
+        self._pricing = pricing
         self._providers = providers
         self._now = now
 
@@ -55,7 +52,9 @@ class ModelList:
         """Serve one request."""
         try:
             card, at = await self._card(dict(scope.headers.items()))
-            models = [entry for price in self._priced(at) if (entry := self._entry(price, card)) is not None]
+            models = [
+                entry for price in self._priced(at) if (entry := self._entry(price, card, at)) is not None
+            ]
             status, body = 200, msgspec.json.encode({"object": "list", "data": models})
         except BillingError as error:
             status, body = refusal("openai", error, request_id="")
@@ -70,18 +69,20 @@ class ModelList:
         except CustomerMissing:
             return await self._directory.default_card(), self._now()
         terms = await self._directory.terms(customer)
-        return terms.card, terms.now(self._now())
+        at = terms.now(self._now())
+        return terms.card_at(at), at
 
     def _priced(self, at: datetime) -> list[PriceVersion]:
         sold = {self._providers.catalog_of(name) for name in self._providers.names}
-        return [price for price in self._catalogue.models() if price.provider in sold and price.applies(at)]
+        return [price for price in self._pricing.catalogue.models(at=at) if price.provider in sold]
 
-    def _entry(self, price: PriceVersion, card: RateCardVersion) -> dict[str, Any] | None:
+    def _entry(self, price: PriceVersion, card: RateCardVersion, at: datetime) -> dict[str, Any] | None:
         try:
-            card.check_sells(provider=price.provider, model=price.model)
-        except ModelNotOnCard:
+            sheet = self._pricing.sold(price.provider, price.model, card=card, at=at).sheet
+            sheet.check_floor()
+        except (ModelNotOnCard, PriceBelowFloor):
             return None
-        rates = self._sheets.sheet(price, card).bands[-1][1].by_leaf
+        rates = sheet.bands[-1][1].by_leaf
         prices = [
             {
                 "usage_type": usage_type,

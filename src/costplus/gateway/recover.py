@@ -2,12 +2,13 @@
 
 Rule 1: usage that was journalled is settled as it was charged; settling it twice changes nothing.
 Rule 2: an intent without usage is swept to an estimate of its input, flagged, never to zero.
-Rule 3: a rate whose record is torn is compiled anew from the intent; without it too, the usage is unpriced.
+Rule 3: usage whose rates' record is torn is rated again under its intent's card; without one, it is unpriced.
 Rule 4: reservations are released only after that; given back earlier, their credit could be spent twice.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -17,17 +18,21 @@ import msgspec
 
 from costplus.billing.settle import Settlement
 from costplus.billing.store import Store, Tx
-from costplus.catalog.context import served
-from costplus.catalog.snapshot import Catalogue
+from costplus.billing.subscription import NotSubscribed
+from costplus.billing.terms import terms_of
+from costplus.catalog.context import context_of
+from costplus.catalog.price import ModelUnpriced
+from costplus.core.errors import NotFound
 from costplus.core.usage import ESTIMATED, usage_of
 from costplus.gateway.call import settlement_of
 from costplus.gateway.journal import Intent, Journal, Rated, Used, read_segment
 from costplus.gateway.leases import reclaim
 from costplus.gateway.settle import Settler
-from costplus.metering.event import usage_event
-from costplus.rating.charge import rate, unpriced_charge
+from costplus.metering.event import UsageEvent, usage_event
+from costplus.rating.charge import Charge, rate, unpriced_charge
+from costplus.rating.pricing import Pricing
 from costplus.rating.rate_card import RateCardVersion
-from costplus.rating.sheet import RateSheet, SheetCache, UnitRate
+from costplus.rating.sheet import UnitRate
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +59,7 @@ async def recover(
     journal: Journal,
     settler: Settler,
     *,
-    catalogue: Catalogue,
-    sheets: SheetCache,
+    pricing: Pricing,
     owner: str,
     now: Callable[[], datetime],
 ) -> Recovered:
@@ -63,17 +67,12 @@ async def recover(
     assert now().tzinfo is not None
     paths = journal.left_behind()
     left = _read(paths)
-    versions = {intent.card_version for intent in left.intents.values()}
-
-    def cards(tx: Tx) -> dict[str, RateCardVersion]:
-        found = ((version, tx.find(RateCardVersion, version)) for version in versions)
-        return {version: card for version, card in found if card is not None}
-
-    known = await store.read(cards)
-    sheet_of = {id: _sheet(intent, catalogue, sheets, known) for id, intent in left.intents.items()}
-    replayed = [_replayed(used, left.rates, sheet_of.get(id)) for id, used in left.used.items()]
+    cards = await store.read(lambda tx: {id: _card(tx, intent) for id, intent in left.intents.items()})
+    replayed = [
+        _replayed(used, left.rates, pricing=pricing, card=cards.get(id)) for id, used in left.used.items()
+    ]
     unheard = left.intents.keys() - left.used.keys() - left.voided
-    swept = [_estimate(left.intents[id], sheet_of[id]) for id in sorted(unheard)]
+    swept = [_estimate(left.intents[id], pricing=pricing, card=cards[id]) for id in sorted(unheard)]
     for settlement in (*replayed, *swept):
         settler.submit(settlement)
     await settler.flush()
@@ -99,35 +98,49 @@ def _read(paths: Sequence[Path]) -> _Left:
     return left
 
 
-def _sheet(
-    intent: Intent, catalogue: Catalogue, sheets: SheetCache, cards: Mapping[str, RateCardVersion]
-) -> RateSheet | None:
-    price, card = catalogue.price_version(intent.price_version), cards.get(intent.card_version)
-    return sheets.sheet(price, card) if price and card else None
+def _card(tx: Tx, intent: Intent) -> RateCardVersion | None:
+    """Return the card version of the intent as it applied to its customer."""
+    with contextlib.suppress(NotFound, NotSubscribed):
+        for _, card in terms_of(tx, intent.customer).cards:
+            if card.id == intent.card_version:
+                return card
+    return tx.find(RateCardVersion, intent.card_version)
 
 
-def _replayed(used: Used, rates: Mapping[str, UnitRate], sheet: RateSheet | None) -> Settlement:
+def _replayed(
+    used: Used, rates: Mapping[str, UnitRate], *, pricing: Pricing, card: RateCardVersion | None
+) -> Settlement:
     """Return the settlement that the record stands for."""
-    if any(id not in rates for id, _ in used.lines):
-        rates = {rate.id: rate for rate in (sheet.every_rate() if sheet else ())} | dict(rates)
-    if any(id not in rates for id, _ in used.lines):
-        return replace(settlement_of(msgspec.structs.replace(used, lines=[]), {}), charge=unpriced_charge())
-    return settlement_of(used, rates)
+    if all(id in rates for id, _ in used.lines):
+        return settlement_of(used, rates)
+    settlement = settlement_of(msgspec.structs.replace(used, lines=[]), {})
+    charge = _rated(settlement.event, pricing=pricing, card=card)
+    return replace(settlement, charge=charge)
 
 
-def _estimate(intent: Intent, sheet: RateSheet | None) -> Settlement:
+def _estimate(intent: Intent, *, pricing: Pricing, card: RateCardVersion | None) -> Settlement:
     """Return the settlement of a call of which nothing but its beginning is known."""
-    usage = usage_of({"input": intent.input_tokens}, flags=[ESTIMATED, "swept"])
     event = usage_event(
         customer=intent.customer,
         at=intent.at,
         key=intent.id,
-        usage=usage,
+        usage=usage_of({"input": intent.input_tokens}, flags=[ESTIMATED, "swept"]),
         source="sweep",
         provider=intent.provider,
         model=intent.model,
         requested_model=intent.requested_model,
         request_id=intent.id,
+        circumstances=intent.circumstances,
     )
-    context = served(at=intent.at)
-    return Settlement(event=event, charge=rate(usage, sheet, context=context) if sheet else unpriced_charge())
+    return Settlement(event=event, charge=_rated(event, pricing=pricing, card=card))
+
+
+def _rated(event: UsageEvent, *, pricing: Pricing, card: RateCardVersion | None) -> Charge:
+    """Return what the event is worth under the card, unpriced where that cannot be known."""
+    if card is None:
+        return unpriced_charge()
+    try:
+        sheet = pricing.used(event.provider, event.model, card=card, at=event.at).sheet
+    except ModelUnpriced:
+        return unpriced_charge()
+    return rate(event.usage, sheet, context=context_of(event.circumstances, at=event.at))

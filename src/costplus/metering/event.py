@@ -2,7 +2,8 @@
 
 Rule 1: `id` follows from (at, customer, key), so a retry is the same event.
 Rule 2: `model` is what was served, `requested_model` what was asked for; both are kept.
-Rule 3: the provider's own usage block stays attached as text, so that every line can be explained.
+Rule 3: it keeps what its price depends on, so that it can be rated again and gives the same.
+Rule 4: the provider's own usage block stays attached as text, so that every line can be explained.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ class UsageEvent:
     request_id: str = ""
     service_tier: str = ""
     reported_cost: str = ""  # What the provider says the call cost, in its own exact words.
+    circumstances: str = (
+        ""  # What its price depends on besides tokens and time, as `catalog.context` writes it.
+    )
 
 
 def usage_event(
@@ -54,6 +58,7 @@ def usage_event(
     request_id: str = "",
     service_tier: str = "",
     reported_cost: str = "",
+    circumstances: str = "",
 ) -> UsageEvent:
     """Return the event with its deterministic id."""
     return UsageEvent(
@@ -71,4 +76,5 @@ def usage_event(
         request_id=request_id,
         service_tier=service_tier,
         reported_cost=reported_cost,
+        circumstances=circumstances,
     )

@@ -115,7 +115,7 @@ class Derivation:
 
 def _working(line: ChargeLine) -> str:
     rate, adjustment = line.rate, line.rate.adjustment
-    how = f"{adjustment.kind} {adjustment.percent}%"
+    how = "a fixed price" if adjustment.kind == "fixed" else f"{adjustment.kind} {adjustment.percent}%"
     band = f", prompt above {rate.above_prompt_tokens} tokens" if rate.above_prompt_tokens else ""
     because = f", {rate.conditions}" if rate.conditions else ""
     as_leaf = f", priced as {rate.priced_as}" if rate.priced_as != rate.leaf else ""

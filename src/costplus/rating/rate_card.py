@@ -2,14 +2,18 @@
 
 Rule 1: markup is a share of the cost (30 % → × 1.30), margin a share of the price (30 % → ÷ 0.70);
 they are different settings and every screen shows both.
-Rule 2: the most specific adjustment wins: model, then provider, then default.
+Rule 2: the most specific adjustment wins: customer, then token type (of one model, of all), then model, then
+provider, then default. A fixed price beats them all, but the customer's.
 Rule 3: a version never changes; a card's `live_version` is what new subscriptions get.
+Rule 4: a version sells at the provider prices known at its `priced_as_of`, whatever was learned since: what
+follows from a change of prices is a new version, made by the card's own rule.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
 from typing import ClassVar, Literal
@@ -17,7 +21,9 @@ from typing import ClassVar, Literal
 from costplus.core.errors import InvalidRequest
 from costplus.core.records import Record
 
+# Stripe's words for what a card does about a change: tell, price new customers by it, or everybody.
 PriceTracking = Literal["disabled", "migrate_all", "new_customers_only"]
+UnpricedPolicy = Literal["block", "hold", "fallback"]
 
 
 class InvalidMarkup(InvalidRequest):
@@ -34,16 +40,24 @@ class ModelNotOnCard(InvalidRequest):
     remedy = "Use a model listed by GET /v1/models, or add it to the rate card."
 
 
+class PriceBelowFloor(InvalidRequest):
+    """The model would be sold below the margin that its rate card does not go under."""
+
+    code = "price_below_floor_margin"
+    remedy = "Raise the card's price for the model, or lower its floor_margin_percent."
+
+
 @dataclass(frozen=True, slots=True)
 class Adjustment:
-    """A markup over cost or a margin of the price, in percent."""
+    """A markup over cost or a margin of the price, in percent; `fixed`: the price stands by itself."""
 
-    kind: Literal["markup", "margin"]
+    kind: Literal["markup", "margin", "fixed"]
     percent: Decimal
 
     @property
     def factor(self) -> Fraction:
         """What a cost is multiplied by to give the price, exact."""
+        assert self.kind != "fixed"
         share = Fraction(self.percent) / 100
         return 1 + share if self.kind == "markup" else 1 / (1 - share)
 
@@ -69,6 +83,38 @@ def adjustment(kind: Literal["markup", "margin"], percent: Decimal) -> Adjustmen
     return Adjustment(kind, percent)
 
 
+FIXED = Adjustment("fixed", Decimal(0))
+
+
+@dataclass(frozen=True, slots=True)
+class FixedPrice:
+    """What one leaf sells for whatever it costs: `amount` per `per` units, in the card's currency."""
+
+    amount: Decimal
+    per: int
+
+    @property
+    def unit_price(self) -> Fraction:
+        """The exact price of one unit."""
+        return Fraction(self.amount) / self.per
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tracking:
+    """What a card does by itself when provider prices change or models appear.
+
+    `moves` says when subscriptions are moved by `migrate_all`: at once or with their next period;
+    `notice_days` delays either. Increases above `max_increase_percent` are only told.
+    """
+
+    new_models: PriceTracking = "disabled"
+    apply_decreases: bool = True
+    apply_increases: bool = True
+    max_increase_percent: Decimal | None = None
+    notice_days: int = 0
+    moves: Literal["immediately", "next_period"] = "immediately"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateCard(Record):
     """The card itself: a name and which version is live."""
@@ -80,6 +126,7 @@ class RateCard(Record):
     live_version: str
     latest_version: str
     price_tracking: PriceTracking = "disabled"
+    tracking: Tracking = field(default_factory=Tracking)
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -87,7 +134,8 @@ class RateCard(Record):
 class RateCardVersion(Record):
     """One immutable state of a card.
 
-    `models` holds the `provider/model` names that the card sells; empty sells every priced model.
+    `models` holds the `provider/model` names that the card sells; empty sells every priced model that was
+    known at `models_as_of`. Keys of `token_types` and `fixed` are a leaf or `provider/model:leaf`.
     """
 
     KIND: ClassVar[str] = "rate_card_version"
@@ -97,15 +145,41 @@ class RateCardVersion(Record):
     providers: Mapping[str, Adjustment] = field(default_factory=dict)
     model_overrides: Mapping[str, Adjustment] = field(default_factory=dict)
     models: tuple[str, ...] = ()
+    token_types: Mapping[str, Adjustment] = field(default_factory=dict)
+    fixed: Mapping[str, FixedPrice] = field(default_factory=dict)
+    priced_as_of: datetime | None = None  # None: by whatever price is in force.
+    models_as_of: datetime | None = None  # None: every model, whenever it came.
+    floor_margin_percent: Decimal | None = None
+    unpriced: UnpricedPolicy = "block"
+    fallback: Mapping[str, FixedPrice] = field(default_factory=dict)  # Per leaf, for models without a price.
+    customer: str = ""  # Whose own reading of the card this is; it is not kept.
 
     @property
     def parent(self) -> str:
         return self.rate_card
 
-    def adjustment_for(self, *, provider: str, model: str) -> Adjustment:
-        """Return the adjustment that applies to a model at a provider."""
-        named = self.model_overrides.get(f"{provider}/{model}")
-        return named or self.providers.get(provider) or self.default
+    def adjustment_for(self, *, provider: str, model: str, leaf: str = "") -> Adjustment:
+        """Return the adjustment that applies to a leaf of a model at a provider."""
+        name = f"{provider}/{model}"
+        own = self.token_types.get(f"{name}:{leaf}") or self.token_types.get(leaf)
+        return own or self.model_overrides.get(name) or self.providers.get(provider) or self.default
+
+    def fixed_for(self, *, provider: str, model: str, leaf: str) -> FixedPrice | None:
+        """Return the leaf's fixed price, or None where it sells by its cost."""
+        return self.fixed.get(f"{provider}/{model}:{leaf}") or self.fixed.get(leaf)
+
+    def for_customer(self, customer: str, own: Adjustment) -> RateCardVersion:
+        """Return the card as it applies to a customer with an adjustment of its own."""
+        return replace(
+            self,
+            id=f"{self.id}~{own.kind}{own.percent.normalize():f}",
+            default=own,
+            providers={},
+            model_overrides={},
+            token_types={},
+            fixed={},
+            customer=customer,
+        )
 
     def check_sells(self, *, provider: str, model: str) -> None:
         """Raise `ModelNotOnCard` where the card lists its models and lacks this one."""

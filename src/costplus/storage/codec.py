@@ -91,6 +91,7 @@ def event_row(event: UsageEvent, *, bucket: int, at_us: int) -> Row:
         event.request_id,
         event.service_tier,
         event.reported_cost,
+        event.circumstances,
     )
 
 
@@ -111,10 +112,11 @@ def event_from_row(row: Row) -> UsageEvent:
         request_id=row[11],
         service_tier=row[12],
         reported_cost=row[13],
+        circumstances=row[14],
     )
 
 
-EVENT_COLUMNS = 14  # How many of them `event_from_row` reads; a charge's follow.
+EVENT_COLUMNS = 15  # How many of them `event_from_row` reads; a charge's follow.
 
 
 def unit_rate_row(rate: UnitRate) -> Row:
@@ -132,6 +134,7 @@ def unit_rate_row(rate: UnitRate) -> Row:
         rate.price_version,
         rate.rate_card_version,
         rate.conditions,
+        rate.basis_version,
     )
 
 
@@ -149,6 +152,7 @@ def unit_rate_from_row(row: Row) -> UnitRate:
         price_version=row[10],
         rate_card_version=row[11],
         conditions=row[12],
+        basis_version=row[13],
     )
 
 

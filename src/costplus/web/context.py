@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from costplus.billing.store import Store
-from costplus.catalog.snapshot import Catalogue
-from costplus.rating.sheet import SheetCache
+from costplus.rating.pricing import Pricing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,8 +19,7 @@ class WebContext:
     """
 
     store: Store
-    catalogue: Catalogue
-    sheets: SheetCache
+    pricing: Pricing
     now: Callable[[], datetime]
     base_url: str
     livemode: bool

@@ -33,7 +33,7 @@ from costplus.billing.setup import SetUpRequest, set_up
 from costplus.billing.store import Tx
 from costplus.billing.subscribe import subscribe
 from costplus.bootstrap import key_record
-from costplus.catalog.snapshot import Catalogue
+from costplus.catalog.catalogue import Catalogue
 from costplus.catalog.sources.bundled import bundled_catalogue
 from costplus.core.ids import CustomerId, GrantId
 from costplus.core.usage import LEAVES

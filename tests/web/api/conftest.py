@@ -18,9 +18,9 @@ import httpx2
 import pytest
 
 from costplus.billing.customer import ApiKey
-from costplus.catalog.snapshot import Catalogue
+from costplus.catalog.catalogue import Catalogue
 from costplus.catalog.sources.bundled import bundled_catalogue
-from costplus.rating.sheet import SheetCache
+from costplus.rating.pricing import Pricing
 from costplus.storage.memory import MemoryStore
 from costplus.web.app import build_app
 from costplus.web.auth import digest_of
@@ -211,8 +211,7 @@ async def api(catalogue: Catalogue, sdk_check: Check | None) -> AsyncIterator[Ap
 
     context = WebContext(
         store=store,
-        catalogue=catalogue,
-        sheets=SheetCache(),
+        pricing=Pricing(catalogue),
         now=lambda: api.now,
         base_url="https://bill.example",
         livemode=False,

@@ -17,10 +17,10 @@ from granian.constants import Interfaces
 from granian.server.embed import Server
 
 from costplus.billing.customer import ApiKey
-from costplus.catalog.snapshot import Catalogue
+from costplus.catalog.catalogue import Catalogue
 from costplus.core.period import add_months
 from costplus.gateway.rsgi_asgi import AsgiOverRsgi
-from costplus.rating.sheet import SheetCache
+from costplus.rating.pricing import Pricing
 from costplus.storage.memory import MemoryStore
 from costplus.web.app import build_app
 from costplus.web.context import WebContext
@@ -61,8 +61,7 @@ async def shop(catalogue: Catalogue) -> AsyncIterator[Shop]:
         host, port = probe.getsockname()
     context = WebContext(
         store=store,
-        catalogue=catalogue,
-        sheets=SheetCache(),
+        pricing=Pricing(catalogue),
         now=lambda: datetime.now(UTC),
         base_url=f"http://{host}:{port}",
         livemode=False,

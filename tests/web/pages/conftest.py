@@ -22,14 +22,15 @@ from costplus.billing.notify import announce
 from costplus.billing.report import report
 from costplus.billing.setup import SetUpRequest, set_up
 from costplus.billing.store import Tx
-from costplus.catalog.snapshot import Catalogue, ModelEntry, ProviderEntry, Snapshot, VersionEntry
+from costplus.catalog.catalogue import Catalogue
+from costplus.catalog.snapshot import ModelEntry, ProviderEntry, Snapshot, VersionEntry
 from costplus.core.ids import CustomerId, GrantId
 from costplus.core.usage import Usage
 from costplus.ledger.grant import Grant
 from costplus.ledger.post import grant_credit
 from costplus.metering.event import usage_event
+from costplus.rating.pricing import Pricing
 from costplus.rating.rate_card import Adjustment
-from costplus.rating.sheet import SheetCache
 from costplus.storage.memory import MemoryStore
 from costplus.web.context import WebContext
 from costplus.web.pages import routes
@@ -120,8 +121,7 @@ class Seller:
     flushed: int = 0
     base_url: str = "http://localhost:4242"
     providers: tuple[str, ...] = ()
-    catalogue: Catalogue = field(default_factory=lambda: Catalogue(PRICES))
-    sheets: SheetCache = field(default_factory=SheetCache)
+    pricing: Pricing = field(default_factory=lambda: Pricing(Catalogue(PRICES)))
 
     def consume(self, token: str) -> bool:
         known = token in self.tokens
@@ -134,8 +134,7 @@ class Seller:
     def browser(self) -> httpx2.AsyncClient:
         context = WebContext(
             store=self.store,
-            catalogue=self.catalogue,
-            sheets=self.sheets,
+            pricing=self.pricing,
             now=lambda: self.now,
             base_url=self.base_url,
             livemode=False,
@@ -189,7 +188,7 @@ class Seller:
             provider="openai",
             model=model,
         )
-        await self.store.write(lambda tx: report(tx, self.catalogue, self.sheets, [event], at=NOON))
+        await self.store.write(lambda tx: report(tx, self.pricing, [event], at=NOON))
 
     async def close_month(self) -> Invoice:
         """End the month and return the customer's invoice over its usage."""

@@ -16,7 +16,6 @@ from typing import Any
 from costplus.catalog.condition import DAY_MINUTES, EVERY_DAY, WORDED, Condition, among, window
 from costplus.catalog.context import STANDARD
 from costplus.catalog.feeds.stated import (
-    ALWAYS,
     MILLION,
     THOUSAND,
     Draft,
@@ -26,7 +25,7 @@ from costplus.catalog.feeds.stated import (
     component_order,
     exact,
 )
-from costplus.catalog.price import Component
+from costplus.catalog.price import ALWAYS, Component
 
 # The source's price key → our meter, and per how many of its units the figure is.
 KEYS: Mapping[str, tuple[str, int]] = {

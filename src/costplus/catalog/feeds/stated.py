@@ -10,16 +10,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
 from costplus.catalog.condition import when_text
-from costplus.catalog.price import Allowance, Component, Minimum, Multiplier
+from costplus.catalog.price import ALWAYS, Allowance, Component, Minimum, Multiplier
 from costplus.core.usage import LEAVES
 
-ALWAYS = datetime(1970, 1, 1, tzinfo=UTC)
 MILLION, THOUSAND = 1_000_000, 1_000
 
 Raw = Mapping[str, Any]

@@ -9,13 +9,18 @@ from importlib import resources
 
 import msgspec
 
-from costplus.catalog.snapshot import Catalogue, Snapshot
+from costplus.catalog.catalogue import Catalogue
+from costplus.catalog.snapshot import Snapshot
+
+
+def bundled_body() -> bytes:
+    """Return the packaged snapshot as it is written."""
+    return resources.files("costplus.catalog").joinpath("bundled_prices.json").read_bytes()
 
 
 def bundled_snapshot() -> Snapshot:
     """Read and validate the packaged snapshot."""
-    packaged = resources.files("costplus.catalog").joinpath("bundled_prices.json")
-    return msgspec.json.decode(packaged.read_bytes(), type=Snapshot)
+    return msgspec.json.decode(bundled_body(), type=Snapshot)
 
 
 def bundled_catalogue() -> Catalogue:

@@ -112,5 +112,28 @@ class MemoryCharges(Undoable):
         ]
         return sorted(totals, key=lambda total: (-total.price_nano, total.provider, total.model))
 
+    def charged_between(
+        self, customer: str, start: datetime, end: datetime, *, after: str = "", limit: int = 1000
+    ) -> Sequence[ChargedEvent]:
+        found = (
+            entry
+            for entry in self._charges_of(customer)
+            if start <= entry.event.at < end and entry.event.id > after
+        )
+        return heapq.nsmallest(limit, found, key=lambda entry: entry.event.id)
+
+    def users_since(self, start: datetime, *, provider: str = "", model: str = "") -> Sequence[str]:
+        since = hour_floor(start)
+        users = set()
+        for customer, rows in self.tables.charges.items():
+            for entry in rows.values():
+                named = not model or any(
+                    (line.rate.provider, line.rate.model) == (provider, model) for line in entry.charge.lines
+                )
+                if entry.billed_at >= since and named:
+                    users.add(customer)
+                    break
+        return sorted(users)
+
     def unit_rate(self, id: str) -> UnitRate | None:
         return self.tables.unit_rates.get(id)

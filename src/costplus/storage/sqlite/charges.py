@@ -16,7 +16,7 @@ import msgspec
 
 from costplus.billing.invoice import UsageTotal
 from costplus.billing.store import ChargedEvent, ModelTotal
-from costplus.core.ids import bucket_of
+from costplus.core.ids import bucket_of, milliseconds
 from costplus.core.money import InvalidAmount
 from costplus.core.period import hour_ceil, hour_floor
 from costplus.rating.charge import Charge, ChargeLine
@@ -182,6 +182,30 @@ class SqliteCharges(Tables):
             for row in rows
         ]
         return sorted(totals, key=lambda total: (-total.price_nano, total.provider, total.model))
+
+    def charged_between(
+        self, customer: str, start: datetime, end: datetime, *, after: str = "", limit: int = 1000
+    ) -> Sequence[ChargedEvent]:
+        rows = self._all(
+            SQL.charges_between,
+            {
+                "bucket": bucket_of(customer),
+                "customer": customer,
+                "first_id": f"{max(milliseconds(start), 0):012x}",
+                "last_id": f"{max(milliseconds(end), 0) + 1:012x}",
+                "after": after,
+                "start": micros(start),
+                "end": micros(end),
+                "limit": limit,
+            },
+        )
+        return [self._charged(row) for row in rows]
+
+    def users_since(self, start: datetime, *, provider: str = "", model: str = "") -> Sequence[str]:
+        hour = hour_of(micros(start))
+        if not model:
+            return [row[0] for row in self._all(SQL.users_since, (hour,))]
+        return [row[0] for row in self._all(SQL.users_of_model_since, (provider, model, hour))]
 
     def unit_rate(self, id: str) -> UnitRate | None:
         rate = self._rates.get(id)

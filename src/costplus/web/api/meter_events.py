@@ -117,7 +117,7 @@ def _one(tx: Tx, call: Call, source: Source, *, v2: bool) -> JsonObject:
     if known is not None:
         reported, created = reported_again(known)
         return meter_event_object(reported, call.context, created=created, at=known.at, v2=v2)
-    report(tx, call.context.catalogue, call.context.sheets, [event], at=call.at)
+    report(tx, call.context.pricing, [event], at=call.at)
     return meter_event_object(reported, call.context, created=call.at, at=event.at, v2=v2)
 
 
@@ -158,7 +158,7 @@ def create_stream(tx: Tx, call: Call) -> object:
         event = _event(tx, call, params, _reported(params, call, position), "meter_events_v2")
         if _known(tx, event) is None:
             _check_same(event, events.setdefault((event.customer, event.key), event))
-    report(tx, call.context.catalogue, call.context.sheets, list(events.values()), at=call.at)
+    report(tx, call.context.pricing, list(events.values()), at=call.at)
     return {}
 
 

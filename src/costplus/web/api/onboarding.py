@@ -15,9 +15,9 @@ from costplus.billing.notify import ENDPOINTS_MAX
 from costplus.billing.plan import Settings
 from costplus.billing.setup import SetUp, SetUpRequest, set_up
 from costplus.billing.store import Tx
+from costplus.catalog.catalogue import Catalogue
 from costplus.catalog.names import canonical_provider, split_provider
 from costplus.catalog.price import ModelUnpriced
-from costplus.catalog.snapshot import Catalogue
 from costplus.core.errors import InvalidRequest
 from costplus.core.ids import new_id
 from costplus.rating.rate_card import Adjustment, adjustment
@@ -174,7 +174,7 @@ def _answer(done: SetUp, call: Call, sold: Sold, *, healthy: bool) -> JsonObject
 
 def init(tx: Tx, call: Call) -> object:
     """Create or reuse everything that token billing needs; the same request again changes nothing."""
-    params, catalogue = call.params, call.context.catalogue
+    params, catalogue = call.params, call.context.pricing.catalogue
     rejects = params.flag("zero_credit_rejection")
     sold = _sold(catalogue, params.texts("models"), at=call.at)
     providers, models = _overrides(params, catalogue, at=call.at)

@@ -12,7 +12,7 @@ def _item(subscription: Subscription, surroundings: Surroundings) -> JsonObject:
     shared = {
         "created": unix(subscription.created),
         "currency": CURRENCY,
-        "id": subscription.rate_card_version,
+        "id": subscription.newest_version,
         "livemode": surroundings.livemode,
         "metadata": {},
         "nickname": None,

@@ -199,7 +199,7 @@ def customer_state_object(state: CustomerState, surroundings: Surroundings) -> J
         else {
             "id": subscription.id,
             "pricing_plan": subscription.plan,
-            "rate_card_version": subscription.rate_card_version,
+            "rate_card_version": subscription.newest_version,
             "status": subscription.status,
         },
         "test_clock": state.customer.test_clock,

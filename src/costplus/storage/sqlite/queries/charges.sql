@@ -1,12 +1,12 @@
 -- :name add_unit_rate
 INSERT OR IGNORE INTO unit_rates (
     id, provider, model, leaf, priced_as, above_prompt_tokens, unit_cost, unit_price, adjustment_kind,
-    adjustment_percent, price_version, rate_card_version, conditions
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    adjustment_percent, price_version, rate_card_version, conditions, basis_version
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- :name find_unit_rate
 SELECT id, provider, model, leaf, priced_as, above_prompt_tokens, unit_cost, unit_price, adjustment_kind,
-    adjustment_percent, price_version, rate_card_version, conditions
+    adjustment_percent, price_version, rate_card_version, conditions, basis_version
 FROM unit_rates WHERE id = ?
 
 -- :name append_charge
@@ -27,24 +27,24 @@ ON CONFLICT (bucket, customer, hour, provider, model) DO UPDATE SET
 
 -- :name find_charge
 SELECT e.customer, e.id, e.at, e.key, e.meter, e.provider, e.model, e.requested_model, e.usage, e.source,
-    e.raw_usage, e.request_id, e.service_tier, e.reported_cost, c.billed_at, c.price_nano, c.cost_nano,
-    c.lines, c.unpriced, c.txn
+    e.raw_usage, e.request_id, e.service_tier, e.reported_cost, e.circumstances, c.billed_at,
+    c.price_nano, c.cost_nano, c.lines, c.unpriced, c.txn
 FROM charges c JOIN usage_events e
     ON e.bucket = c.bucket AND e.customer = c.customer AND e.id = c.event_id
 WHERE c.bucket = ? AND c.customer = ? AND c.event_id = ?
 
 -- :name charges_latest
 SELECT e.customer, e.id, e.at, e.key, e.meter, e.provider, e.model, e.requested_model, e.usage, e.source,
-    e.raw_usage, e.request_id, e.service_tier, e.reported_cost, c.billed_at, c.price_nano, c.cost_nano,
-    c.lines, c.unpriced, c.txn
+    e.raw_usage, e.request_id, e.service_tier, e.reported_cost, e.circumstances, c.billed_at,
+    c.price_nano, c.cost_nano, c.lines, c.unpriced, c.txn
 FROM charges c CROSS JOIN usage_events e
     ON e.bucket = c.bucket AND e.customer = c.customer AND e.id = c.event_id
 WHERE c.event_id < ? ORDER BY c.event_id DESC LIMIT ?
 
 -- :name charges_latest_of_customer
 SELECT e.customer, e.id, e.at, e.key, e.meter, e.provider, e.model, e.requested_model, e.usage, e.source,
-    e.raw_usage, e.request_id, e.service_tier, e.reported_cost, c.billed_at, c.price_nano, c.cost_nano,
-    c.lines, c.unpriced, c.txn
+    e.raw_usage, e.request_id, e.service_tier, e.reported_cost, e.circumstances, c.billed_at,
+    c.price_nano, c.cost_nano, c.lines, c.unpriced, c.txn
 FROM charges c CROSS JOIN usage_events e
     ON e.bucket = c.bucket AND e.customer = c.customer AND e.id = c.event_id
 WHERE c.bucket = ? AND c.customer = ? AND c.event_id < ? ORDER BY c.event_id DESC LIMIT ?
@@ -71,3 +71,21 @@ FROM rollup_totals WHERE hour >= ? AND hour < ? GROUP BY provider, model
 SELECT provider, model, sum(events), sum(price_nano / 1000000000), sum(price_nano % 1000000000),
     sum(cost_nano / 1000000000), sum(cost_nano % 1000000000)
 FROM rollup_totals WHERE bucket = ? AND customer = ? AND hour >= ? AND hour < ? GROUP BY provider, model
+
+-- :name charges_between
+-- Ids begin with the event's millisecond, so the key itself finds the stretch of time.
+SELECT e.customer, e.id, e.at, e.key, e.meter, e.provider, e.model, e.requested_model, e.usage, e.source,
+    e.raw_usage, e.request_id, e.service_tier, e.reported_cost, e.circumstances, c.billed_at,
+    c.price_nano, c.cost_nano, c.lines, c.unpriced, c.txn
+FROM usage_events e CROSS JOIN charges c
+    ON c.bucket = e.bucket AND c.customer = e.customer AND c.event_id = e.id
+WHERE e.bucket = :bucket AND e.customer = :customer AND e.id >= :first_id AND e.id < :last_id
+    AND e.id > :after AND e.at >= :start AND e.at < :end
+ORDER BY e.id LIMIT :limit
+
+-- :name users_since
+SELECT DISTINCT customer FROM rollup_totals WHERE hour >= ? ORDER BY customer
+
+-- :name users_of_model_since
+SELECT DISTINCT u.customer FROM unit_rates r CROSS JOIN rollup_units u ON u.unit_rate_id = r.id
+WHERE r.provider = ? AND r.model = ? AND u.hour >= ? ORDER BY u.customer

@@ -1,0 +1,243 @@
+"""The catalogue: which price version applies to a provider's model at an instant.
+
+Rule 1: the snapshot is where prices begin; what the price book recorded since comes on top of it.
+Rule 2: of the versions in force at an instant, an operator's override wins, then the latest to begin, then
+the latest recorded. Asked for what was known by an instant (`recorded_by`), later recordings do not count.
+Rule 3: a model without a price is `ModelUnpriced`, never free.
+Rule 4: versions are built when first asked for: a process pays only for the models it sells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from datetime import date, datetime
+from fractions import Fraction
+
+from costplus.catalog.book import ModelAlias, RecordedPrice
+from costplus.catalog.names import (
+    REGIONS,
+    ProviderNames,
+    ResolvedName,
+    canonical_provider,
+    provider_names,
+    resolve,
+    without_region,
+)
+from costplus.catalog.price import ModelUnpriced, PriceVersion
+from costplus.catalog.snapshot import (
+    SCHEMA,
+    ModelEntry,
+    ProviderEntry,
+    ScheduledEntry,
+    Snapshot,
+    price_version,
+)
+
+_REMEMBERED_MAX = 16_384  # Callers choose the names, so what is remembered about them has a limit.
+_NO_MODELS = ProviderEntry({}, {})
+
+
+def _check_covered(version: PriceVersion, name: ResolvedName) -> None:
+    """Raise `ModelUnpriced` where the name asks for what the version has no price for."""
+    for field, word in name.modifiers:
+        if not version.covers(field, word):
+            raise ModelUnpriced(
+                f"Model '{version.model}' of provider '{version.provider}' has no price for {field} '{word}'."
+            )
+
+
+class Catalogue:
+    """Prices by provider, model and instant; nothing about it changes after construction."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        *,
+        recorded: Iterable[RecordedPrice] = (),
+        aliases: Iterable[ModelAlias] = (),
+    ) -> None:
+        assert snapshot.schema == SCHEMA, snapshot.schema
+        self._snapshot = snapshot
+        self._recorded: dict[tuple[str, str], list[RecordedPrice]] = {}
+        for entry in recorded:
+            self._recorded.setdefault((entry.provider, entry.model), []).append(entry)
+        self._aliases = {(alias.provider, alias.name.lower()): alias.target for alias in aliases}
+        self._names: dict[str, ProviderNames] = {}
+        self._built: dict[tuple[str, str], tuple[PriceVersion, ...]] = {}
+        self._resolved: dict[tuple[str, str], tuple[tuple[PriceVersion, ...], ResolvedName]] = {}
+        self._by_id = {
+            version.id: (provider, model)
+            for provider, entry in snapshot.providers.items()
+            for model, model_entry in entry.models.items()
+            for version in model_entry.versions
+        }
+        self._by_id |= {entry.id: key for key, entries in self._recorded.items() for entry in entries}
+        self._models = {
+            provider: dict.fromkeys(entry.models) for provider, entry in snapshot.providers.items()
+        }
+        for provider, model in self._recorded:
+            self._models.setdefault(provider, {})[model] = None
+
+    @property
+    def taken_on(self) -> date:
+        """The day of the snapshot that everything begins with."""
+        return self._snapshot.taken_on
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """The providers' ids, in order."""
+        return tuple(self._models)
+
+    @property
+    def sources(self) -> Mapping[str, str]:
+        """The releases of the public price lists that the snapshot's figures come from."""
+        return self._snapshot.sources
+
+    def price_at(
+        self, provider: str, model: str, *, at: datetime, recorded_by: datetime | None = None
+    ) -> tuple[PriceVersion, ResolvedName]:
+        """Return the price of `model` at `at` and how its name was understood, or raise `ModelUnpriced`.
+
+        `recorded_by` leaves out what was recorded after that instant.
+        """
+        known = self._resolved.get((provider, model))
+        if known is None:
+            known = self._resolve(provider, model)
+        versions, name = known
+        for version in versions:
+            if version.valid_from <= at and (version.valid_to is None or at < version.valid_to):
+                if recorded_by is not None and version.recorded_at > recorded_by:
+                    continue
+                if name.modifiers:
+                    _check_covered(version, name)
+                return version, name
+        raise ModelUnpriced(f"Model '{model}' of provider '{provider}' has no price at {at.isoformat()}.")
+
+    def price_version(self, id: str) -> PriceVersion | None:
+        """Return the version with that id, or None where this catalogue has none."""
+        owner = self._by_id.get(id)
+        if owner is None:
+            return None
+        return next(version for version in self._versions(*owner) if version.id == id)
+
+    def models(self, *, at: datetime) -> Iterator[PriceVersion]:
+        """Yield the version in force at `at` of every model that has one, by provider and model."""
+        for provider, models in self._models.items():
+            for model in models:
+                current = self.current(provider, model, at=at)
+                if current is not None:
+                    yield current
+
+    def current(self, provider: str, model: str, *, at: datetime) -> PriceVersion | None:
+        """Return the version in force of a model named by its exact id, or None."""
+        return next((v for v in self._versions_of(provider, model) if v.applies(at)), None)
+
+    def versions(self, provider: str, model: str) -> tuple[PriceVersion, ...]:
+        """Return every version of a model named by its exact id, oldest first; none where it is unknown."""
+        return tuple(sorted(self._versions_of(provider, model), key=lambda v: (v.valid_from, v.recorded_at)))
+
+    def first_recorded(self, provider: str, model: str) -> datetime:
+        """Return when a model named by its exact id got its first price."""
+        return min(version.recorded_at for version in self._versions(provider, model))
+
+    def scheduled(self, provider: str, model: str) -> tuple[ScheduledEntry, ...]:
+        """Return the announced prices of a model named by its exact id; they are not applied."""
+        entry = self._entry(provider, model)
+        return entry.scheduled if entry else ()
+
+    def _versions_of(self, provider: str, model: str) -> tuple[PriceVersion, ...]:
+        return self._versions(provider, model) if model in self._models.get(provider, ()) else ()
+
+    def _entry(self, provider: str, model: str) -> ModelEntry | None:
+        return self._snapshot.providers.get(provider, _NO_MODELS).models.get(model)
+
+    def _resolve(self, provider: str, model: str) -> tuple[tuple[PriceVersion, ...], ResolvedName]:
+        name = self._name(provider, model)
+        known = self._versions(name.provider, name.model), name
+        if len(self._resolved) < _REMEMBERED_MAX:
+            self._resolved[provider, model] = known
+        return known
+
+    def _name(self, provider: str, model: str) -> ResolvedName:
+        canonical = canonical_provider(provider)
+        models = self._models.get(canonical)
+        if models is None:
+            raise ModelUnpriced(f"Provider '{provider}' is unknown, so its model '{model}' has no price.")
+        declared = self._aliases.get((canonical, model.strip().lower()))
+        if declared is not None and declared in models:
+            return ResolvedName(canonical, declared, model, ("operator_alias",))
+        entry = self._snapshot.providers.get(canonical, _NO_MODELS)
+        names = self._names.get(canonical)
+        if names is None:
+            aliases = {id: entry.models[id].aliases if id in entry.models else () for id in models}
+            unpriced = [id for id in entry.unpriced if id not in models]
+            names = self._names[canonical] = provider_names(canonical, aliases, unpriced=unpriced)
+        name = resolve(model, names=names)
+        if name is None and canonical == "bedrock":
+            name = self._regional(model, names)
+        if name is None:
+            beyond = entry.unpriced.get(model)
+            why = f" It is sold by {', '.join(beyond)}: a price for that is missing." if beyond else ""
+            raise ModelUnpriced(f"Model '{model}' of provider '{canonical}' has no price.{why}")
+        return name
+
+    def _regional(self, model: str, names: ProviderNames) -> ResolvedName | None:
+        """Return the dearest known region's model for a region that has no price of its own, else None.
+
+        The price without a region is never taken for one: regions cost more.
+        """
+        base = without_region(model)
+        found = {
+            known.model: known
+            for region in REGIONS
+            if base is not None and (known := resolve(f"{region}.{base}", names=names)) is not None
+        }
+        if not found:
+            return None
+        dearest = max(sorted(found), key=lambda name: self._list_price(names.provider, name))
+        return replace(found[dearest], requested=model, steps=("dearest_region", *found[dearest].steps))
+
+    def _list_price(self, provider: str, model: str) -> tuple[Fraction, ...]:
+        newest = self.versions(provider, model)[-1]
+        base = {c.leaf: c.unit_cost for c in newest.components if not c.when}
+        return tuple(base.get(leaf, Fraction(0)) for leaf in ("input", "output"))
+
+    def _versions(self, provider: str, model: str) -> tuple[PriceVersion, ...]:
+        """Return every version, the one to prefer first."""
+        built = self._built.get((provider, model))
+        if built is None:
+            versions = [*self._written(provider, model), *self._learned(provider, model)]
+            versions.sort(key=lambda v: (v.is_override, v.valid_from, v.recorded_at), reverse=True)
+            built = self._built[provider, model] = tuple(versions)
+        return built
+
+    def _written(self, provider: str, model: str) -> Iterator[PriceVersion]:
+        entry = self._entry(provider, model)
+        for version in entry.versions if entry else ():
+            assert entry is not None
+            yield price_version(
+                version,
+                provider=provider,
+                model=model,
+                currency=self._snapshot.currency,
+                source=f"{entry.source} {self._snapshot.sources[entry.source]} {entry.pointer}".rstrip(),
+                context_tokens_max=entry.context_tokens_max,
+                output_tokens_max=entry.output_tokens_max,
+            )
+
+    def _learned(self, provider: str, model: str) -> Iterator[PriceVersion]:
+        entry = self._entry(provider, model)
+        for recorded in self._recorded.get((provider, model), ()):
+            yield price_version(
+                recorded.version,
+                provider=provider,
+                model=model,
+                currency=recorded.currency,
+                source=recorded.source,
+                context_tokens_max=recorded.context_tokens_max
+                or (entry.context_tokens_max if entry else None),
+                output_tokens_max=recorded.output_tokens_max or (entry.output_tokens_max if entry else None),
+                recorded_at=recorded.created,
+                is_override=recorded.origin == "override",
+            )
