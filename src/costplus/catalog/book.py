@@ -91,6 +91,8 @@ class RecordedMove:
     new: str | None
     standing: str
     votes: Mapping[str, str] = field(default_factory=dict)
+    removed_by: tuple[str, ...] = ()
+    stands_in: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,10 +118,13 @@ class PriceChange(Record):
     precision: Literal["day", "instant", "detected"] = "detected"
     ends_at: datetime | None = None  # Of an override that expires.
     moves: tuple[RecordedMove, ...] = ()
+    unmapped: tuple[str, ...] = ()  # Price keys that came with it and that nothing expresses.
     reasons: tuple[str, ...] = ()
     large: bool = False
     due_at: datetime | None = None  # When a soak ends or a schedule is looked at again.
     sources: Mapping[str, str] = field(default_factory=dict)  # Source → the revision that says so.
+    announced_by: str = ""  # Of a scheduled price: the source that announced it,
+    announced_at: datetime | None = None  # and when its revision was published.
     decided_at: datetime | None = None
     decided_by: str = ""  # `policy`, or whose key.
     note: str = ""
