@@ -13,7 +13,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from costplus.core.money import decimal_text
+from costplus.core.money import InvalidAmount, decimal_text, parse_decimal
 
 Figures = Mapping[str, Any]  # What a runner found; `amount` is what a case without names expects.
 
@@ -62,12 +62,14 @@ class Given:
         """Whether all of these inputs are stated."""
         return all(self.inputs.get(name) is not None for name in names)
 
-    def take(self, name: str, default: Any = ASKED) -> Any:
-        """Return an input, or the default where it is not stated."""
+    def take(self, name: str, default: Any = ASKED, *, kind: type = object) -> Any:
+        """Return an input, which must be of that kind, or the default where it is not stated."""
         self.asked.add(name)
         value = self.inputs.get(name)
         if value is None and default is ASKED:
             raise NotRun(f"input '{name}' is missing")
+        if value is not None and not isinstance(value, kind):
+            raise NotRun(f"input '{name}' is no {kind.__name__}")
         return default if value is None else value
 
     def number(self, name: str, default: Any = ASKED) -> Fraction:
@@ -81,8 +83,8 @@ class Given:
 
     def rows(self, name: str, *fields: str) -> list[Mapping[str, Any]]:
         """Return an input that is a list of rows with no other fields than these."""
-        rows = self.take(name)
-        if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
+        rows: list[Any] = self.take(name, kind=list)
+        if not all(isinstance(row, Mapping) for row in rows):
             raise NotRun(f"input '{name}' is no list of rows")
         if extra := sorted({key for row in rows for key in row} - set(fields)):
             raise NotRun(f"'{extra[0]}' in '{name}' is not understood")
@@ -133,11 +135,11 @@ class Outcome:
 
 def fraction(value: Any) -> Fraction:
     """Return the exact number that a case writes as a number or as text."""
-    if isinstance(value, bool) or not isinstance(value, int | str | Decimal) or "/" in str(value):
+    if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
         raise NotRun(f"{value!r} is not a number")
     try:
-        return Fraction(value)
-    except (ValueError, ZeroDivisionError, OverflowError):
+        return Fraction(parse_decimal(str(value)))
+    except InvalidAmount:
         raise NotRun(f"{value!r} is not a number") from None
 
 

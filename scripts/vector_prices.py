@@ -31,6 +31,7 @@ from costplus.rating.price_model import (
 )
 
 CURRENCY = "usd"  # No case states one; all have two decimals.
+EVENTS_MAX = 1_000_000
 PLACES: Mapping[str, Place] = {
     "single": "single",
     "first_split": "first",
@@ -50,7 +51,7 @@ class Line:
 
 
 def place_of(given: Given) -> Place:
-    word = given.take("line", "single")
+    word = given.take("line", "single", kind=str)
     if word not in PLACES:
         raise NotRun(f"a line called '{word}' is not understood")
     return PLACES[word]
@@ -254,7 +255,7 @@ def volume_blocks(given: Given) -> Figures:
 def bucketed(given: Given) -> Figures:
     """Price each bucket of time by itself and sum."""
     model: PriceModel = Graduated(tiers_of(given)) if given.has("tiers") else PerUnit(given.number("unit"))
-    buckets = [Line(0, fraction(quantity), "single") for quantity in given.take("buckets")]
+    buckets = [Line(0, fraction(quantity), "single") for quantity in given.take("buckets", kind=list)]
     check_not_negative(*(line.quantity for line in buckets))
     return {"amount": sum((worth(given, model, line) for line in buckets), Fraction(0))}
 
@@ -264,11 +265,11 @@ def transactions_of(given: Given) -> list[Fraction]:
     events = given.take("events", 1)
     if isinstance(events, list):
         return [fraction(amount) for amount in events]
-    totals = [Fraction(0), *(fraction(total) for total in given.take("running_totals", []))]
+    totals = [Fraction(0), *(fraction(total) for total in given.take("running_totals", [], kind=list))]
     amounts = [after - before for before, after in itertools.pairwise(totals)]
     rest = whole(events) - len(amounts)
     left = given.number("total") - totals[-1]
-    if rest < 0 or (rest == 0 and left):
+    if not 0 <= rest <= EVENTS_MAX or (rest == 0 and left):
         raise NotRun("the running totals do not make up the total")
     return [*amounts, *[left / rest for _ in range(rest)]]
 
@@ -294,7 +295,7 @@ def percentage(given: Given) -> Figures:
 def invoice_rounding(given: Given) -> Figures:
     """Round fees and tax onto an invoice; credit pays at most its total."""
     cent = nano_per_minor(CURRENCY)
-    fees_nano = [fraction(cents) * cent for cents in given.take("fees_precise_cents")]
+    fees_nano = [fraction(cents) * cent for cents in given.take("fees_precise_cents", kind=list)]
     tax_share = given.number("tax_percent", 0) / 100
     if given.follows("round_each_fee"):
         fees = sum(for_invoice(nano, currency=CURRENCY, policy="line_half_up") for nano in fees_nano)

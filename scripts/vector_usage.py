@@ -94,8 +94,8 @@ def token_rating_markup(given: Given) -> Figures:
 
 
 def token_rating(given: Given) -> Figures:
-    rates = {leaf: fraction(usd) for leaf, usd in given.take("usd_per_million").items()}
-    used = {leaf: whole(count) for leaf, count in given.take("tokens").items()}
+    rates = {leaf: fraction(usd) for leaf, usd in given.take("usd_per_million", kind=dict).items()}
+    used = {leaf: whole(count) for leaf, count in given.take("tokens", kind=dict).items()}
     if strange := sorted(set(used) - set(LEAVES)):
         raise NotRun(f"no leaf is called '{strange[0]}'")
     return {"amount": exact(rate(usage_of(used), sheet_of(rates, per=MILLION)))}
@@ -108,7 +108,10 @@ def sold_at(cost: Fraction, markup_percent: Decimal) -> Fraction:
 
 def gateway_cost_markup(given: Given) -> Figures:
     markup = Decimal(decimal_text(given.number("markup_percent")))
-    return {"amount": sold_at(given.number("gateway_cost_usd"), markup) / given.number("usd_per_credit")}
+    usd_per_credit = given.number("usd_per_credit")
+    if usd_per_credit <= 0:
+        raise NotRun("a credit is worth nothing")
+    return {"amount": sold_at(given.number("gateway_cost_usd"), markup) / usd_per_credit}
 
 
 def dynamic_markup(given: Given) -> Figures:
@@ -153,7 +156,7 @@ def wire_of(names: Iterable[str]) -> str:
 
 def usage_to_pools(given: Given) -> Figures:
     """Read a usage block as the gateway would, and return the counts in the cases' words."""
-    raw = given.take("raw_usage")
+    raw = given.take("raw_usage", kind=dict)
     if any(name.endswith("_token_count") for name in raw):
         raw = {camel_cased(name): count for name, count in raw.items()}
     body = {"id": "r", "model": "m", "type": "message", "output": [], "usage": raw, "usageMetadata": raw}
@@ -171,7 +174,7 @@ def usage_to_pools(given: Given) -> Figures:
 
 
 def normalise_provider(given: Given) -> Figures:
-    return {"amount": canonical_provider(given.take("raw"))}
+    return {"amount": canonical_provider(given.take("raw", kind=str))}
 
 
 snapshot_once = functools.cache(bundled_snapshot)
@@ -186,7 +189,7 @@ def names_at(vendor: str) -> ProviderNames:
 
 def normalise_model(given: Given) -> Figures:
     """Look a name up at the vendors, as if a caller had sent it."""
-    raw = given.take("raw")
+    raw = given.take("raw", kind=str)
     given.under("vendor_of_the_name")
     if without_region(raw) is not None:
         found = resolve(raw, names=names_at("bedrock"))

@@ -5,6 +5,7 @@ Rule 1: `scripts/verify_vectors.py` runs them; what does not hold is listed ther
 
 from __future__ import annotations
 
+import json
 import sys
 from collections import Counter
 from decimal import Decimal
@@ -17,7 +18,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 from vector_case import POLICIES, POLICIES_OF
-from verify_vectors import AREAS, fails, outcome, report, verify
+from verify_vectors import AREAS, fails, main, outcome, report, verify
 
 Case = dict[str, Any]
 RUN_MIN = 168  # Of 168; the number may only grow.
@@ -100,6 +101,8 @@ NOT_RUN: list[tuple[Case, str]] = [
     (case_of("per_unit", 1, qty=1), "input 'unit' is missing"),
     (case_of("per_unit", "error", qty=1, unit=1), "'error' is not a number"),
     (case_of("per_unit", {"tax": 1}, qty=1, unit=1), "figure 'tax' is not computed"),
+    (case_of("per_unit", 1, qty="1/3", unit=1), "'1/3' is not a number"),
+    (case_of("per_unit", 1, qty=1, unit=1, line=[]), "input 'line' is no str"),
     (case_of("per_unit", 1, qty=-1, unit=1), "less than nothing was used"),
     (case_of("graduated", 1, qty=1, tiers=BOUNDED), "the last tier has an end"),
     (case_of("graduated", 1, qty=1, tiers=[{"upto": 1}]), "'upto' in 'tiers' is not understood"),
@@ -113,6 +116,25 @@ def test_a_case_that_is_not_understood_is_not_run_and_fails_the_command(case: Ca
     assert found.kind == "not run"
     assert why in found.why
     assert fails(found)
+
+
+EXITS = [(10, 0), (11, 1)]
+
+
+@pytest.mark.parametrize(("expected", "status"), EXITS)
+def test_the_command_takes_any_file_and_fails_on_a_wrong_figure(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    expected: int,
+    status: int,
+) -> None:
+    file = tmp_path / "vectors.json"
+    cases = [case_of("per_unit", expected, qty=4, unit=2.5), {"area": "weather"}]
+    file.write_text(json.dumps(cases), "utf-8")
+    monkeypatch.setattr(sys, "argv", ["verify_vectors.py", str(file)])
+    assert main() == status
+    assert "not of this command: 1 (weather 1)" in capsys.readouterr().out
 
 
 def test_a_price_that_the_engine_refuses_is_not_run_by_its_documented_code() -> None:
