@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup check test demo bench prices docs verify-costs verify-usage lock clean
+.PHONY: help setup check test demo bench prices docs verify-costs verify-usage verify-vectors lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -18,7 +18,7 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 	--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 setup: $(READY) ## Create .venv from the lock file and install costplus into it
 
@@ -67,6 +67,9 @@ docs: setup ## Write the reference pages of docs/ again from the code
 
 verify-usage: setup ## Account for every recorded exchange; CAPTURES=FILE takes another recording
 	$(BIN)/python scripts/verify_usage.py $(CAPTURES) $(args)
+
+verify-vectors: setup ## Run other billing systems' priced cases; VECTORS=FILE takes another file
+	$(BIN)/python scripts/verify_vectors.py $(VECTORS)
 
 lock: $(BIN)/python ## Resolve the lock files again from pyproject.toml; args=--upgrade takes newer versions
 	@tool=$$(mktemp -d); trap 'rm -rf "$$tool"' EXIT; \

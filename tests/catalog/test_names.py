@@ -150,6 +150,11 @@ def test_an_id_beats_an_alias_of_the_same_text() -> None:
     assert resolved.model == "b"
 
 
+@pytest.mark.parametrize(("called", "ours"), [("azure_ai", "azure"), ("bedrock_converse", "bedrock")])
+def test_a_provider_called_by_how_it_is_reached_is_the_provider(called: str, ours: str) -> None:
+    assert split_provider(f"{called}/some-model") == (ours, "some-model")
+
+
 def test_no_provider_alias_leads_to_another_alias() -> None:
     assert not set(PROVIDER_ALIASES.values()) & set(PROVIDER_ALIASES)
 

@@ -26,6 +26,8 @@ from costplus.core.money import (
     spread,
 )
 
+CENT = 10_000_000
+
 fractions = st.fractions(min_value=-9_000_000_000, max_value=9_000_000_000, max_denominator=10**15)
 nanos = st.integers(-NANO_MAX, NANO_MAX)
 
@@ -88,6 +90,22 @@ def test_an_invoice_total_is_rounded_down_to_the_currencys_minor_unit(
     currency: str, nano: int, minor: int
 ) -> None:
     assert for_invoice(nano, currency=currency) == minor
+
+
+HALF_UP = [
+    (Fraction(CENT, 2) - Fraction(1, 10**30), 0),
+    (CENT // 2, 1),
+    (CENT + CENT // 2 - 1, 1),
+    (199 * CENT + CENT // 2, 200),
+    (-CENT // 2, -1),
+    (-CENT // 2 + 1, 0),
+    (0, 0),
+]
+
+
+@pytest.mark.parametrize(("nano", "minor"), HALF_UP)
+def test_a_line_can_be_rounded_half_up_to_the_nearest_minor_unit(nano: int | Fraction, minor: int) -> None:
+    assert for_invoice(nano, currency="usd", policy="line_half_up") == minor
 
 
 @given(nanos, st.sampled_from(["usd", "jpy", "kwd"]))

@@ -18,6 +18,8 @@ from costplus.catalog.condition import Field
 
 PROVIDER_ALIASES: Mapping[str, str] = {
     "aws": "bedrock",
+    "azure_ai": "azure",
+    "bedrock_converse": "bedrock",
     "gemini": "google",
     "mistralai": "mistral",
     "x-ai": "xai",

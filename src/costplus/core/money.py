@@ -3,6 +3,7 @@
 Rule 1: the ledger counts integers of 1e-9 of a currency unit (`nano`), asset `USD/9`; they fit an int64.
 Rule 2: rates and unrounded amounts are `Fraction`: finite decimals and ÷0.70 are equally exact.
 Rule 3: two functions round, `for_ledger` (up, once per event) and `for_invoice` (down, once per invoice).
+`for_invoice` can also round half up: a policy for prices that are agreed to be rounded line by line.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
+from typing import Literal
 
 from costplus.core.errors import InvalidRequest
 
@@ -56,9 +58,20 @@ def for_ledger(exact: Fraction | int, *, over: int = 1) -> int:
     return checked_nano(-((-exact.numerator * NANO) // (exact.denominator * over)))
 
 
-def for_invoice(nano: int, *, currency: str) -> int:
-    """Round a total DOWN to the currency's minor units; the caller carries the rest to the next invoice."""
-    return nano // nano_per_minor(currency)
+def for_invoice(
+    nano: int | Fraction, *, currency: str, policy: Literal["down", "line_half_up"] = "down"
+) -> int:
+    """Round a total DOWN to the currency's minor units; the caller carries the rest to the next invoice.
+
+    Under the policy `line_half_up` it is one line's unrounded amount that is rounded, to the nearest minor
+    unit and a half away from zero, and nothing is carried.
+    """
+    minor = nano_per_minor(currency)
+    if policy == "down":
+        return nano // minor
+    if nano < 0:
+        return -for_invoice(-nano, currency=currency, policy=policy)
+    return (nano * 2 + minor) // (minor * 2)
 
 
 def spread(total: int, weights: Sequence[int | Fraction]) -> list[int]:
