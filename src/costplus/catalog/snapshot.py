@@ -235,6 +235,15 @@ class Catalogue:
         entry = self._snapshot.providers.get(provider)
         return entry.models[model].scheduled if entry and model in entry.models else ()
 
+    def names_of(self, provider: str) -> ProviderNames | None:
+        """Return every name that the models of a provider go by, None where its id is unknown."""
+        names = self._names.get(provider)
+        entry = self._snapshot.providers.get(provider)
+        if names is None and entry is not None:
+            aliases = {model_id: model_entry.aliases for model_id, model_entry in entry.models.items()}
+            names = self._names[provider] = provider_names(provider, aliases, unpriced=entry.unpriced)
+        return names
+
     def _resolve(self, provider: str, model: str) -> tuple[tuple[PriceVersion, ...], ResolvedName]:
         name = self._name(provider, model)
         known = self._versions(name.provider, name.model), name
@@ -244,18 +253,14 @@ class Catalogue:
 
     def _name(self, provider: str, model: str) -> ResolvedName:
         canonical = canonical_provider(provider)
-        entry = self._snapshot.providers.get(canonical)
-        if entry is None:
-            raise ModelUnpriced(f"Provider '{provider}' is unknown, so its model '{model}' has no price.")
-        names = self._names.get(canonical)
+        names = self.names_of(canonical)
         if names is None:
-            aliases = {model_id: model_entry.aliases for model_id, model_entry in entry.models.items()}
-            names = self._names[canonical] = provider_names(canonical, aliases, unpriced=entry.unpriced)
+            raise ModelUnpriced(f"Provider '{provider}' is unknown, so its model '{model}' has no price.")
         name = resolve(model, names=names)
         if name is None and canonical == "bedrock":
             name = self._regional(model, names)
         if name is None:
-            beyond = entry.unpriced.get(model)
+            beyond = self._snapshot.providers[canonical].unpriced.get(model)
             why = f" It is sold by {', '.join(beyond)}: a price for that is missing." if beyond else ""
             raise ModelUnpriced(f"Model '{model}' of provider '{canonical}' has no price.{why}")
         return name

@@ -1,0 +1,76 @@
+"""A source's document: the text it answers with, decoded exactly, or refused as a whole.
+
+Rule 1: every number is the decimal that was written; one that no price can be is a refusal, not a surprise.
+Rule 2: a document that is not of the expected form is refused entirely, so that what was known stays.
+Rule 3: `reason` is one permanent word, for events and for whoever looks after the source.
+Source: spec "prices", §6 (reject whole snapshot).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Literal
+
+from costplus.catalog.feeds.stated import is_figure
+from costplus.core.errors import BillingError
+
+CURRENCY = "USD"
+Reason = Literal["not_parseable", "schema_unknown", "schema_frozen", "currency_unknown", "too_large", "empty"]
+
+
+class SourceRejected(BillingError):
+    """A price source answered with something that cannot be used; the prices known before stay."""
+
+    code = "source_rejected"
+    remedy = "Look at what the source's address serves, or set prices.sources.<name>.url to a good copy."
+
+    def __init__(self, source: str, reason: Reason, what: str) -> None:
+        super().__init__(f"Price source '{source}' was rejected ({reason}): {what}")
+        self.source = source
+        self.reason = reason
+
+
+def decoded(body: bytes, *, source: str) -> Any:
+    """Return the JSON of a source's body with every number exact, or raise `SourceRejected`."""
+    try:
+        return json.loads(body, parse_float=_figure, parse_int=_figure, parse_constant=_no_constant)
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        what = " ".join(str(error).split())[:200]
+        raise SourceRejected(source, "not_parseable", f"it is not JSON: {what}.") from error
+
+
+def listing(raw: Any, *, source: str, under: str = "") -> list[Mapping[str, Any]]:
+    """Return a document's list of objects, which stands under a key where one is named."""
+    listed = mapping(raw, source=source).get(under) if under else raw
+    if not isinstance(listed, list) or not all(isinstance(item, Mapping) for item in listed):
+        raise SourceRejected(source, "schema_unknown", "a list of objects was expected.")
+    return listed
+
+
+def mapping(raw: Any, *, source: str) -> Mapping[str, Any]:
+    """Return a document that is one object; its prices are in our currency where it names one."""
+    if not isinstance(raw, Mapping):
+        raise SourceRejected(source, "schema_unknown", "an object was expected.")
+    currency = raw.get("currency", CURRENCY)
+    if currency != CURRENCY:
+        raise SourceRejected(source, "currency_unknown", f"its prices are in {currency!r}, not {CURRENCY}.")
+    return raw
+
+
+def require(holds: bool, *, source: str, what: str) -> None:
+    """Refuse the document where what its form promises does not hold."""
+    if not holds:
+        raise SourceRejected(source, "schema_unknown", what)
+
+
+def _figure(text: str) -> Decimal:
+    value = Decimal(text)
+    if not is_figure(value):
+        raise ValueError(f"{text[:40]} is no figure that a price can have")
+    return value
+
+
+def _no_constant(text: str) -> None:
+    raise ValueError(f"{text} is no number")
