@@ -1,7 +1,7 @@
 """OpenRouter's model list: prices as strings in USD per token, with overrides by prompt size and hour.
 
 Rule 1: an override's conditions hold together; a prompt size is strict; hours are UTC, half-open and may run
-past midnight. Of the overrides that hold, the last counts, key by key.
+past midnight. Of the overrides that hold, the last counts, key by key. One with an unknown test is left.
 Rule 2: a discount is what is paid less, so the figures here are what is paid.
 Rule 3: a negative figure says that the price depends on where the router sends the call: there is none.
 Source: spec "prices", §1.5 and 5.
@@ -94,20 +94,20 @@ def _ranks(overrides: list[Raw]) -> list[int]:
 
 def _conditions(override: Raw, draft: Draft) -> tuple[Condition, ...]:
     """Return what must hold for an override; nothing, and that is named, where it cannot be told."""
+    strange = sorted(set(override) - _TESTS - set(KEYS))
+    if strange or ("utc_start" in override) != ("utc_end" in override):
+        draft.miss(f"overrides.{'&'.join(strange) or 'utc'}")
+        return ()
     when = list[Condition]()
     if "min_prompt_tokens" in override:
-        draft.know("overrides.min_prompt_tokens")
         when.append(Condition("prompt_tokens", "gt", int(override["min_prompt_tokens"])))
-    if "utc_start" in override and "utc_end" in override:
-        draft.know("overrides.utc")
-        start, end = (_minute(override[key]) for key in ("utc_start", "utc_end"))
-        days = "".join(str(day) for day in sorted(_day(day) for day in override.get("utc_days") or ()))
+    if "utc_start" in override or override.get("utc_days"):
+        start, end = _minute(override.get("utc_start", 0)), _minute(override.get("utc_end", 0))
+        days = "".join(str(day) for day in sorted({_day(day) for day in override.get("utc_days") or ()}))
         when.append(among("request_time", [window(days or EVERY_DAY, start=start, end=end)]))
-    elif override.get("utc_days"):
-        draft.know("overrides.utc")
-        days = "".join(str(day) for day in sorted(_day(day) for day in override["utc_days"]))
-        when.append(among("request_time", [window(days, start=0, end=0)]))
-    if not when:
+    if when:
+        draft.know("overrides")
+    else:
         draft.miss("overrides.unconditional")
     return tuple(when)
 
