@@ -205,138 +205,6 @@ def test_what_pictures_cost_is_never_the_price_of_text(
     assert found.left_out == {"no_price": 1, "provider:moon": 1}
 
 
-def router(source: str, pricing: dict[str, Any], *, name: str = "a/m", **more: Any) -> SourceView:
-    plain = {"id": "a/other", "pricing": {"prompt" if source == "openrouter" else "input": "0.000001"}}
-    return view(source, {"data": [plain, {"id": name, "pricing": pricing, **more}]})
-
-
-OPENROUTER = [
-    (
-        {
-            "prompt": "0.0000025",
-            "completion": "0.00001",
-            "web_search": "0.005",
-            "request": "0",
-            "image": "0.01",
-        },
-        {"input": "2.5", "output": "10", "web_search": "5", "image_input": "0.01"},
-    ),
-    (
-        {
-            "prompt": "0.000001",
-            "input_cache_read": "1e-7",
-            "input_cache_write_1h": "0.000002",
-            "discount": 0.5,
-        },
-        {"input": "0.5", "cached_input": "0.05", "cache_write_1h": "1"},
-    ),
-    (
-        {"prompt": "0.000001", "overrides": [{"min_prompt_tokens": 200000, "prompt": "0.000002"}]},
-        {"input": "1", "input prompt_tokens>200000": "2"},
-    ),
-    (
-        {
-            "prompt": "0.000002",
-            "overrides": [
-                {"utc_start": "2230", "utc_end": "0630", "utc_days": ["sat", "sun"], "prompt": "0.000001"},
-                {"min_prompt_tokens": 9, "utc_start": 0, "utc_end": 600, "completion": "0.000003"},
-            ],
-        },
-        {
-            "input": "2",
-            "input request_time=67 22:30-06:30": "1",
-            "output prompt_tokens>9&request_time=1234567 00:00-06:00": "3",
-        },
-    ),
-]
-
-
-@pytest.mark.parametrize(("pricing", "stated"), OPENROUTER)
-def test_openrouters_figures_are_what_is_paid_per_million(
-    pricing: dict[str, Any], stated: dict[str, str]
-) -> None:
-    found = router("openrouter", pricing)
-    assert parts(found, "openrouter", "a/m") == stated
-    assert not found.unmapped
-
-
-def test_of_openrouters_overrides_the_last_one_that_holds_counts() -> None:
-    sizes = [{"min_prompt_tokens": size, "prompt": f"0.00000{cost}"} for size, cost in ((200, 3), (100, 2))]
-    components = (
-        router("openrouter", {"prompt": "0.000001", "overrides": sizes})
-        .statements["openrouter", "a/m"]
-        .current.components
-    )
-    assert [(c.threshold, c.rank) for c in components] == [(0, 0), (100, 2), (200, 1)]
-    components = (
-        router("openrouter", {"prompt": "0.000001", "overrides": sizes[::-1]})
-        .statements["openrouter", "a/m"]
-        .current.components
-    )
-    assert [(c.threshold, c.rank) for c in components] == [(0, 0), (100, 0), (200, 0)]
-
-
-def test_a_price_that_depends_on_the_route_is_none() -> None:
-    assert router("openrouter", {"prompt": "-1", "completion": "-1"}).left_out == {"dynamic": 1}
-    assert router("vercel", {"input": "0.1", "varies_by_provider": True}).left_out == {"dynamic": 1}
-
-
-def test_what_openrouter_adds_one_day_is_named() -> None:
-    overrides = [
-        {"moon": "full", "min_prompt_tokens": 9, "prompt": "0.000009"},
-        {"utc_start": "0100", "prompt": "0.000008"},
-        {"prompt": "0.000007"},
-    ]
-    found = router("openrouter", {"prompt": "0.000001", "dreams": "1", "overrides": overrides})
-    assert parts(found, "openrouter", "a/m") == {"input": "1"}
-    assert found.unmapped == {
-        "pricing.dreams": 1,
-        "overrides.moon": 1,
-        "overrides.utc": 1,
-        "overrides.unconditional": 1,
-    }
-
-
-VERCEL = [
-    (
-        {
-            "input": "0.000005",
-            "output": "0.000025",
-            "input_cache_read": "5e-7",
-            "input_cache_write": "0.00000625",
-        },
-        {"input": "5", "output": "25", "cached_input": "0.5", "cache_write_5m": "6.25"},
-        {},
-    ),
-    (
-        {
-            "input": "0.000001",
-            "input_tiers": [
-                {"cost": "0.000001", "max": 200001},
-                {"cost": "0.000002", "min": 200001, "max": 500000},
-                {"cost": "0.000003", "min": 500000},
-            ],
-        },
-        {"input": "1", "input prompt_tokens>200000": "2", "input prompt_tokens>499999": "3"},
-        {},
-    ),
-    (
-        {"input": "0.000001", "input_tiers": [{"cost": "0.000002", "min": 10}], "output_tiers": []},
-        {"input": "1"},
-        {"pricing.input_tiers": 1},
-    ),
-]
-
-
-@pytest.mark.parametrize(("pricing", "stated", "unmapped"), VERCEL)
-def test_vercels_tiers_begin_at_their_least_size(
-    pricing: dict[str, Any], stated: dict[str, str], unmapped: dict[str, int]
-) -> None:
-    found = router("vercel", pricing)
-    assert parts(found, "vercel", "a/m") == stated
-    assert found.unmapped == unmapped
-
-
 REFUSED: list[tuple[str, Any, str]] = [
     ("genai-prices", {"version": 3, "providers": []}, "schema_unknown"),
     ("genai-prices", ["openai"], "schema_unknown"),
@@ -371,6 +239,13 @@ def test_one_broken_entry_costs_itself_and_many_the_document() -> None:
         genai({"id": "bad", "prices": {"input_mtok": "NaN"}}, {"id": "bad"}, *good)
 
 
+@pytest.mark.parametrize("figure", ["1e30", "1e-30", "0." + "1" * 40, "Infinity", "-0.1", "zero"])
+def test_a_figure_that_no_price_can_be_costs_its_entry(figure: str) -> None:
+    good = [{"id": f"m-{n}", "prices": {"input_mtok": "1"}} for n in range(20)]
+    found = genai({"id": "bad", "prices": {"input_mtok": figure}}, *good)
+    assert (sum(found.left_out.values()), len(found.statements)) == (1, 20)
+
+
 def test_a_long_list_without_the_newer_words_is_the_frozen_edition() -> None:
     models = [{"id": f"m-{n}", "prices": {"input_mtok": 1}} for n in range(500)]
     assert len(genai(*models[1:]).statements) == 499
@@ -390,7 +265,8 @@ UNREADABLE = [
     b"\xff\xfe\x00",
     b"[NaN]",
     b"[1e999999999]",
-    b"[0." + b"1" * 40 + b"]",
+    b"[1e-999999999]",
+    b"[0." + b"1" * 400 + b"]",
     b"[" * 100_000,
 ]
 

@@ -81,7 +81,7 @@ def _figures(
             continue
         draft.know(f"pricing.{key}")
         per = unit_of(meter)
-        yield Component(meter, exact(Decimal(value) * per * paid), per, when, rank)
+        yield Component(meter, exact(exact(value) * per * paid), per, when, rank)
 
 
 def _ranks(overrides: list[Raw]) -> list[int]:

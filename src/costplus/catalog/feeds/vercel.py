@@ -83,5 +83,5 @@ def _follow(tiers: list[Raw]) -> bool:
     return starts[0] == 0 and [*starts[1:], None] == ends and starts == sorted(set(starts))
 
 
-def _component(meter: str, value: object, when: tuple[Condition, ...]) -> Component:
-    return Component(meter, exact(Decimal(str(value)) * MILLION), MILLION, when)
+def _component(meter: str, value: Decimal | str, when: tuple[Condition, ...]) -> Component:
+    return Component(meter, exact(exact(value) * MILLION), MILLION, when)

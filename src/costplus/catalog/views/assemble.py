@@ -88,9 +88,9 @@ def assembled(reading: Reading, offers: Iterable[Offer]) -> SourceView:
     broken = reading.left_out["broken"]
     if broken * BROKEN_ONE_IN > reading.entries:
         what = f"{broken} of {reading.entries} entries are not of the known form."
-        raise SourceRejected(reading.source, "schema_unknown", what)
+        raise SourceRejected(what, source=reading.source, reason="schema_unknown")
     if not named:
-        raise SourceRejected(reading.source, "empty", "it states no price at all.")
+        raise SourceRejected("it states no price at all.", source=reading.source, reason="empty")
     found = {key: _merged(key[1], known, reading.left_out) for key, known in named.items()}
     return SourceView(
         source=reading.source,

@@ -53,7 +53,8 @@ def _refuse_frozen(providers: Sequence[Raw]) -> None:
     models = [model for provider in providers for model in provider["models"] if isinstance(model, Mapping)]
     newer = (bool(model.get("price_variants")) or _keys(model.get("prices")) - _V1_KEYS for model in models)
     if len(models) >= FROZEN_MODELS_MIN and not any(newer):
-        raise SourceRejected(SOURCE, "schema_frozen", "it is the first edition, which is no longer kept.")
+        what = "it is the first edition, which is no longer kept."
+        raise SourceRejected(what, source=SOURCE, reason="schema_frozen")
 
 
 def _keys(prices: Any) -> set[str]:
