@@ -83,6 +83,7 @@ def start_gateway(folder: Path, provider: Running, *, role: str) -> tuple[Runnin
     env = {
         "COSTPLUS_SECRET_KEY": MERCHANT_KEY,
         "COSTPLUS_LOG_LEVEL": "warning",
+        "COSTPLUS_PRICES__SYNC": "false",
         "COSTPLUS_PROVIDERS__OPENAI__BASE_URL": provider.url,
         "COSTPLUS_PROVIDERS__OPENAI__API_KEY": PROVIDER_KEY,
     }

@@ -17,7 +17,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
@@ -33,13 +33,12 @@ from price_feeds import (
     equal_names,
     first_match,
     is_price_neutral,
-    litellm_by_provider,
     rates_of,
 )
 from price_merge import supplemented
 
 from costplus.catalog.feeds.genai_prices import model_prices
-from costplus.catalog.feeds.litellm import entry_price
+from costplus.catalog.feeds.litellm_names import DATA_ZONE, litellm_by_provider
 from costplus.catalog.feeds.stated import MILLION, Keys, StatedPrice
 from costplus.catalog.names import canonical_provider
 from costplus.catalog.price import Component
@@ -55,6 +54,15 @@ from costplus.catalog.snapshot import (
     multiplier_entry,
     price_version_id,
 )
+from costplus.catalog.views.belief import (
+    FREE,
+    is_fine_tune,
+    is_free_offer,
+    is_sellable,
+    lacks_audio_price,
+    without_zeros,
+)
+from costplus.catalog.views.litellm import stated_by_entry
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "src" / "costplus" / "catalog" / "bundled_prices.json"
@@ -67,8 +75,6 @@ CURRENCY = "USD"
 LITELLM_ADDS = {"openai", "anthropic", "azure", "bedrock"}
 LATEST_IS_UNDATED = {"anthropic"}  # `x-latest` may be called `x` where no other model is.
 LITELLM_MODES = {"chat", "responses", "embedding"}
-DATA_ZONE = re.compile(r"(?:us|eu|global)/[^/]+")  # Azure's regions, as LiteLLM writes them.
-FREE = (Component("input", Decimal(0), MILLION), Component("output", Decimal(0), MILLION))
 # A partner's model at Bedrock: where it runs, whose it is, its name, and what the partner leaves out.
 PARTNER = re.compile(r"(?:(?P<where>regional|global)\.)?(?P<who>anthropic)\.(?P<name>.+?)(?:-v\d+(?::\d+)?)?")
 
@@ -79,30 +85,7 @@ def stated_by_genai(provider: str, model: Raw) -> list[StatedPrice]:
 
 
 def stated_by_litellm(name: str, entry: Raw) -> StatedPrice:
-    """Return an entry's price; an embedding's output costs nothing because there is none."""
-    stated = entry_price(name, entry, keys=Keys())
-    if entry.get("mode") != "embedding":
-        return stated
-    return replace(stated, components=tuple(c for c in stated.components if c.leaf != "output"))
-
-
-def is_sellable(components: Iterable[Component]) -> bool:
-    """Whether tokens cost something here: nothing or zero for both directions means unknown, not free."""
-    return any(c.leaf in ("input", "output") and c.amount and not c.when for c in components)
-
-
-def is_free_offer(provider: str, model: str) -> bool:
-    return provider == "openrouter" and model.endswith(":free")
-
-
-def is_fine_tune(model: str) -> bool:
-    """Whether the id stands for fine-tunes of a base model, whose own names nobody can list."""
-    return model.startswith("ft:") or model.endswith("-")
-
-
-def lacks_audio_price(model: str, components: Iterable[Component]) -> bool:
-    """Whether an audio model is priced for text only: its audio tokens would be sold far below cost."""
-    return "audio" in model.lower() and not any("audio" in component.leaf for component in components)
+    return stated_by_entry(name, entry, keys=Keys())
 
 
 def version_of(provider: str, model: str, stated: StatedPrice) -> VersionEntry:
@@ -262,16 +245,6 @@ def litellm_models(provider: str, theirs: Mapping[str, Raw], known: set[str]) ->
         stated = without_zeros(stated)
         added[name] = ModelEntry(LITELLM, versions_of(provider, name, [stated]), pointer=stated.pointer)
     return added
-
-
-def without_zeros(stated: StatedPrice) -> StatedPrice:
-    """Return a price without its zeros, which mean unknown as often as free; they are named instead."""
-    zeros = {f"zero:{component.leaf}" for component in stated.components if not component.amount}
-    return replace(
-        stated,
-        components=tuple(component for component in stated.components if component.amount),
-        unmapped=tuple(sorted({*stated.unmapped, *zeros})),
-    )
 
 
 def outvoted_names(models: list[Raw], theirs: Mapping[str, Raw], votes: Mapping[str, Raw]) -> frozenset[str]:

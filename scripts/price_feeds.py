@@ -19,39 +19,6 @@ from costplus.core.usage import LEAVES, ancestors
 Raw = Mapping[str, Any]
 Rates = dict[tuple[str, int], Fraction]  # (leaf, above how many prompt tokens) → the cost of one.
 
-LITELLM_PROVIDERS = {
-    "anthropic": "anthropic",
-    "azure": "azure",
-    "azure_ai": "azure",
-    "baseten": "baseten",
-    "bedrock": "bedrock",
-    "bedrock_converse": "bedrock",
-    "bigmodel": "zhipuai",
-    "cerebras": "cerebras",
-    "cloudflare": "cloudflare",
-    "cohere": "cohere",
-    "cohere_chat": "cohere",
-    "databricks": "databricks",
-    "deepseek": "deepseek",
-    "fireworks_ai": "fireworks",
-    "gemini": "google",
-    "github_copilot": "github-copilot",
-    "groq": "groq",
-    "meta": "meta",
-    "minimax": "minimax",
-    "mistral": "mistral",
-    "moonshot": "moonshotai",
-    "novita": "novita",
-    "openai": "openai",
-    "ovhcloud": "ovhcloud",
-    "perplexity": "perplexity",
-    "together_ai": "together",
-    "typesafe": "typesafe",
-    "voyage": "voyageai",
-    "xai": "xai",
-    "zai": "zai",
-}
-
 
 def rates_of(components: Iterable[Component]) -> Rates:
     """Return the prices of tokens that depend on nothing but the size of the prompt."""
@@ -90,21 +57,6 @@ def equal_names(tree: Raw) -> Iterable[str]:
 
 def first_match(models: list[Raw], name: str) -> str | None:
     return next((model["id"] for model in models if matches(model["match"], name.lower())), None)
-
-
-def litellm_by_provider(raw: Raw) -> dict[str, dict[str, Raw]]:
-    """Return LiteLLM's entries by our provider ids, under the provider's own model names."""
-    found: dict[str, dict[str, Raw]] = {}
-    for key, entry in raw.items():
-        theirs = entry.get("litellm_provider")
-        ours = LITELLM_PROVIDERS.get(theirs)
-        if ours is None:
-            continue
-        name = key.removeprefix(f"{theirs}/")
-        if ours == "bedrock" and "/" in name:  # Commitments and regions of LiteLLM's own spelling.
-            continue
-        found.setdefault(ours, {}).setdefault(name, entry)
-    return found
 
 
 def effective(rates: Rates, leaf: str, over: int) -> Fraction | None:

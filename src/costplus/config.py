@@ -8,13 +8,15 @@ Rule 3: only the roof reads settings; everything below receives plain arguments.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
+from costplus.catalog.sources.registry import SOURCES
 from costplus.core.errors import InvalidRequest
 
 PREFIX = "COSTPLUS_"
@@ -60,6 +62,31 @@ class GatewaySettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_
     drain_s: int = 30  # How long open calls may finish after SIGTERM.
 
 
+class SourceSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """One public price list: whether it is followed (None: as it is by default), and from where."""
+
+    enabled: bool | None = None
+    url: Annotated[str, msgspec.Meta(pattern="^(https?://.+)?$")] = ""  # A mirror; empty is its own address.
+
+
+class PriceSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Which public price lists are followed, and how often."""
+
+    sync: bool = True
+    every_s: Annotated[int, msgspec.Meta(ge=900)] = 21_600
+    sources: dict[str, SourceSettings] = {}
+
+    @property
+    def followed(self) -> Mapping[str, str]:
+        """The addresses of the price lists that are followed, by their names; none without `sync`."""
+        chosen = {name: self.sources.get(name, SourceSettings()) for name in SOURCES if self.sync}
+        return {
+            name: setting.url or SOURCES[name].url
+            for name, setting in chosen.items()
+            if (SOURCES[name].is_on if setting.enabled is None else setting.enabled)
+        }
+
+
 class Settings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """Everything that can be set."""
 
@@ -74,6 +101,7 @@ class Settings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     providers: dict[str, ProviderSettings] = {}
     gateway: GatewaySettings = GatewaySettings()
+    prices: PriceSettings = PriceSettings()
 
     @property
     def data_path(self) -> Path:
@@ -110,6 +138,7 @@ def load(*, flags: Mapping[str, Any], environ: Mapping[str, str], file: Path | N
     _overlay(tree, _from_environment(environ))
     _overlay(tree, {name: value for name, value in flags.items() if value is not None})
     _complete_providers(tree)
+    _name_sources(tree)
     try:
         return msgspec.convert(tree, Settings, strict=False)
     except msgspec.ValidationError as error:
@@ -155,3 +184,22 @@ def _complete_providers(tree: MutableMapping[str, Any]) -> None:
         for name, entry in providers.items():
             if isinstance(entry, Mapping):
                 providers[name] = {**KNOWN_PROVIDERS.get(name, {}), **entry}
+
+
+def _name_sources(tree: MutableMapping[str, Any]) -> None:
+    """Give price lists their names, whose dots and dashes no name in the environment can have."""
+    prices = tree.get("prices")
+    sources = prices.get("sources") if isinstance(prices, MutableMapping) else None
+    if not isinstance(prices, MutableMapping) or not isinstance(sources, Mapping):
+        return
+    names = {re.sub(r"\W", "_", name): name for name in SOURCES}
+    named: dict[str, Any] = {}
+    for given, entry in sources.items():
+        name = names.get(re.sub(r"\W", "_", given))
+        if name is None:
+            known = ", ".join(SOURCES)
+            raise SettingsInvalid(f"There is no price source '{given}' in prices.sources; known are {known}.")
+        if not isinstance(entry, Mapping):
+            raise SettingsInvalid(f"prices.sources.{name} is a table with `enabled` and `url`.")
+        _overlay(named, {name: entry})
+    prices["sources"] = named

@@ -96,6 +96,7 @@ def _serving(data_dir: Path, port: int, provider_url: str, merchant_key: str) ->
     env = {
         "COSTPLUS_SECRET_KEY": merchant_key,
         "COSTPLUS_LOG_LEVEL": "warning",
+        "COSTPLUS_PRICES__SYNC": "false",  # A demonstration needs no network.
         "COSTPLUS_PROVIDERS__OPENAI__BASE_URL": provider_url,
         "COSTPLUS_PROVIDERS__OPENAI__API_KEY": "simulated",
         "COSTPLUS_PROVIDERS__ANTHROPIC__BASE_URL": provider_url,

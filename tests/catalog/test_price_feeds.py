@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from build_price_snapshot import genai_model, outvoted_names, stated_by_litellm, without_zeros
+from build_price_snapshot import genai_model, outvoted_names, stated_by_litellm
 from price_feeds import first_match, is_price_neutral, rates_of
 from price_merge import supplemented
 
@@ -23,6 +23,7 @@ from costplus.catalog.condition import when_of, when_text
 from costplus.catalog.feeds.stated import StatedPrice, exact
 from costplus.catalog.price import Component
 from costplus.catalog.snapshot import ModelEntry
+from costplus.catalog.views.belief import without_zeros
 
 NOISE = [
     ("1.0399999999999998", "1.04"),

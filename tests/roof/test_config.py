@@ -62,6 +62,11 @@ def test_a_known_provider_needs_only_a_key() -> None:
         ({"COSTPLUS_ROLE": "chef"}, "role"),
         ({"COSTPLUS_GATEWAY__FSINC": "true"}, "fsinc"),
         ({"COSTPLUS_PROVIDERS__OPENAI__WIRE": "smoke"}, "wire"),
+        ({"COSTPLUS_PRICES__EVERY_S": "899"}, "every_s"),
+        ({"COSTPLUS_PRICES__SYNC": "perhaps"}, "sync"),
+        ({"COSTPLUS_PRICES__SOURCES__MOON__URL": "http://x"}, "moon"),
+        ({"COSTPLUS_PRICES__SOURCES__LITELLM__URL": "file:///x"}, "url"),
+        ({"COSTPLUS_PRICES__SOURCES__LITELLM": "off"}, "litellm"),
         ({"COSTPLUS_CONFIG": "/nowhere/c.toml"}, "/nowhere/c.toml"),
     ],
 )
@@ -75,3 +80,39 @@ def test_a_file_that_is_not_toml_says_so(tmp_path: Path) -> None:
     file.write_text("port = = 1")
     with pytest.raises(SettingsInvalid, match="not valid TOML"):
         load(flags={}, environ={}, file=file)
+
+
+def test_three_price_lists_are_followed_every_six_hours_by_default() -> None:
+    prices = Settings().prices
+    assert list(prices.followed) == ["genai-prices", "litellm", "models.dev"]
+    assert all(url.startswith("https://") for url in prices.followed.values())
+    assert prices.every_s == 6 * 3600
+
+
+def test_price_lists_are_named_in_toml_and_in_the_environment(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text('[prices]\nevery_s = 900\n[prices.sources."models.dev"]\nurl = "http://mirror/x"\n')
+    environ = {
+        "COSTPLUS_PRICES__SOURCES__GENAI_PRICES__ENABLED": "false",
+        "COSTPLUS_PRICES__SOURCES__LITELLM__URL": "https://mirror/l",
+        "COSTPLUS_PRICES__SOURCES__OPENROUTER__ENABLED": "true",
+    }
+    prices = load(flags={}, environ=environ, file=file).prices
+    assert prices.every_s == 900
+    assert prices.followed == {
+        "litellm": "https://mirror/l",
+        "models.dev": "http://mirror/x",
+        "openrouter": "https://openrouter.ai/api/v1/models",
+    }
+
+
+def test_the_environment_and_the_file_may_name_one_price_list(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text('[prices.sources."models.dev"]\nurl = "http://mirror/x"\n')
+    environ = {"COSTPLUS_PRICES__SOURCES__MODELS_DEV__ENABLED": "false"}
+    [(name, setting)] = load(flags={}, environ=environ, file=file).prices.sources.items()
+    assert (name, setting.url, setting.enabled) == ("models.dev", "http://mirror/x", False)
+
+
+def test_without_sync_no_price_list_is_followed() -> None:
+    assert not load(flags={}, environ={"COSTPLUS_PRICES__SYNC": "false"}).prices.followed

@@ -146,6 +146,17 @@ class Catalogue:
         entry = self._entry(provider, model)
         return entry.scheduled if entry else ()
 
+    def names_of(self, provider: str) -> ProviderNames | None:
+        """Return every name that the models of a provider go by, None where its id is unknown."""
+        names = self._names.get(provider)
+        models = self._models.get(provider)
+        if names is None and models is not None:
+            entry = self._snapshot.providers.get(provider, _NO_MODELS)
+            aliases = {id: entry.models[id].aliases if id in entry.models else () for id in models}
+            unpriced = [id for id in entry.unpriced if id not in models]
+            names = self._names[provider] = provider_names(provider, aliases, unpriced=unpriced)
+        return names
+
     def _versions_of(self, provider: str, model: str) -> tuple[PriceVersion, ...]:
         return self._versions(provider, model) if model in self._models.get(provider, ()) else ()
 
@@ -161,23 +172,17 @@ class Catalogue:
 
     def _name(self, provider: str, model: str) -> ResolvedName:
         canonical = canonical_provider(provider)
-        models = self._models.get(canonical)
-        if models is None:
+        names = self.names_of(canonical)
+        if names is None:
             raise ModelUnpriced(f"Provider '{provider}' is unknown, so its model '{model}' has no price.")
         declared = self._aliases.get((canonical, model.strip().lower()))
-        if declared is not None and declared in models:
+        if declared is not None and declared in self._models[canonical]:
             return ResolvedName(canonical, declared, model, ("operator_alias",))
-        entry = self._snapshot.providers.get(canonical, _NO_MODELS)
-        names = self._names.get(canonical)
-        if names is None:
-            aliases = {id: entry.models[id].aliases if id in entry.models else () for id in models}
-            unpriced = [id for id in entry.unpriced if id not in models]
-            names = self._names[canonical] = provider_names(canonical, aliases, unpriced=unpriced)
         name = resolve(model, names=names)
         if name is None and canonical == "bedrock":
             name = self._regional(model, names)
         if name is None:
-            beyond = entry.unpriced.get(model)
+            beyond = self._snapshot.providers.get(canonical, _NO_MODELS).unpriced.get(model)
             why = f" It is sold by {', '.join(beyond)}: a price for that is missing." if beyond else ""
             raise ModelUnpriced(f"Model '{model}' of provider '{canonical}' has no price.{why}")
         return name

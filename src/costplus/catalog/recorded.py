@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import cast, get_args
 
 from costplus.catalog.book import ChangeKind, ChangeStatus, PriceChange, RecordedMove
-from costplus.catalog.change import Decision, Move, Precision, ProposedChange, Standing
+from costplus.catalog.change import Decision, Move, Precision, ProposedChange, Standing, Verdict
 from costplus.catalog.price import Component, Minimum, Multiplier, PriceVersion
 from costplus.catalog.snapshot import (
     VersionEntry,
@@ -25,14 +25,14 @@ from costplus.catalog.snapshot import (
 )
 from costplus.core.money import decimal_text, parse_exact
 
-STATUS_OF: Mapping[str, ChangeStatus] = {
+STATUS_OF: Mapping[Verdict, ChangeStatus] = {
     "apply": "applied",
     "soak": "soaking",
     "hold": "held",
     "pending": "pending",
     "withdrawn": "withdrawn",
 }
-_VERDICT_OF: Mapping[str, str] = {status: verdict for verdict, status in STATUS_OF.items()}
+_VERDICT_OF = {status: verdict for verdict, status in STATUS_OF.items()}
 _STANDINGS: tuple[Standing, ...] = get_args(Standing)
 
 
@@ -72,7 +72,6 @@ def recorded_change(
 def proposed_of(change: PriceChange) -> ProposedChange:
     """Return the proposal that an open change was kept from."""
     verdict = _VERDICT_OF[change.status]
-    assert verdict in ("soak", "hold", "pending"), change.status
     return ProposedChange(
         provider=change.provider,
         model=change.model,
@@ -82,7 +81,7 @@ def proposed_of(change: PriceChange) -> ProposedChange:
         precision=cast(Precision, change.precision),
         moves=tuple(move_of(move) for move in change.moves),
         decision=Decision(
-            verdict=cast("Literal['soak', 'hold', 'pending']", verdict),
+            verdict=verdict,
             reasons=change.reasons,
             large=change.large,
             due_at=change.due_at,

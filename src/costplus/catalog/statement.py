@@ -26,7 +26,9 @@ class Statement:
 
     current: StatedPrice  # `valid_from` is the source's date, `ALWAYS` where it has none.
     scheduled: tuple[StatedPrice, ...] = ()  # Later prices, earliest first.
-    deprecated_at: datetime | None = None  # When the model is (or was) taken out of service.
+    deprecated_at: datetime | None = (
+        None  # When the model goes or went out of service; `ALWAYS`: it is not said.
+    )
     redirect_to: str = ""  # The model that answers under this name instead.
     names: tuple[str, ...] = ()  # The source's own names for the model, where they differ.
 
@@ -40,3 +42,6 @@ class SourceView:
     as_of: datetime  # When it was published, else fetched.
     statements: Mapping[ModelKey, Statement] = field(default_factory=dict)
     unmapped: Mapping[str, int] = field(default_factory=dict)  # Price keys not understood → how often.
+    left_out: Mapping[str, int] = field(
+        default_factory=dict
+    )  # What is not stated, by one word each → how often.

@@ -75,7 +75,7 @@ def started(*arguments: str, folder: Path, environ: Mapping[str, str] | None = N
             stderr=log,
             text=True,
             cwd=folder,
-            env={**kept, **(environ or {})},
+            env={**kept, "COSTPLUS_PRICES__SYNC": "false", **(environ or {})},
         ) as popen,
     ):
         try:

@@ -16,7 +16,16 @@ from typing import Any
 
 from costplus.catalog.condition import DAY_MINUTES, Condition, among, window
 from costplus.catalog.feeds.litellm_key import parse_key
-from costplus.catalog.feeds.stated import Draft, Keys, Raw, StatedPrice, component_order, exact, unit_of
+from costplus.catalog.feeds.stated import (
+    Draft,
+    Keys,
+    Raw,
+    StatedPrice,
+    component_order,
+    exact,
+    is_figure,
+    unit_of,
+)
 from costplus.catalog.price import Allowance, Component, Multiplier
 
 _PRICES = re.compile(r"_cost|cost_per|_multiplier|pricing|search_free|billing_unit|provider_specific_entry")
@@ -85,7 +94,8 @@ def _figure(
     key: str, value: Any, when: tuple[Condition, ...], entry: Raw, draft: Draft
 ) -> Iterator[Component]:
     """Yield the component of a plain key with its figure."""
-    known = parse_key(key, mode=entry.get("mode", "")) if isinstance(value, Decimal) else None
+    is_price = isinstance(value, Decimal) and is_figure(value)
+    known = parse_key(key, mode=entry.get("mode", "")) if is_price else None
     if known is None:
         draft.miss(key)
         return

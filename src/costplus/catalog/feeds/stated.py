@@ -20,6 +20,7 @@ from costplus.catalog.price import ALWAYS, Allowance, Component, Minimum, Multip
 from costplus.core.usage import LEAVES
 
 MILLION, THOUSAND = 1_000_000, 1_000
+DIGITS_MAX, EXPONENT_MAX = 28, 24
 
 Raw = Mapping[str, Any]
 
@@ -98,9 +99,18 @@ class Draft:
         self.unmapped.add(key)
 
 
+def is_figure(value: Decimal) -> bool:
+    """Whether a number can stand in a price list: finite, and of a size that arithmetic stays quick with."""
+    digits = value.as_tuple()
+    return value.is_finite() and len(digits.digits) <= DIGITS_MAX and abs(value.adjusted()) <= EXPONENT_MAX
+
+
 def exact(value: Decimal | str | int) -> Decimal:
     """Return the figure that was meant: of over 12 digits, 9 are kept where they say the same to 1e-9."""
-    raw = Decimal(value).normalize()
+    raw = Decimal(value)
+    if not is_figure(raw):
+        raise ValueError(f"{raw:.3e} is no figure that a price can have")
+    raw = raw.normalize()
     if len(raw.as_tuple().digits) <= 12 or not raw:
         return raw
     repaired = Decimal(f"{raw:.8e}").normalize()
