@@ -22,7 +22,7 @@ from costplus.catalog.condition import Condition, when_of, when_text
 from costplus.catalog.feeds.stated import StatedPrice
 from costplus.catalog.price import Component, Multiplier, PriceVersion, chosen
 from costplus.catalog.statement import ModelKey, SourceName, SourceView
-from costplus.core.usage import LEAVES
+from costplus.core.usage import LEAVES, ancestors
 
 Parts = Mapping[PartKey, Fraction]
 
@@ -54,7 +54,7 @@ def same_price(one: Fraction | None, other: Fraction | None) -> bool:
     """Return whether two unit costs are less than the tolerance apart; not stated equals only not stated."""
     if one is None or other is None:
         return one is other
-    return abs(one - other) <= max(abs(one), abs(other)) * TOLERANCE
+    return one == other or abs(one - other) <= max(abs(one), abs(other)) * TOLERANCE
 
 
 def part_of(priced: Component | Multiplier) -> PartKey:
@@ -77,10 +77,14 @@ def _rounded(condition: Condition) -> Condition:
 def components_of(stated: StatedPrice | PriceVersion) -> dict[PartKey, Fraction]:
     """Return the exact unit cost of every part, and the factor of every multiplier."""
     parts: dict[PartKey, Fraction] = {}
-    for component in sorted(stated.components, key=lambda c: (c.rank, c.unit_cost)):
-        parts[part_of(component)] = component.unit_cost  # The last is the one that counts.
-    for multiplier in sorted(stated.multipliers, key=lambda m: m.factor):
-        parts[part_of(multiplier)] = Fraction(multiplier.factor)
+    ranks: dict[PartKey, int] = {}
+    for component in stated.components:
+        part, cost, rank = part_of(component), component.unit_cost, component.rank
+        if part not in parts or (ranks[part], parts[part]) < (rank, cost):
+            parts[part], ranks[part] = cost, rank  # Of several for one part the dearest counts.
+    for multiplier in stated.multipliers:
+        part, factor = part_of(multiplier), Fraction(multiplier.factor)
+        parts[part] = max(factor, parts.get(part, factor))
     return parts
 
 
@@ -95,13 +99,17 @@ def stand_in(components: Sequence[Component], part: PartKey) -> Fraction | None:
     leaf, text = part
     if text.startswith("×"):
         return Fraction(1)
-    rest = [replace(c, when=tuple(map(_rounded, c.when))) for c in components if part_of(c) != part]
+    related = frozenset(ancestors(leaf)) if leaf in LEAVES else {leaf}
+    rest = [
+        replace(component, when=tuple(map(_rounded, component.when)))
+        for component in components
+        if component.leaf in related and part_of(component) != part
+    ]
     holding = frozenset(when_of(text))
     if leaf in LEAVES:
         found = chosen(rest, leaf, holding=holding)
         return found.unit_cost if found else None
-    alike = [c for c in rest if c.leaf == leaf and holding.issuperset(c.when)]
-    return max((c.unit_cost for c in alike), default=None)
+    return max((c.unit_cost for c in rest if holding.issuperset(c.when)), default=None)
 
 
 def voters(
@@ -140,6 +148,9 @@ def confirmed_price(votes: Mapping[str, Fraction]) -> Fraction | None:
 
     Of figures within the tolerance it is the first in the order of `votes`.
     """
+    first = next(iter(votes.values()), None)
+    if all(cost == first for cost in votes.values()):
+        return first if len(votes) >= QUORUM else None
     camps = [(sum(same_price(cost, other) for other in votes.values()), cost) for cost in votes.values()]
     largest = max((size for size, _ in camps), default=0)
     leading = [cost for size, cost in camps if size == largest]

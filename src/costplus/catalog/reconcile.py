@@ -85,6 +85,7 @@ class _Case:
     key: ModelKey
     at: datetime
     active: PriceVersion
+    prices: Parts  # Of the active version.
     voices: tuple[_Voice, ...]
     pending: tuple[ProposedChange, ...]
 
@@ -109,8 +110,9 @@ def reconcile(
         return ()
     if active is None:
         return (_first_price(key, voices, at=at),)
-    case = _Case(key=key, at=at, active=active, voices=voices, pending=tuple(pending))
-    parts = {part for voice in voices for part in voice.parts} | components_of(active).keys()
+    prices = components_of(active)
+    case = _Case(key=key, at=at, active=active, prices=prices, voices=voices, pending=tuple(pending))
+    parts = {part for voice in voices for part in voice.parts} | prices.keys()
     moves = [move for part in sorted(parts) if (move := _move(part, case)) is not None]
     return tuple(_changes(moves, case))
 
@@ -163,13 +165,17 @@ def _voices(
 ) -> Iterator[_Voice]:
     for view in speaking:
         stated = view.statements[key].current
+        parts = spoken(stated)
         earlier = previous.get(view.source)
         known = earlier.statements.get(key) if earlier else None
+        before: Parts | None = None
+        if earlier is not None:
+            before = {} if known is None else parts if known.current == stated else spoken(known.current)
         yield _Voice(
             source=view.source,
             stated=stated,
-            parts=spoken(stated),
-            before=None if earlier is None else spoken(known.current) if known else {},
+            parts=parts,
+            before=before,
             unmapped_before=known.current.unmapped if known else stated.unmapped,
             dated_before=known.current.valid_from if known else None,
         )
@@ -181,7 +187,7 @@ def _votes(part: PartKey, voices: Iterable[_Voice]) -> dict[str, Fraction]:
 
 def _move(part: PartKey, case: _Case) -> Move | None:
     """Return how a part changes, None where nothing says that it does."""
-    old = components_of(case.active).get(part)
+    old = case.prices.get(part)
     votes = _votes(part, case.voices)
     waiting = [move for change in case.pending for move in change.moves if move.part == part]
     agreed = confirmed_price(votes)
@@ -193,28 +199,36 @@ def _move(part: PartKey, case: _Case) -> Move | None:
         new = next(
             (cost for cost in (*brought, *kept) if cost is not None and not same_price(cost, old)), None
         )
-    stands_in = stand_in(case.active.components, part)
     if new is not None:
-        return standing(part, old=old, new=new, votes=votes, stands_in=stands_in)
+        return standing(part, old=old, new=new, votes=votes, stands_in=_replacing(part, case))
+    if old is None:
+        return None
     before = {source for move in waiting for source in move.removed_by}
     removed_by = [
         voice.source
         for voice in case.voices
         if voice.drops(part) or (voice.source in before and part not in voice.parts)
     ]
-    if old is None or not (removed_by or _is_outvoted(part, votes, case)):
+    if not removed_by and not _is_outvoted(part, votes, case):
         return None
+    stands_in = _replacing(part, case)
     return standing(part, old=old, new=None, votes=votes, removed_by=removed_by, stands_in=stands_in)
+
+
+def _replacing(part: PartKey, case: _Case) -> Fraction | None:
+    return stand_in(case.active.components, part)
 
 
 def _is_outvoted(part: PartKey, votes: Mapping[str, Fraction], case: _Case) -> bool:
     """Return whether only sources whose list price others have outvoted still state a conditional price."""
     leaf, when = part
+    if not when or when.startswith("×") or not votes:
+        return False
     listed = _votes((leaf, ""), case.voices)
     agreed = confirmed_price(listed)
-    if not when or when.startswith("×") or not votes or agreed is None:
-        return False
-    return all(source in listed and not same_price(listed[source], agreed) for source in votes)
+    return agreed is not None and all(
+        source in listed and not same_price(listed[source], agreed) for source in votes
+    )
 
 
 def _changes(moves: Sequence[Move], case: _Case) -> Iterator[ProposedChange]:
