@@ -16,9 +16,9 @@ import pytest
 
 from costplus.catalog.change import ProposedChange
 from costplus.catalog.feeds import genai_prices
-from costplus.catalog.feeds.stated import ALWAYS, Keys, StatedPrice
+from costplus.catalog.feeds.stated import Keys, StatedPrice
 from costplus.catalog.guard import rejection
-from costplus.catalog.price import PriceVersion
+from costplus.catalog.price import ALWAYS, PriceVersion
 from costplus.catalog.reconcile import reconcile
 from costplus.catalog.statement import ModelKey, SourceName, SourceView, Statement
 

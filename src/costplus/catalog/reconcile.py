@@ -40,8 +40,8 @@ from costplus.catalog.change import (
     decide,
     faults,
 )
-from costplus.catalog.feeds.stated import ALWAYS, StatedPrice, component_order
-from costplus.catalog.price import Component, Multiplier, PriceVersion
+from costplus.catalog.feeds.stated import StatedPrice, component_order
+from costplus.catalog.price import ALWAYS, Component, Multiplier, PriceVersion
 from costplus.catalog.statement import ModelKey, SourceName, SourceView
 
 FEED_CURRENCY = "USD"  # Every public list is in it.

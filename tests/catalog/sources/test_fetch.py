@@ -16,8 +16,9 @@ import httpx2
 import pytest
 
 from costplus import __version__
+from costplus.catalog.catalogue import Catalogue
 from costplus.catalog.feeds.document import SourceRejected
-from costplus.catalog.snapshot import SCHEMA, Catalogue, Snapshot
+from costplus.catalog.snapshot import SCHEMA, Snapshot
 from costplus.catalog.sources.fetch import (
     BACKOFF_S,
     REDIRECTS_MAX,
@@ -193,7 +194,7 @@ async def test_what_asking_again_does_not_change_is_not_asked_again(
 
 
 async def test_a_body_cut_short_is_fetched_again(server: Server, get: Any) -> None:
-    whole = gzip.compress(BODY)
+    whole = gzip.compress(BODY, mtime=0)
     server.answers = [
         answer(200, BODY[:20], length=len(BODY)),
         answer(200, whole[:-4], content_encoding="gzip"),
@@ -205,7 +206,7 @@ async def test_a_body_cut_short_is_fetched_again(server: Server, get: Any) -> No
 
 @pytest.mark.parametrize(
     ("body", "encoding"),
-    [(BODY, "gzip"), (gzip.compress(BODY) + b"tail", "gzip"), (BODY, "br"), (BODY, "gzip, gzip")],
+    [(BODY, "gzip"), (gzip.compress(BODY, mtime=0) + b"tail", "gzip"), (BODY, "br"), (BODY, "gzip, gzip")],
 )
 async def test_a_body_that_cannot_be_decompressed_is_no_document(
     server: Server, get: Any, body: bytes, encoding: str

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from costplus.catalog.snapshot import SCHEMA, Catalogue, Snapshot
+from costplus.catalog.catalogue import Catalogue
+from costplus.catalog.snapshot import SCHEMA, Snapshot
 from costplus.catalog.sources.registry import SOURCES
 
 AT = datetime(2026, 11, 24, tzinfo=UTC)

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from costplus.catalog.catalogue import Catalogue
 from costplus.catalog.condition import when_text
 from costplus.catalog.feeds.document import decoded
-from costplus.catalog.snapshot import SCHEMA, Catalogue, Snapshot
+from costplus.catalog.snapshot import SCHEMA, Snapshot
 from costplus.catalog.statement import SourceView
 from costplus.catalog.views import routers as read
 

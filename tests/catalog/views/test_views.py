@@ -15,8 +15,7 @@ import pytest
 from costplus.catalog.catalogue import Catalogue
 from costplus.catalog.condition import when_text
 from costplus.catalog.feeds.document import SourceRejected, decoded
-from costplus.catalog.feeds.stated import ALWAYS
-from costplus.catalog.price import Component
+from costplus.catalog.price import ALWAYS, Component
 from costplus.catalog.sources.bundled import bundled_catalogue
 from costplus.catalog.statement import ModelKey, SourceView
 from costplus.catalog.views import genai_prices, litellm, models_dev

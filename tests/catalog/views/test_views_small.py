@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from costplus.catalog.catalogue import Catalogue
 from costplus.catalog.condition import when_text
 from costplus.catalog.feeds.document import SourceRejected, decoded
-from costplus.catalog.feeds.stated import ALWAYS
-from costplus.catalog.snapshot import SCHEMA, Catalogue, ModelEntry, ProviderEntry, Snapshot, VersionEntry
+from costplus.catalog.price import ALWAYS
+from costplus.catalog.snapshot import SCHEMA, ModelEntry, ProviderEntry, Snapshot, VersionEntry
 from costplus.catalog.statement import SourceView
 from costplus.catalog.views import genai_prices, litellm, models_dev, routers
 
