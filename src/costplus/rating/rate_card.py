@@ -91,6 +91,7 @@ class RateCardVersion(Record):
     """
 
     KIND: ClassVar[str] = "rate_card_version"
+    IMMUTABLE: ClassVar[bool] = True
 
     rate_card: str
     default: Adjustment

@@ -118,8 +118,9 @@ class RateSheet:
         said += sorted(f"×{decimal_text(m.factor)} {when_text(m.when)}" for m in multipliers)
         sell, conditions = cost * self.adjustment.factor, ", ".join(text for text in said if text)
         parts = [self.price.id, self.card.id, leaf, str(threshold), decimal_text(cost), decimal_text(sell)]
+        stands_in = f"as {component.leaf}" if component.leaf != leaf else ""
         return UnitRate(
-            id=_unit_id(*parts, *([conditions] if conditions else [])),
+            id=_unit_id(*parts, *(text for text in (conditions, stands_in) if text)),
             provider=self.provider,
             model=self.model,
             leaf=leaf,
