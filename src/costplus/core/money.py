@@ -95,7 +95,7 @@ def parse_decimal(text: str, *, param: str | None = None) -> Decimal:
 
 def decimal_text(exact: Fraction | Decimal | int) -> str:
     """Write an exact amount: as a plain decimal where it is finite, else as `numerator/denominator`."""
-    value = Fraction(exact)
+    value = exact if isinstance(exact, Fraction) else Fraction(exact)
     denominator, twos, fives = value.denominator, 0, 0
     while denominator % 2 == 0:
         denominator, twos = denominator // 2, twos + 1

@@ -81,7 +81,7 @@ class ModelList:
             card.check_sells(provider=price.provider, model=price.model)
         except ModelNotOnCard:
             return None
-        rates = self._sheets.sheet(price, card).bands[-1][1].by_leaf
+        rates = self._sheets.sheet(price, card).rates_for(prompt_tokens=1).by_leaf
         prices = [
             {
                 "usage_type": usage_type,

@@ -45,7 +45,7 @@ def rate(
     Context bands go by a request's prompt. Usage that does not say what one request's prompt was
     (reported sums, one kind of token at a time) is charged in the base band.
     """
-    prompt_tokens = usage.input_tokens if is_one_request and len(sheet.bands) > 1 else 1
+    prompt_tokens = usage.input_tokens if is_one_request and sheet.is_banded else 1
     by_leaf = sheet.rates_for(prompt_tokens=prompt_tokens, context=context).by_leaf
     minimums = sheet.minimums
     cost = price = 0

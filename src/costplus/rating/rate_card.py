@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 from typing import ClassVar, Literal
 
 from costplus.core.errors import InvalidRequest
@@ -44,8 +45,7 @@ class Adjustment:
     @property
     def factor(self) -> Fraction:
         """What a cost is multiplied by to give the price, exact."""
-        share = Fraction(self.percent) / 100
-        return 1 + share if self.kind == "markup" else 1 / (1 - share)
+        return _factor(self.kind, self.percent)
 
     @property
     def markup_percent(self) -> Fraction:
@@ -56,6 +56,12 @@ class Adjustment:
     def margin_percent(self) -> Fraction:
         """The adjustment read as a margin: 30 % markup is 23.08 % margin."""
         return (1 - 1 / self.factor) * 100
+
+
+@lru_cache(maxsize=4096)  # Every unit rate is made with it, and a card has few of them.
+def _factor(kind: Literal["markup", "margin"], percent: Decimal) -> Fraction:
+    share = Fraction(percent) / 100
+    return 1 + share if kind == "markup" else 1 / (1 - share)
 
 
 def adjustment(kind: Literal["markup", "margin"], percent: Decimal) -> Adjustment:

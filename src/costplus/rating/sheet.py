@@ -5,7 +5,7 @@ sum is integer arithmetic; nothing rounds here.
 Rule 2: the context band is chosen by the whole prompt, cached tokens included, strictly above the threshold.
 Rule 3: a leaf without a component of its own is priced as its nearest ancestor, and says so.
 Rule 4: which conditions a request passes decides its rates; each such combination is compiled once, when it
-first occurs, and kept.
+first occurs, and kept: most models are never asked for most of theirs.
 Source: gateway rules 1, 4, 7 and 14.
 """
 
@@ -13,17 +13,20 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import combinations
+from typing import TypeVar
 
-from costplus.catalog.condition import Condition, when_text
+from costplus.catalog.condition import Condition, selector, when_text
 from costplus.catalog.context import ORDINARY, RequestContext
-from costplus.catalog.price import Component, Multiplier, PriceVersion, chosen
+from costplus.catalog.price import Component, Multiplier, PriceVersion, chosen, standing_in
 from costplus.core.money import decimal_text
 from costplus.core.usage import LEAVES, ancestors
 from costplus.rating.rate_card import Adjustment, RateCardVersion
+
+K = TypeVar("K", bound=Hashable)
 
 _TABLES_MAX = 256  # Combinations of conditions per sheet; far more than a price list can make in practice.
 
@@ -53,6 +56,17 @@ class Rates:
     by_leaf: Mapping[str, tuple[int, int, UnitRate]]
 
 
+@dataclass(frozen=True, slots=True)
+class _Worth:
+    """What one unit under a component and its multipliers costs and sells for, and why."""
+
+    priced_as: str
+    cost: Fraction
+    sell: Fraction
+    texts: tuple[str, str]  # Of both amounts.
+    conditions: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateSheet:
     """Everything needed to rate usage of one model for the customers on one card version."""
@@ -63,24 +77,30 @@ class RateSheet:
     card: RateCardVersion
     adjustment: Adjustment
     conditions: tuple[Condition, ...]  # All that the price depends on.
-    bands: tuple[
-        tuple[int, Rates], ...
-    ]  # Of an ordinary request: (prompt tokens above, rates), highest first.
+    is_banded: bool  # Whether the size of the prompt is among it.
     minimums: Mapping[str, int]
     cost_denominator: int
     price_denominator: int
+    _select: Callable[[int, RequestContext], Hashable] = field(compare=False, repr=False)
+    _selected: dict[Hashable, Rates] = field(default_factory=dict, compare=False, repr=False)
     _tables: dict[tuple[bool, ...], Rates] = field(default_factory=dict, compare=False, repr=False)
 
     def rates_for(self, *, prompt_tokens: int, context: RequestContext = ORDINARY) -> Rates:
         """Return the rates of a request with that many input tokens under those circumstances."""
-        key = tuple([c.holds(prompt_tokens=prompt_tokens, context=context) for c in self.conditions])
-        found = self._tables.get(key)
+        selected = self._select(prompt_tokens, context)
+        found = self._selected.get(selected)
         if found is None:
-            if len(self._tables) >= _TABLES_MAX:
-                self._tables.clear()
-            holding = [c for c, holds in zip(self.conditions, key, strict=True) if holds]
-            found = self._tables[key] = self._compiled(holding)
+            # Others choose the words of a context. Those that no condition asks for share one table, so that
+            # little is compiled however many words there are.
+            found = self._table(prompt_tokens, context)
+            _remember(self._selected, selected, found)
         return found
+
+    @property
+    def bands(self) -> tuple[tuple[int, Rates], ...]:
+        """The rates of an ordinary request as (prompt tokens above, rates), highest first."""
+        thresholds = (*reversed(self.price.thresholds), 0)
+        return tuple((over, self.rates_for(prompt_tokens=over + 1)) for over in thresholds)
 
     def every_rate(self) -> Iterator[UnitRate]:
         """Yield each unit rate that any request could be given; for finding one again by its id."""
@@ -88,51 +108,82 @@ class RateSheet:
             for leaf in LEAVES:
                 names = set(ancestors(leaf))
                 for component in (c for c in self.price.components if c.leaf in names):
-                    for multipliers in _subsets(self._touching(leaf)):
-                        yield self._unit(leaf, component, multipliers, threshold)
+                    for multipliers in _subsets(self._touching(leaf, self.price.multipliers)):
+                        yield self._unit(leaf, self._worth(component, multipliers), threshold)
+
+    def _table(self, prompt_tokens: int, context: RequestContext) -> Rates:
+        key = tuple([c.holds(prompt_tokens=prompt_tokens, context=context) for c in self.conditions])
+        found = self._tables.get(key)
+        if found is None:
+            holding = [c for c, holds in zip(self.conditions, key, strict=True) if holds]
+            found = self._compiled(holding)
+            _remember(self._tables, key, found)
+        return found
 
     def _compiled(self, holding: Sequence[Condition]) -> Rates:
         threshold = max((_above(condition) for condition in holding), default=0)
         true = frozenset(holding)
+        components = chosen(self.price.components, holding=true)
+        held = [m for m in self.price.multipliers if true.issuperset(m.when)]
+        worths: dict[tuple[str, tuple[Multiplier, ...]], _Worth] = {}
         table: dict[str, tuple[int, int, UnitRate]] = {}
         for leaf in LEAVES:
-            component = chosen(self.price.components, leaf, holding=true)
+            component = standing_in(components, leaf)
             if component is None:
                 continue
-            multipliers = [m for m in self._touching(leaf) if true.issuperset(m.when)]
-            unit = self._unit(leaf, component, multipliers, threshold)
-            cost, sell = unit.unit_cost * self.cost_denominator, unit.unit_price * self.price_denominator
-            assert cost.denominator == sell.denominator == 1
-            table[leaf] = cost.numerator, sell.numerator, unit
+            multipliers = self._touching(leaf, held)
+            worth = worths.get((component.leaf, multipliers))
+            if worth is None:
+                worth = worths[component.leaf, multipliers] = self._worth(component, multipliers)
+            table[leaf] = (
+                _numerator(worth.cost, over=self.cost_denominator),
+                _numerator(worth.sell, over=self.price_denominator),
+                self._unit(leaf, worth, threshold),
+            )
         return Rates(table)
 
-    def _touching(self, leaf: str) -> list[Multiplier]:
-        return [m for m in self.price.multipliers if m.touches(LEAVES[leaf])]
+    def _touching(self, leaf: str, multipliers: Iterable[Multiplier]) -> tuple[Multiplier, ...]:
+        return tuple(m for m in multipliers if m.touches(LEAVES[leaf]))
 
-    def _unit(
-        self, leaf: str, component: Component, multipliers: Iterable[Multiplier], threshold: int
-    ) -> UnitRate:
+    def _worth(self, component: Component, multipliers: Iterable[Multiplier]) -> _Worth:
         cost, said = component.unit_cost, [when_text(c for c in component.when if not _above(c))]
         for multiplier in multipliers:
             cost *= Fraction(multiplier.factor)
         said += sorted(f"×{decimal_text(m.factor)} {when_text(m.when)}" for m in multipliers)
         sell, conditions = cost * self.adjustment.factor, ", ".join(text for text in said if text)
-        parts = [self.price.id, self.card.id, leaf, str(threshold), decimal_text(cost), decimal_text(sell)]
-        stands_in = f"as {component.leaf}" if component.leaf != leaf else ""
+        return _Worth(component.leaf, cost, sell, (decimal_text(cost), decimal_text(sell)), conditions)
+
+    def _unit(self, leaf: str, worth: _Worth, threshold: int) -> UnitRate:
+        stands_in = f"as {worth.priced_as}" if worth.priced_as != leaf else ""
+        parts = [self.price.id, self.card.id, leaf, str(threshold), *worth.texts]
         return UnitRate(
-            id=_unit_id(*parts, *(text for text in (conditions, stands_in) if text)),
+            id=_unit_id(*parts, *(text for text in (worth.conditions, stands_in) if text)),
             provider=self.provider,
             model=self.model,
             leaf=leaf,
-            priced_as=component.leaf,
+            priced_as=worth.priced_as,
             above_prompt_tokens=threshold,
-            unit_cost=cost,
-            unit_price=sell,
+            unit_cost=worth.cost,
+            unit_price=worth.sell,
             adjustment=self.adjustment,
             price_version=self.price.id,
             rate_card_version=self.card.id,
-            conditions=conditions,
+            conditions=worth.conditions,
         )
+
+
+def _numerator(exact: Fraction, *, over: int) -> int:
+    """Return the amount's numerator over a denominator that all amounts of the sheet share."""
+    times, rest = divmod(over, exact.denominator)
+    assert rest == 0
+    return times * exact.numerator
+
+
+def _remember(tables: dict[K, Rates], key: K, rates: Rates) -> None:
+    """Keep a table; at `_TABLES_MAX` what was kept is forgotten, which bounds the memory."""
+    if len(tables) >= _TABLES_MAX:
+        tables.clear()
+    tables[key] = rates
 
 
 def _unit_id(*parts: str) -> str:
@@ -153,24 +204,24 @@ def _subsets(multipliers: Sequence[Multiplier]) -> Iterator[tuple[Multiplier, ..
 
 def compile_sheet(price: PriceVersion, card: RateCardVersion) -> RateSheet:
     """Return the sheet of `price` sold under `card`."""
+    conditions = price.conditions
     adjustment = card.adjustment_for(provider=price.provider, model=price.model)
     denominator = math.lcm(*(component.unit_cost.denominator for component in price.components), 1)
     for multiplier in price.multipliers:
         denominator *= Fraction(multiplier.factor).denominator
-    sheet = RateSheet(
+    return RateSheet(
         provider=price.provider,
         model=price.model,
         price=price,
         card=card,
         adjustment=adjustment,
-        conditions=price.conditions,
-        bands=(),
+        conditions=conditions,
+        is_banded=any(condition.field == "prompt_tokens" for condition in conditions),
         minimums={minimum.leaf: minimum.quantity for minimum in price.minimums},
         cost_denominator=denominator,
         price_denominator=denominator * adjustment.factor.denominator,
+        _select=selector(conditions),
     )
-    thresholds = (*reversed(price.thresholds), 0)
-    return replace(sheet, bands=tuple((over, sheet.rates_for(prompt_tokens=over + 1)) for over in thresholds))
 
 
 class SheetCache:
