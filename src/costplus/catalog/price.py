@@ -165,7 +165,10 @@ def chosen(components: Iterable[Component], *, holding: frozenset[Condition]) ->
 
 def standing_in(chosen: Mapping[str, Component], leaf: str) -> Component | None:
     """Return the component that prices `leaf`: its own, else its nearest ancestor's."""
-    return next((chosen[name] for name in ancestors(leaf) if name in chosen), None)
+    for name in ancestors(leaf):
+        if name in chosen:
+            return chosen[name]
+    return None
 
 
 def _most_specific(own: Sequence[Component]) -> Component:

@@ -4,8 +4,8 @@ Rule 1: exact. All unit costs (and all unit prices) of a sheet share one denomin
 sum is integer arithmetic; nothing rounds here.
 Rule 2: the context band is chosen by the whole prompt, cached tokens included, strictly above the threshold.
 Rule 3: a leaf without a component of its own is priced as its nearest ancestor, and says so.
-Rule 4: which conditions a request passes decides its rates; each such combination is compiled once, when it
-first occurs, and kept: most models are never asked for most of theirs.
+Rule 4: which conditions a request passes decides its rates; those of each such combination are made once, a
+leaf at a time when it first occurs, and kept: most are never asked for.
 Source: gateway rules 1, 4, 7 and 14.
 """
 
@@ -17,7 +17,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import combinations
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from costplus.catalog.condition import Condition, selector, when_text
 from costplus.catalog.context import ORDINARY, RequestContext
@@ -49,11 +49,28 @@ class UnitRate:
     conditions: str = ""  # What else chose it, such as `service_tier=flex` and `×1.1 region=us`.
 
 
+LeafRate: TypeAlias = tuple[int, int, UnitRate]
+"""Numerators of cost and price over the sheet's denominators, and the unit rate that they stand for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Per leaf: numerators over the sheet's denominators, and the unit rate they stand for."""
+    """The rates of all requests that pass the same conditions; each leaf's is made when first asked for."""
 
-    by_leaf: Mapping[str, tuple[int, int, UnitRate]]
+    _make: Callable[[str], LeafRate | None]
+    _made: dict[str, LeafRate | None] = field(default_factory=dict)
+
+    def of(self, leaf: str) -> LeafRate | None:
+        """Return the rate of a leaf, None where it has no price."""
+        if leaf in self._made:
+            return self._made[leaf]
+        made = self._made[leaf] = self._make(leaf)
+        return made
+
+    @property
+    def by_leaf(self) -> dict[str, LeafRate]:
+        """The rates of all leaves that have a price."""
+        return {leaf: found for leaf in LEAVES if (found := self.of(leaf)) is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +95,7 @@ class RateSheet:
     adjustment: Adjustment
     conditions: tuple[Condition, ...]  # All that the price depends on.
     is_banded: bool  # Whether the size of the prompt is among it.
+    has_request_fee: bool
     minimums: Mapping[str, int]
     cost_denominator: int
     price_denominator: int
@@ -116,31 +134,26 @@ class RateSheet:
         found = self._tables.get(key)
         if found is None:
             holding = [c for c, holds in zip(self.conditions, key, strict=True) if holds]
-            found = self._compiled(holding)
+            found = self._rates(holding)
             _remember(self._tables, key, found)
         return found
 
-    def _compiled(self, holding: Sequence[Condition]) -> Rates:
-        threshold = max((_above(condition) for condition in holding), default=0)
+    def _rates(self, holding: Sequence[Condition]) -> Rates:
         true = frozenset(holding)
         components = chosen(self.price.components, holding=true)
         held = [m for m in self.price.multipliers if true.issuperset(m.when)]
-        worths: dict[tuple[str, tuple[Multiplier, ...]], _Worth] = {}
-        table: dict[str, tuple[int, int, UnitRate]] = {}
-        for leaf in LEAVES:
+        threshold = max((_above(condition) for condition in holding), default=0)
+
+        def make(leaf: str) -> LeafRate | None:
             component = standing_in(components, leaf)
             if component is None:
-                continue
-            multipliers = self._touching(leaf, held)
-            worth = worths.get((component.leaf, multipliers))
-            if worth is None:
-                worth = worths[component.leaf, multipliers] = self._worth(component, multipliers)
-            table[leaf] = (
-                _numerator(worth.cost, over=self.cost_denominator),
-                _numerator(worth.sell, over=self.price_denominator),
-                self._unit(leaf, worth, threshold),
-            )
-        return Rates(table)
+                return None
+            worth = self._worth(component, self._touching(leaf, held))
+            cost = _numerator(worth.cost, over=self.cost_denominator)
+            sell = _numerator(worth.sell, over=self.price_denominator)
+            return cost, sell, self._unit(leaf, worth, threshold)
+
+        return Rates(make)
 
     def _touching(self, leaf: str, multipliers: Iterable[Multiplier]) -> tuple[Multiplier, ...]:
         return tuple(m for m in multipliers if m.touches(LEAVES[leaf]))
@@ -217,6 +230,7 @@ def compile_sheet(price: PriceVersion, card: RateCardVersion) -> RateSheet:
         adjustment=adjustment,
         conditions=conditions,
         is_banded=any(condition.field == "prompt_tokens" for condition in conditions),
+        has_request_fee=any(component.leaf == "request" for component in price.components),
         minimums={minimum.leaf: minimum.quantity for minimum in price.minimums},
         cost_denominator=denominator,
         price_denominator=denominator * adjustment.factor.denominator,
