@@ -145,7 +145,7 @@ class RateSheet:
         threshold = max((_above(condition) for condition in holding), default=0)
 
         def make(leaf: str) -> LeafRate | None:
-            component = standing_in(components, leaf)
+            component = standing_in(components, leaf) if leaf in LEAVES else None
             if component is None:
                 return None
             worth = self._worth(component, self._touching(leaf, held))
