@@ -1,10 +1,11 @@
-"""The table of the benchmark: medians over the rounds, the least and the greatest beside them."""
+"""What the benchmark prints: medians over the rounds, the least and the greatest beside them."""
 
 from __future__ import annotations
 
 import statistics
 import sys
-from typing import TypeAlias
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias
 
 from rich.console import Console
 from rich.table import Table
@@ -52,6 +53,27 @@ def show(
             f"{process.ready_s:.2f}" if process else "–",
         )
     Console(file=sys.stdout, width=160).print(table)
+
+
+def rating_lines(figures: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what rating costs, each figure beside what it is meant to be."""
+    models, versions = figures["models"][0], figures["versions"][0]
+    yield "rating: one core, the whole bundled catalogue in memory"
+    rows = [
+        ("an event of 4 leaves, long prompt, priority, EU", "one_event_us", ".1f", "µs", "≤ 15"),
+        ("mixed models and customers: name, sheet, charge", "batch_per_s", ",.0f", "events/s", "≥ 60,000"),
+        ("first event of a model and a card", "first_us", ".0f", "µs", ""),
+        ("the same events through genai-prices", "theirs_per_s", ",.0f", "events/s", ""),
+        ("how many times as fast as that", "ratio", ".1f", "×", ""),
+        (f"load of {models:,} models ({figures['file_mb']:.1f} MB)", "load_ms", ".0f", "ms", "< 300"),
+        ("resident memory of that load", "load_mb", ".1f", "MB", "< 60"),
+        (f"to build all of its {versions:,} versions besides", "build_ms", ".0f", "ms", ""),
+        ("resident memory with every version built", "built_mb", ".1f", "MB", ""),
+    ]
+    for what, figure, form, unit, target in rows:
+        aim = f"  (target {target})" if target else ""
+        yield f"  {what:<50} {spread(figures[figure], form)} {unit}{aim}"
+    yield f"  the models: {figures['origin']}"
 
 
 def _ratio(found: Found, workload: str, name: str, other: str) -> str:

@@ -1,7 +1,8 @@
 """The benchmark: one gateway on one core, against nginx and against nothing in between.
 
 The load generator and the simulated provider share the other core. Targets take turns within a round; figures
-are medians over the rounds, with the least and the greatest.
+are medians over the rounds, with the least and the greatest. Single steps and rating are measured by programs
+of their own.
 Rule 1: speed never fails the run; a process that fails, an error or a call that was not billed does (exit 1).
 Rule 2: what is missing on this machine (nginx, wrk, a second core) is said, and the rest is measured.
 """
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from machine import LOAD_CORE, TARGET_CORE, BenchFailed, Running, can_pin, ending, pinned
-from report import Found, show
+from report import Found, rating_lines, show
 from targets import PATH, PROVIDER_KEY, Target, answered, billed, start_gateway, start_nginx, start_provider
 
 HERE = Path(__file__).resolve().parent
@@ -138,18 +139,30 @@ def run(plan: Plan, folder: Path) -> bool:
     return charged == asked
 
 
-def micro() -> None:
-    """Print what single steps cost."""
-    command = pinned([sys.executable, str(HERE / "micro.py")], TARGET_CORE)
+def program(name: str, *arguments: str) -> dict[str, Any]:
+    """Run one of the benchmark's own programs on one core and return its figures."""
+    command = pinned([sys.executable, str(HERE / f"{name}.py"), *arguments], TARGET_CORE)
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:
-        raise BenchFailed(f"The micro benchmark failed: {result.stderr.strip()}")
-    figures = json.loads(result.stdout)
+        raise BenchFailed(f"The {name} benchmark failed: {result.stderr.strip()}")
+    figures: dict[str, Any] = json.loads(result.stdout)
+    return figures
+
+
+def micro() -> None:
+    """Print what single steps cost."""
+    figures = program("micro")
     say(
         f"micro: rate an event of 4 leaves {figures['rating_us']:.1f} µs · load the price catalogue "
         f"{figures['catalogue_ms']:.0f} ms · journal a call (2 records) {figures['journal_us']:.1f} µs · "
         f"settle {figures['settle_us']:.1f} µs an event (500 a batch, SQLite, fsync)"
     )
+
+
+def rating(*, quick: bool) -> None:
+    """Print what rating and the price catalogue cost."""
+    for line in rating_lines(program("rating", *(["--quick"] if quick else []))):
+        say(line)
 
 
 def say(text: str) -> None:
@@ -177,17 +190,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Measure throughput, latency, CPU and memory.")
     parser.add_argument("--quick", action="store_true", help="About 20 seconds: one short round.")
     parser.add_argument("--role", choices=["all", "gateway"], default="all", help="What our process serves.")
+    parser.add_argument("--only", choices=["gateway", "micro", "rating"], help="Measure this part alone.")
     arguments = parser.parse_args()
+    parts = [arguments.only] if arguments.only else ["gateway", "micro", "rating"]
     quick = Plan(rounds=1, full_s=1, paced_s=0.5, role=arguments.role)
     plan = quick if arguments.quick else Plan(rounds=3, full_s=4, paced_s=3, role=arguments.role)
     if sys.platform != "linux":
         say("Not measured: CPU time and memory are read from /proc, which only Linux has.")
         return 0
-    introduce(plan)
+    all_billed = True
     try:
-        with tempfile.TemporaryDirectory(prefix="costplus-bench-") as folder:
-            all_billed = run(plan, Path(folder))
-        micro()
+        if "gateway" in parts:
+            introduce(plan)
+            with tempfile.TemporaryDirectory(prefix="costplus-bench-") as folder:
+                all_billed = run(plan, Path(folder))
+        if "micro" in parts:
+            micro()
+        if "rating" in parts:
+            rating(quick=arguments.quick)
     except BenchFailed as failure:
         say(f"FAILED: {failure}")
         return 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from costplus.catalog.condition import (
     Condition,
     among,
     is_within,
+    selector,
     when_of,
     when_text,
     window,
@@ -109,6 +111,52 @@ def test_conditions_survive_being_written_and_have_one_text_in_any_order(listed:
     assert text == when_text(reversed(listed))
     assert sorted(c.text for c in when_of(text)) == sorted(c.text for c in listed)
     assert set(when_of(text)) == set(listed)
+
+
+def asked(
+    prompt_tokens: int, seconds: int, tier: str, region: str, hour: int | None
+) -> tuple[int, RequestContext]:
+    at = None if hour is None else MONDAY + timedelta(hours=hour)
+    context = RequestContext(service_tier=tier, region=region, media_seconds=seconds, at=at)
+    return prompt_tokens, context
+
+
+TEXTS = [
+    *("prompt_tokens>3", "prompt_tokens>=3", "prompt_tokens<3", "prompt_tokens<=3", "prompt_tokens>0"),
+    *("prompt_tokens>=5", "media_seconds>2", "service_tier=flex", "service_tier=fast|flex", "region=eu"),
+    *("request_time=1 01:00-02:00", "request_time=1 02:00-03:00|7 23:00-00:00"),
+]
+requests = st.builds(
+    asked,
+    st.integers(0, 7),
+    st.integers(0, 4),
+    st.sampled_from(["standard", "flex", "fast", "unheard-of"]),
+    st.sampled_from(["", "eu", "us"]),
+    st.sampled_from([None, 0, 1, 2, 3]),
+)
+
+
+@given(st.sets(st.sampled_from(TEXTS)), requests, requests)
+def test_where_a_selector_gives_the_same_the_same_conditions_hold(
+    texts: set[str], one: tuple[int, RequestContext], other: tuple[int, RequestContext]
+) -> None:
+    conditions = [condition for text in sorted(texts) for condition in when_of(text)]
+    select = selector(conditions)
+    held = [
+        [condition.holds(prompt_tokens=prompt_tokens, context=context) for condition in conditions]
+        for prompt_tokens, context in (one, other)
+    ]
+    assert select(*one) == select(*one)
+    assert select(*one) != select(*other) or held[0] == held[1]
+
+
+@pytest.mark.parametrize("text", TEXTS[:6])
+def test_a_selector_turns_where_its_condition_does_and_nowhere_else(text: str) -> None:
+    (condition,) = when_of(text)
+    select = selector([condition])
+    selected = [select(size, ORDINARY) for size in range(8)]
+    held = [condition.holds(prompt_tokens=size, context=ORDINARY) for size in range(8)]
+    assert [a == b for a, b in pairwise(selected)] == [a == b for a, b in pairwise(held)]
 
 
 WORDS = [

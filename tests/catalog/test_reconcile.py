@@ -16,9 +16,8 @@ from hypothesis import strategies as st
 from costplus.catalog.agreement import components_of
 from costplus.catalog.change import ProposedChange
 from costplus.catalog.condition import among, when_of
-from costplus.catalog.price import ALWAYS
 from costplus.catalog.feeds.stated import StatedPrice
-from costplus.catalog.price import Component, Minimum, Multiplier, PriceVersion
+from costplus.catalog.price import ALWAYS, Component, Minimum, Multiplier, PriceVersion
 from costplus.catalog.reconcile import reconcile, settle_soak, with_moves
 from costplus.catalog.schedule import Announcement, scheduled_due
 from costplus.catalog.statement import SourceName, SourceView, Statement

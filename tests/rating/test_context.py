@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
 from types import SimpleNamespace
+from typing import TypeVar
 
 import pytest
 from hypothesis import given
@@ -16,11 +18,15 @@ from hypothesis import strategies as st
 
 from costplus.catalog.condition import Condition, when_of
 from costplus.catalog.context import ORDINARY, RequestContext
-from costplus.catalog.price import Component, Minimum, Multiplier, PriceVersion
-from costplus.core.money import for_ledger
+from costplus.catalog.price import Component, Minimum, Multiplier
+from costplus.catalog.snapshot import price_version_id
+from costplus.core.money import NANO, for_ledger
 from costplus.core.usage import LEAVES, Usage
 from costplus.rating.charge import explain, rate
+from costplus.rating.rate_card import Adjustment, adjustment
 from costplus.rating.sheet import RateSheet, compile_sheet
+
+T = TypeVar("T")
 
 MILLION = 1_000_000
 FLEX, PRIORITY = RequestContext(service_tier="flex"), RequestContext(service_tier="priority")
@@ -204,28 +210,73 @@ used = st.dictionaries(
 )
 
 
-@given(st.lists(parts, max_size=8), st.lists(multipliers, max_size=2), contexts, used, st.integers(0, 10**6))
-def test_in_any_context_every_line_sells_at_cost_times_factor_and_order_changes_nothing(
+minimums = st.lists(st.builds(Minimum, st.sampled_from(["input", "output"]), st.integers(1, 500)), max_size=1)
+adjustments = st.one_of(
+    st.integers(0, 300_000_000).map(lambda n: adjustment("markup", Decimal(n).scaleb(-6))),
+    st.integers(0, 99_999_999).map(lambda n: adjustment("margin", Decimal(n).scaleb(-6))),
+)
+versions = st.tuples(st.lists(parts, max_size=8), st.lists(multipliers, max_size=2), minimums)
+Version = tuple[list[Component], list[Multiplier], list[Minimum]]
+
+
+@given(versions, adjustments, contexts, used)
+def test_in_any_context_the_exact_price_is_cost_times_factor_and_only_the_sum_is_rounded_up(
     build: SimpleNamespace,
-    listed: list[Component],
-    factors: list[Multiplier],
+    stated: Version,
+    adjust: Adjustment,
     context: RequestContext,
     quantities: dict[str, int],
-    seed: int,
 ) -> None:
-    version: PriceVersion = build.price(*listed, multipliers=tuple(factors))
-    shuffled = random.Random(seed).sample(listed, len(listed))
-    other = replace(version, components=tuple(shuffled), multipliers=tuple(reversed(factors)))
-    usage, card = Usage(quantities), build.card("30")
-    charge, again = (rate(usage, compile_sheet(p, card), context=context) for p in (version, other))
+    listed, factors, least = stated
+    version = build.price(*listed, multipliers=tuple(factors), minimums=tuple(least))
+    charge = rate(Usage(quantities), compile_sheet(version, build.card(adjust)), context=context)
     for line in charge.lines:
-        assert line.rate.unit_price >= line.rate.unit_cost * Fraction(13, 10)
-    assert charge.price_nano >= for_ledger(Fraction(explain(charge).exact_cost) * Fraction(13, 10))
+        assert line.rate.adjustment == adjust
+        assert line.rate.unit_price == line.rate.unit_cost * adjust.factor >= line.rate.unit_cost
+    exact = sum((line.quantity * line.rate.unit_cost for line in charge.lines), Fraction(0))
+    assert (charge.cost_nano, charge.price_nano) == (for_ledger(exact), for_ledger(exact * adjust.factor))
+    assert charge.price_nano >= exact * adjust.factor * NANO
+    assert {line.rate.leaf for line in charge.lines} | set(charge.unpriced) == set(quantities)
+    floors = {minimum.leaf: minimum.quantity for minimum in least}
     assert {line.rate.leaf: line.quantity for line in charge.lines} == {
-        leaf: n for leaf, n in quantities.items() if leaf not in charge.unpriced
+        leaf: max(n, floors.get(leaf, 0)) for leaf, n in quantities.items() if leaf not in charge.unpriced
     }
-    assert (again.price_nano, again.cost_nano) == (charge.price_nano, charge.cost_nano)
-    assert [line.rate.id for line in again.lines] == [line.rate.id for line in charge.lines]
+
+
+@given(versions, contexts, used, st.randoms(use_true_random=False))
+def test_the_order_of_components_conditions_and_multipliers_changes_neither_ids_nor_charges(
+    build: SimpleNamespace,
+    stated: Version,
+    context: RequestContext,
+    quantities: dict[str, int],
+    chance: random.Random,
+) -> None:
+    def shuffled(found: Sequence[T]) -> tuple[T, ...]:
+        return tuple(chance.sample(found, len(found)))
+
+    listed, factors, least = stated
+    version = build.price(*listed, multipliers=tuple(factors), minimums=tuple(least))
+    other = replace(
+        version,
+        components=shuffled([replace(c, when=shuffled(c.when)) for c in listed]),
+        multipliers=shuffled([replace(m, when=shuffled(m.when)) for m in factors]),
+    )
+    first, second = (
+        price_version_id(
+            provider=one.provider,
+            model=one.model,
+            currency=one.currency,
+            valid_from=one.valid_from,
+            components=one.components,
+            multipliers=one.multipliers,
+            minimums=one.minimums,
+        )
+        for one in (version, other)
+    )
+    assert first == second
+    sheets = [compile_sheet(one, build.card("30")) for one in (version, other)]
+    charge, again = (rate(Usage(quantities), sheet, context=context) for sheet in sheets)
+    assert again == charge  # Down to the ids, the conditions and the leaf that stood in.
 
 
 @given(st.lists(multipliers, max_size=3), contexts)

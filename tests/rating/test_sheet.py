@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from costplus.catalog.condition import Condition
+from costplus.catalog.context import RequestContext
 from costplus.catalog.price import Component
 from costplus.core.usage import LEAVES, Usage
 from costplus.rating.charge import rate
@@ -146,6 +147,33 @@ def test_another_price_version_card_version_or_markup_makes_other_unit_ids(build
         compile_sheet(build.price(build.component("input", "3.1")), build.card("30")),
     ]
     assert len({rates_at(sheet, 1)["input"].id for sheet in sheets}) == len(sheets)
+
+
+def test_a_rate_that_stands_in_has_another_id_than_the_leafs_own_of_the_same_price(
+    build: SimpleNamespace,
+) -> None:
+    own = rates_at(build.sheet({"input": "3", "cached_input": "3"}), 1)["cached_input"]
+    other = rates_at(build.sheet({"input": "3"}), 1)["cached_input"]
+    assert (own.unit_cost, own.price_version) == (other.unit_cost, other.price_version)
+    assert (own.priced_as, other.priced_as) == ("cached_input", "input")
+    assert own.id != other.id
+
+
+def test_words_that_no_condition_names_share_the_rates_of_an_ordinary_request(
+    build: SimpleNamespace,
+) -> None:
+    flex = Component("input", Decimal(1), 1, (Condition("service_tier", "eq", "flex"),))
+    sheet = compile_sheet(build.price(build.component("input", "3"), flex), build.card())
+    ordinary, cheaper = (
+        sheet.rates_for(prompt_tokens=1, context=RequestContext(service_tier=tier))
+        for tier in ("standard", "flex")
+    )
+    for number in range(1_000):  # More words than a sheet remembers.
+        context = RequestContext(service_tier=f"word-{number}")
+        assert sheet.rates_for(prompt_tokens=1, context=context) is ordinary
+    assert sheet.rates_for(prompt_tokens=1, context=RequestContext(service_tier="flex")) is cheaper
+    assert cheaper is not ordinary
+    assert ordinary.of("unheard-of") is None
 
 
 def test_a_margin_that_makes_no_finite_decimals_stays_exact(build: SimpleNamespace) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
+from fractions import Fraction
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,6 +17,7 @@ from hypothesis import strategies as st
 from costplus.billing.store import ChargedEvent, ModelTotal, Store, Tx
 from costplus.core.money import InvalidAmount
 from costplus.core.period import hour_ceil, hour_floor
+from costplus.core.records import RecordImmutable
 from costplus.rating.charge import unpriced_charge
 
 WINDOW = timedelta(days=35)
@@ -110,6 +114,25 @@ async def test_a_charge_comes_back_with_its_exact_rates(store: Store, build: Sim
     assert rate.unit_price.denominator % 7 == 0  # No finite decimal: a 30 % margin divides by 0.7.
     assert await store.read(lambda tx: tx.unit_rate(rate.id)) == rate
     assert await store.read(lambda tx: tx.unit_rate("ur_none")) is None
+
+
+@pytest.mark.parametrize("change", [{"unit_price": Fraction(1)}, {"priced_as": "output"}, {"model": "other"}])
+@pytest.mark.parametrize("commits", [1, 2])
+async def test_a_unit_rate_never_changes(
+    store: Store, build: SimpleNamespace, change: dict[str, Any], commits: int
+) -> None:
+    first, second, third = (build.charged(key) for key in ("call-1", "call-2", "call-3"))
+    lines = tuple(replace(line, rate=replace(line.rate, **change)) for line in second.charge.lines)
+    forged = replace(second, charge=replace(second.charge, lines=lines))
+    copied = tuple(replace(line, rate=replace(line.rate)) for line in third.charge.lines)
+    batches = [[first, forged]] if commits == 1 else [[first], [forged]]
+    with pytest.raises(RecordImmutable, match=f"unit rate '{lines[0].rate.id}' exists with other content"):
+        for batch in batches:
+            await store.write(lambda tx, entries=batch: build.keep(tx, entries))
+    assert await store.read(lambda tx: tx.charge_of("cus_1", forged.event.id)) is None
+    equal = replace(third, charge=replace(third.charge, lines=copied))
+    await store.write(lambda tx: build.keep(tx, [equal]))  # The same content from elsewhere is no change.
+    assert await store.read(lambda tx: tx.charge_of("cus_1", third.event.id)) == third
 
 
 async def test_charged_pages_go_from_the_latest_event_back(store: Store, build: SimpleNamespace) -> None:

@@ -10,7 +10,8 @@ import pytest
 from costplus.billing.customer import ApiKey, Customer
 from costplus.billing.store import Store, StoredReply, Tx
 from costplus.billing.subscription import Subscription
-from costplus.core.records import Record
+from costplus.core.records import Record, RecordImmutable
+from costplus.rating.rate_card import RateCardVersion
 from costplus.storage.errors import LookupTaken
 
 
@@ -34,6 +35,21 @@ async def test_saving_again_replaces_the_record_in_its_place(store: Store, build
     await store.write(lambda tx: tx.save(build.customer("cus_1", name="Renamed")))
     found = await store.read(lambda tx: tx.page(Customer))
     assert found == [build.customer("cus_2"), build.customer("cus_1", name="Renamed")]
+
+
+async def test_a_card_version_never_changes_and_never_goes(store: Store, build: SimpleNamespace) -> None:
+    version = build.sheet().card
+    dearer = replace(version, default=replace(version.default, percent=version.default.percent + 1))
+    await store.write(lambda tx: tx.save(version))
+    await store.write(lambda tx: tx.save(replace(version)))  # Equal content is no change.
+    for other in (dearer, replace(version, models=("openai/large",)), replace(version, rate_card="rcd_2")):
+        with pytest.raises(RecordImmutable, match=f"rate_card_version '{version.id}' exists with other"):
+            await store.write(lambda tx, changed=other: tx.save(changed))
+    with pytest.raises(RecordImmutable, match="kept for ever"):
+        await store.write(lambda tx: tx.remove(RateCardVersion, version.id))
+    assert await store.read(lambda tx: tx.find(RateCardVersion, version.id)) == version
+    await store.write(lambda tx: tx.save(replace(dearer, id="rcv_2")))
+    assert await store.read(lambda tx: tx.page(RateCardVersion)) == [replace(dearer, id="rcv_2"), version]
 
 
 async def test_one_id_may_name_records_of_two_kinds(store: Store, build: SimpleNamespace) -> None:

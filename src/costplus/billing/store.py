@@ -65,7 +65,10 @@ class ChargeStore(Protocol):
     """The charges part of one open transaction."""
 
     def append_charges(self, charged: Sequence[ChargedEvent]) -> None:
-        """Keep new events' charges with their unit rates, and add them to the hourly roll-ups."""
+        """Keep new events' charges with their unit rates, and add them to the hourly roll-ups.
+
+        A unit rate never changes: other content under a known id is `RecordImmutable`.
+        """
 
     def charge_of(self, customer: str, event_id: str) -> ChargedEvent | None:
         """Return the event with its charge, or None."""

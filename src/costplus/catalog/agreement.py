@@ -20,7 +20,7 @@ from functools import cache
 from costplus.catalog.change import Move, PartKey, Standing
 from costplus.catalog.condition import Condition, when_of, when_text
 from costplus.catalog.feeds.stated import StatedPrice
-from costplus.catalog.price import Component, Multiplier, PriceVersion, chosen
+from costplus.catalog.price import Component, Multiplier, PriceVersion, chosen, standing_in
 from costplus.catalog.statement import ModelKey, SourceName, SourceView
 from costplus.core.usage import LEAVES, ancestors
 
@@ -107,7 +107,7 @@ def stand_in(components: Sequence[Component], part: PartKey) -> Fraction | None:
     ]
     holding = frozenset(when_of(text))
     if leaf in LEAVES:
-        found = chosen(rest, leaf, holding=holding)
+        found = standing_in(chosen(rest, holding=holding), leaf)
         return found.unit_cost if found else None
     return max((c.unit_cost for c in rest if holding.issuperset(c.when)), default=None)
 

@@ -17,7 +17,7 @@ from fractions import Fraction
 from typing import Literal
 
 from costplus.catalog.condition import when_text
-from costplus.catalog.price import Component, Multiplier, chosen
+from costplus.catalog.price import Component, Multiplier, chosen, standing_in
 from costplus.core.usage import LEAVES
 
 Standing = Literal["confirmed", "single", "disputed"]
@@ -294,7 +294,7 @@ def _cache_above_input(components: Sequence[Component]) -> Iterator[tuple[PartKe
     """Yield by how much reading from the cache costs more than reading anew under the same conditions."""
     for component in components:
         fresh = _READ_FROM_CACHE.get(component.leaf)
-        base = chosen(components, fresh, holding=frozenset(component.when)) if fresh else None
+        base = _beside(component, fresh, components) if fresh else None
         if base is not None and component.unit_cost > base.unit_cost:
             yield (component.leaf, when_text(component.when)), component.unit_cost - base.unit_cost
 
@@ -306,6 +306,11 @@ def _output_to_input(components: Sequence[Component]) -> Iterator[tuple[PartKey,
     for component in components:
         if component.leaf != "output":
             continue
-        base = chosen(components, "input", holding=frozenset(component.when))
+        base = _beside(component, "input", components)
         if base is not None and base.unit_cost > 0:
             yield ("output", when_text(component.when)), component.unit_cost / base.unit_cost
+
+
+def _beside(component: Component, leaf: str, components: Sequence[Component]) -> Component | None:
+    """Return what prices another leaf under a component's own conditions."""
+    return standing_in(chosen(components, holding=frozenset(component.when)), leaf)

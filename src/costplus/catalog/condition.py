@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -128,6 +129,32 @@ def _condition(text: str) -> Condition:
         assert all(_WINDOW.fullmatch(window) for window in value.split("|")), text
         return among("request_time", value.split("|"))
     return among(next(worded for worded in WORDED if worded == field), value.split("|"))
+
+
+def selector(conditions: Iterable[Condition]) -> Callable[[int, RequestContext], Hashable]:
+    """Return a function of (prompt tokens, context): where it gives the same, the same conditions hold.
+
+    It costs a fraction of asking each condition. Different results do not mean different conditions.
+    """
+    listed = tuple(conditions)
+    sizes = [(c.op, c.value) for c in listed if c.field == "prompt_tokens" and isinstance(c.value, int)]
+    edges = sorted({size - (op in ("gte", "lt")) for op, size in sizes})  # Each condition turns above one.
+    asked = tuple(c for c in listed if c.field in ("media_seconds", "request_time"))
+    fields = sorted({c.field for c in listed if c.field in WORDED})
+    words: Callable[[RequestContext], Hashable] = operator.attrgetter(*fields) if fields else _nothing
+
+    def key(prompt_tokens: int, context: RequestContext) -> Hashable:
+        at = bisect_left(edges, prompt_tokens)
+        if asked:
+            holding = [c.holds(prompt_tokens=prompt_tokens, context=context) for c in asked]
+            return at, words(context), *holding
+        return at, words(context)
+
+    return key
+
+
+def _nothing(context: RequestContext) -> None:
+    """Stand in for the words of conditions that ask for none."""
 
 
 def window(days: str, *, start: int, end: int) -> str:

@@ -11,7 +11,7 @@ Source: spec "prices", §5 (selection), gateway rules 4 (context tier: whole req
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -49,7 +49,8 @@ class Component:
     @property
     def unit_cost(self) -> Fraction:
         """The exact cost of one unit."""
-        return Fraction(self.amount) / self.per
+        numerator, denominator = self.amount.as_integer_ratio()
+        return Fraction(numerator, denominator * self.per)
 
     @property
     def threshold(self) -> int:
@@ -156,13 +157,20 @@ def _words(condition: Condition) -> tuple[str, ...]:
     return condition.value if isinstance(condition.value, tuple) else ()
 
 
-def chosen(components: Iterable[Component], leaf: str, *, holding: frozenset[Condition]) -> Component | None:
-    """Return the component that prices `leaf` where just the conditions in `holding` are true."""
-    listed = [c for c in components if holding.issuperset(c.when)]
+def chosen(components: Iterable[Component], *, holding: frozenset[Condition]) -> dict[str, Component]:
+    """Return, per meter, the component that counts where just the conditions in `holding` are true."""
+    listed: dict[str, list[Component]] = {}
+    for component in components:
+        if not component.when or holding.issuperset(component.when):
+            listed.setdefault(component.leaf, []).append(component)
+    return {name: own[0] if len(own) == 1 else _most_specific(own) for name, own in listed.items()}
+
+
+def standing_in(chosen: Mapping[str, Component], leaf: str) -> Component | None:
+    """Return the component that prices `leaf`: its own, else its nearest ancestor's."""
     for name in ancestors(leaf):
-        own = [component for component in listed if component.leaf == name]
-        if own:
-            return _most_specific(own)
+        if name in chosen:
+            return chosen[name]
     return None
 
 

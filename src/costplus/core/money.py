@@ -108,18 +108,18 @@ def parse_decimal(text: str, *, param: str | None = None) -> Decimal:
 
 def decimal_text(exact: Fraction | Decimal | int) -> str:
     """Write an exact amount: as a plain decimal where it is finite, else as `numerator/denominator`."""
-    value = Fraction(exact)
-    denominator, twos, fives = value.denominator, 0, 0
-    while denominator % 2 == 0:
-        denominator, twos = denominator // 2, twos + 1
-    while denominator % 5 == 0:
-        denominator, fives = denominator // 5, fives + 1
-    if denominator != 1:
-        return f"{value.numerator}/{value.denominator}"
+    value = exact if isinstance(exact, Fraction) else Fraction(exact)
+    numerator, denominator, fives = value.numerator, value.denominator, 0
+    twos = (denominator & -denominator).bit_length() - 1
+    odd = denominator >> twos
+    while odd % 5 == 0:
+        odd, fives = odd // 5, fives + 1
+    if odd != 1:
+        return f"{numerator}/{denominator}"
     places = max(twos, fives)
-    digits = str(abs(value.numerator) * 10**places // value.denominator).rjust(places + 1, "0")
+    digits = str(abs(numerator) * 10**places // denominator).rjust(places + 1, "0")
     text = f"{digits[:-places]}.{digits[-places:]}" if places else digits
-    return f"-{text}" if value < 0 else text
+    return f"-{text}" if numerator < 0 else text
 
 
 def parse_exact(text: str) -> Fraction:

@@ -1,7 +1,8 @@
 """Records: configuration objects (customers, plans, meters, endpoints, …) kept whole, by id.
 
 Rule 1: a record is a frozen dataclass with an id and a creation instant; saving replaces it whole.
-Rule 2: money never lives in a record that changes concurrently: balances, grants, holds, events, charges
+Rule 2: a kind that others point at for what it said then is `IMMUTABLE`: it is saved once and never removed.
+Rule 3: money never lives in a record that changes concurrently: balances, grants, holds, events, charges
 and postings have ports of their own (`ledger.store`, `metering.store`, `billing.store`).
 """
 
@@ -12,12 +13,22 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar, Protocol, TypeVar
 
+from costplus.core.errors import Conflict
+
+
+class RecordImmutable(Conflict):
+    """What is stored under this id never changes, and other content was to take its place."""
+
+    code = "record_immutable"
+    remedy = "Make a new version; what was charged under this one stays as it was."
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """What every configuration object has: a kind, an id, a creation instant."""
 
     KIND: ClassVar[str]
+    IMMUTABLE: ClassVar[bool] = False
 
     id: str
     created: datetime
@@ -36,11 +47,26 @@ class Record:
 R = TypeVar("R", bound=Record)
 
 
+def check_unchanged(known: object | None, new: object, *, name: str) -> None:
+    """Raise `RecordImmutable` where `new` would change what is stored under its id (None: nothing is)."""
+    if known is not None and known != new:
+        raise RecordImmutable(f"The {name} exists with other content.")
+
+
+def check_removable(kind: type[Record], id: str) -> None:
+    """Raise `RecordImmutable` where records of the kind are kept for ever."""
+    if kind.IMMUTABLE:
+        raise RecordImmutable(f"The {kind.KIND} '{id}' is kept for ever.")
+
+
 class RecordStore(Protocol):
     """The record part of one open transaction."""
 
     def save(self, record: Record) -> None:
-        """Insert the record, or replace the one with its id; a new record comes last in order."""
+        """Insert the record, or replace the one with its id; a new record comes last in order.
+
+        Of an `IMMUTABLE` kind the one with its id must be equal, else `RecordImmutable` is raised.
+        """
 
     def find(self, kind: type[R], id: str) -> R | None:
         """Return the record with this id, or None."""
@@ -49,7 +75,7 @@ class RecordStore(Protocol):
         """Return the record with this `lookup` key, or None."""
 
     def remove(self, kind: type[R], id: str) -> None:
-        """Delete the record; nothing happens where it does not exist."""
+        """Delete the record, unless its kind is `IMMUTABLE`; nothing happens where it does not exist."""
 
     def page(
         self,

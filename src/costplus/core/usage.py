@@ -51,6 +51,13 @@ _REGISTRY = (
 )
 
 LEAVES: Mapping[str, Leaf] = {leaf.name: leaf for leaf in _REGISTRY}
+
+
+def _lineage(leaf: Leaf) -> tuple[str, ...]:
+    return (leaf.name, *(_lineage(LEAVES[leaf.parent]) if leaf.parent else ()))
+
+
+_LINEAGES: Mapping[str, tuple[str, ...]] = {leaf.name: _lineage(leaf) for leaf in _REGISTRY}
 INPUT_LEAVES = frozenset(leaf.name for leaf in _REGISTRY if leaf.direction == "input")
 OUTPUT_LEAVES = frozenset(leaf.name for leaf in _REGISTRY if leaf.direction == "output")
 
@@ -70,7 +77,11 @@ class Usage:
     @property
     def input_tokens(self) -> int:
         """All tokens of the prompt, cached or not: what context tiers look at."""
-        return sum(n for leaf, n in self.quantities.items() if leaf in INPUT_LEAVES)
+        tokens = 0
+        for leaf, quantity in self.quantities.items():  # A loop: every rating of a tiered model comes by.
+            if leaf in INPUT_LEAVES:
+                tokens += quantity
+        return tokens
 
     @property
     def output_tokens(self) -> int:
@@ -98,9 +109,6 @@ def usage_of(quantities: Mapping[str, int], *, flags: Iterable[str] = ()) -> Usa
     return Usage(kept, tuple(faults))
 
 
-def ancestors(leaf: str) -> Iterable[str]:
-    """Yield `leaf` and then the leaves whose price may stand in for it, nearest first."""
-    name: str | None = leaf
-    while name is not None:
-        yield name
-        name = LEAVES[name].parent
+def ancestors(leaf: str) -> tuple[str, ...]:
+    """Return `leaf` and then the leaves whose price may stand in for it, nearest first."""
+    return _LINEAGES[leaf]

@@ -82,15 +82,15 @@ class ModelList:
             sheet.check_floor()
         except (ModelNotOnCard, PriceBelowFloor):
             return None
-        rates = sheet.bands[-1][1].by_leaf
+        rates = sheet.rates_for(prompt_tokens=1)
         prices = [
             {
                 "usage_type": usage_type,
-                "unit_amount_major_units": decimal_text(rates[leaf][2].unit_price),
+                "unit_amount_major_units": decimal_text(found[2].unit_price),
                 "valid_from": price.valid_from.strftime("%Y-%m-%dT%H:%M:%SZ"),
             }
             for leaf, usage_type in _USAGE_TYPES.items()
-            if leaf in rates and rates[leaf][2].priced_as == leaf
+            if (found := rates.of(leaf)) is not None and found[2].priced_as == leaf
         ]
         return {
             "id": f"{price.provider}/{price.model}",

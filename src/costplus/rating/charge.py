@@ -45,17 +45,17 @@ def rate(
     Context bands go by a request's prompt. Usage that does not say what one request's prompt was
     (reported sums, one kind of token at a time) is charged in the base band.
     """
-    prompt_tokens = usage.input_tokens if is_one_request and len(sheet.bands) > 1 else 1
-    by_leaf = sheet.rates_for(prompt_tokens=prompt_tokens, context=context).by_leaf
+    prompt_tokens = usage.input_tokens if is_one_request and sheet.is_banded else 1
+    rate_of = sheet.rates_for(prompt_tokens=prompt_tokens, context=context).of
     minimums = sheet.minimums
     cost = price = 0
     lines: list[ChargeLine] = []
     unpriced: list[str] = []
     quantities = usage.quantities
-    if "request" in by_leaf and is_one_request and quantities:
+    if sheet.has_request_fee and is_one_request and quantities and rate_of("request"):
         quantities = {"request": 1, **quantities}
     for leaf, quantity in quantities.items():
-        found = by_leaf.get(leaf)
+        found = rate_of(leaf)
         if found is None:
             unpriced.append(leaf)
             continue

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 from typing import ClassVar, Literal
 
 from costplus.core.errors import InvalidRequest
@@ -58,8 +59,7 @@ class Adjustment:
     def factor(self) -> Fraction:
         """What a cost is multiplied by to give the price, exact."""
         assert self.kind != "fixed"
-        share = Fraction(self.percent) / 100
-        return 1 + share if self.kind == "markup" else 1 / (1 - share)
+        return _factor(self.kind, self.percent)
 
     @property
     def markup_percent(self) -> Fraction:
@@ -70,6 +70,12 @@ class Adjustment:
     def margin_percent(self) -> Fraction:
         """The adjustment read as a margin: 30 % markup is 23.08 % margin."""
         return (1 - 1 / self.factor) * 100
+
+
+@lru_cache(maxsize=4096)  # Every unit rate is made with it, and a card has few of them.
+def _factor(kind: Literal["markup", "margin"], percent: Decimal) -> Fraction:
+    share = Fraction(percent) / 100
+    return 1 + share if kind == "markup" else 1 / (1 - share)
 
 
 def adjustment(kind: Literal["markup", "margin"], percent: Decimal) -> Adjustment:
@@ -139,6 +145,7 @@ class RateCardVersion(Record):
     """
 
     KIND: ClassVar[str] = "rate_card_version"
+    IMMUTABLE: ClassVar[bool] = True
 
     rate_card: str
     default: Adjustment

@@ -4,8 +4,8 @@ Rule 1: exact. All unit costs (and all unit prices) of a sheet share one denomin
 sum is integer arithmetic; nothing rounds here.
 Rule 2: the context band is chosen by the whole prompt, cached tokens included, strictly above the threshold.
 Rule 3: a leaf without a component of its own is priced as its nearest ancestor, and says so.
-Rule 4: which conditions a request passes decides its rates; each such combination is compiled once, when it
-first occurs, and kept.
+Rule 4: which conditions a request passes decides its rates; those of each such combination are made once, a
+leaf at a time when it first occurs, and kept: most are never asked for.
 Rule 5: what a leaf costs and what it sells for may follow from two versions of the price: the one in force,
 and the one that its rate card sells by (the basis).
 Source: gateway rules 1, 4, 7 and 14.
@@ -15,16 +15,19 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import TypeAlias, TypeVar
 
-from costplus.catalog.condition import Condition, when_text
+from costplus.catalog.condition import Condition, selector, when_text
 from costplus.catalog.context import ORDINARY, RequestContext
-from costplus.catalog.price import PriceVersion, chosen
+from costplus.catalog.price import PriceVersion, chosen, standing_in
 from costplus.core.money import decimal_text
 from costplus.core.usage import LEAVES
 from costplus.rating.rate_card import FIXED, Adjustment, PriceBelowFloor, RateCardVersion
+
+K = TypeVar("K", bound=Hashable)
 
 _TABLES_MAX = 256  # Combinations of conditions per sheet; far more than a price list can make in practice.
 
@@ -48,11 +51,37 @@ class UnitRate:
     basis_version: str = ""  # The price version that it sells by, where that is not `price_version`.
 
 
+LeafRate: TypeAlias = tuple[int, int, UnitRate]
+"""Numerators of cost and price over the sheet's denominators, and the unit rate that they stand for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Per leaf: numerators over the sheet's denominators, and the unit rate they stand for."""
+    """The rates of all requests that pass the same conditions; each leaf's is made when first asked for."""
 
-    by_leaf: Mapping[str, tuple[int, int, UnitRate]]
+    _make: Callable[[str], LeafRate | None]
+    _made: dict[str, LeafRate | None] = field(default_factory=dict)
+
+    def of(self, leaf: str) -> LeafRate | None:
+        """Return the rate of a leaf, None where it has no price."""
+        if leaf in self._made:
+            return self._made[leaf]
+        made = self._made[leaf] = self._make(leaf)
+        return made
+
+    @property
+    def by_leaf(self) -> dict[str, LeafRate]:
+        """The rates of all leaves that have a price."""
+        return {leaf: found for leaf in LEAVES if (found := self.of(leaf)) is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class _Figure:
+    """What one unit of a leaf costs by one version of the price, and why."""
+
+    priced_as: str
+    unit_cost: Fraction
+    conditions: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,25 +93,32 @@ class RateSheet:
     price: PriceVersion
     basis: PriceVersion  # What the card sells by; most often the price itself.
     card: RateCardVersion
-    conditions: tuple[Condition, ...]  # All that the price depends on.
-    bands: tuple[
-        tuple[int, Rates], ...
-    ]  # Of an ordinary request: (prompt tokens above, rates), highest first.
+    conditions: tuple[Condition, ...]  # All that cost and price depend on.
+    is_banded: bool  # Whether the size of the prompt is among it.
+    has_request_fee: bool
     minimums: Mapping[str, int]
     cost_denominator: int
     price_denominator: int
+    _select: Callable[[int, RequestContext], Hashable] = field(compare=False, repr=False)
+    _selected: dict[Hashable, Rates] = field(default_factory=dict, compare=False, repr=False)
     _tables: dict[tuple[bool, ...], Rates] = field(default_factory=dict, compare=False, repr=False)
 
     def rates_for(self, *, prompt_tokens: int, context: RequestContext = ORDINARY) -> Rates:
         """Return the rates of a request with that many input tokens under those circumstances."""
-        key = tuple([c.holds(prompt_tokens=prompt_tokens, context=context) for c in self.conditions])
-        found = self._tables.get(key)
+        selected = self._select(prompt_tokens, context)
+        found = self._selected.get(selected)
         if found is None:
-            if len(self._tables) >= _TABLES_MAX:
-                self._tables.clear()
-            holding = [c for c, holds in zip(self.conditions, key, strict=True) if holds]
-            found = self._tables[key] = self._compiled(holding)
+            # Others choose the words of a context. Those that no condition asks for share one table, so that
+            # little is compiled however many words there are.
+            found = self._table(prompt_tokens, context)
+            _remember(self._selected, selected, found)
         return found
+
+    @property
+    def bands(self) -> tuple[tuple[int, Rates], ...]:
+        """The rates of an ordinary request as (prompt tokens above, rates), highest first."""
+        thresholds = (*sorted({*self.price.thresholds, *self.basis.thresholds}, reverse=True), 0)
+        return tuple((over, self.rates_for(prompt_tokens=over + 1)) for over in thresholds)
 
     def check_floor(self) -> None:
         """Raise `PriceBelowFloor` where an ordinary request would be sold below the card's floor margin."""
@@ -90,38 +126,51 @@ class RateSheet:
         if floor is None:
             return
         least = 1 - Fraction(floor) / 100
-        for leaf, (_, _, unit) in self.bands[-1][1].by_leaf.items():
+        for leaf, (_, _, unit) in self.rates_for(prompt_tokens=1).by_leaf.items():
             if unit.unit_cost > unit.unit_price * least:
                 raise PriceBelowFloor(
                     f"{self.provider}/{self.model} {leaf} costs {decimal_text(unit.unit_cost)} and sells for "
                     f"{decimal_text(unit.unit_price)}: less than the card's floor margin of {floor} percent."
                 )
 
-    def _compiled(self, holding: Sequence[Condition]) -> Rates:
-        threshold = max((_above(condition) for condition in holding), default=0)
+    def _table(self, prompt_tokens: int, context: RequestContext) -> Rates:
+        key = tuple([c.holds(prompt_tokens=prompt_tokens, context=context) for c in self.conditions])
+        found = self._tables.get(key)
+        if found is None:
+            holding = [c for c, holds in zip(self.conditions, key, strict=True) if holds]
+            found = self._rates(holding)
+            _remember(self._tables, key, found)
+        return found
+
+    def _rates(self, holding: Sequence[Condition]) -> Rates:
         true = frozenset(holding)
-        table: dict[str, tuple[int, int, UnitRate]] = {}
-        for leaf in LEAVES:
-            cost = _Figure.of(self.price, leaf, true)
+        costs = _Figures(self.price, true)
+        basis = costs if self.basis is self.price else _Figures(self.basis, true)
+        threshold = max((_above(condition) for condition in holding), default=0)
+
+        def make(leaf: str) -> LeafRate | None:
+            cost = costs.of(leaf)
             if cost is None:
-                continue
-            basis = cost if self.basis is self.price else _Figure.of(self.basis, leaf, true) or cost
-            unit = self._unit(leaf, cost, basis, threshold)
-            units = unit.unit_cost * self.cost_denominator, unit.unit_price * self.price_denominator
-            assert units[0].denominator == units[1].denominator == 1
-            table[leaf] = units[0].numerator, units[1].numerator, unit
-        return Rates(table)
+                return None
+            unit = self._unit(leaf, cost, cost if basis is costs else basis.of(leaf) or cost, threshold)
+            return (
+                _numerator(unit.unit_cost, over=self.cost_denominator),
+                _numerator(unit.unit_price, over=self.price_denominator),
+                unit,
+            )
+
+        return Rates(make)
 
     def _unit(self, leaf: str, cost: _Figure, basis: _Figure, threshold: int) -> UnitRate:
         fixed = self.card.fixed_for(provider=self.provider, model=self.model, leaf=leaf)
         adjustment = self.card.adjustment_for(provider=self.provider, model=self.model, leaf=leaf)
         sell = fixed.unit_price if fixed else basis.unit_cost * adjustment.factor
         basis_version = "" if self.basis is self.price else self.basis.id
+        stands_in = f"as {cost.priced_as}" if cost.priced_as != leaf else ""
         parts = [self.price.id, self.card.id, leaf, str(threshold)]
         parts += [decimal_text(cost.unit_cost), decimal_text(sell)]
-        parts += [text for text in (cost.conditions, basis_version) if text]
         return UnitRate(
-            id=_unit_id(*parts),
+            id=_unit_id(*parts, *(text for text in (cost.conditions, stands_in, basis_version) if text)),
             provider=self.provider,
             model=self.model,
             leaf=leaf,
@@ -137,25 +186,37 @@ class RateSheet:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Figure:
-    """What one unit of a leaf costs by one version of the price while some conditions hold."""
+class _Figures:
+    """What one unit of each leaf costs by one version of the price while some conditions hold."""
 
-    unit_cost: Fraction
-    priced_as: str
-    conditions: str
+    def __init__(self, price: PriceVersion, true: frozenset[Condition]) -> None:
+        self._components = chosen(price.components, holding=true)
+        self._multipliers = [m for m in price.multipliers if true.issuperset(m.when)]
 
-    @classmethod
-    def of(cls, price: PriceVersion, leaf: str, true: frozenset[Condition]) -> _Figure | None:
-        component = chosen(price.components, leaf, holding=true)
+    def of(self, leaf: str) -> _Figure | None:
+        component = standing_in(self._components, leaf) if leaf in LEAVES else None
         if component is None:
             return None
-        holding = [m for m in price.multipliers if m.touches(LEAVES[leaf]) and true.issuperset(m.when)]
+        touching = [m for m in self._multipliers if m.touches(LEAVES[leaf])]
         cost, said = component.unit_cost, [when_text(c for c in component.when if not _above(c))]
-        for multiplier in holding:
+        for multiplier in touching:
             cost *= Fraction(multiplier.factor)
-        said += sorted(f"×{decimal_text(m.factor)} {when_text(m.when)}" for m in holding)
-        return cls(cost, component.leaf, ", ".join(text for text in said if text))
+        said += sorted(f"×{decimal_text(m.factor)} {when_text(m.when)}" for m in touching)
+        return _Figure(component.leaf, cost, ", ".join(text for text in said if text))
+
+
+def _numerator(exact: Fraction, *, over: int) -> int:
+    """Return the amount's numerator over a denominator that all amounts of the sheet share."""
+    times, rest = divmod(over, exact.denominator)
+    assert rest == 0
+    return times * exact.numerator
+
+
+def _remember(tables: dict[K, Rates], key: K, rates: Rates) -> None:
+    """Keep a table; at `_TABLES_MAX` what was kept is forgotten, which bounds the memory."""
+    if len(tables) >= _TABLES_MAX:
+        tables.clear()
+    tables[key] = rates
 
 
 def _unit_id(*parts: str) -> str:
@@ -174,29 +235,24 @@ def compile_sheet(
 ) -> RateSheet:
     """Return the sheet of `price` under `card`, which sells by `basis` where that is another version."""
     basis = basis or price
-    cost_denominator = _denominator(price)
-    price_denominator = (
-        cost_denominator if basis is price else math.lcm(cost_denominator, _denominator(basis))
-    )
-    factors = [
-        card.adjustment_for(provider=price.provider, model=price.model, leaf=leaf).factor for leaf in LEAVES
-    ]
-    price_denominator *= math.lcm(*{factor.denominator for factor in factors})
-    fixed = (card.fixed_for(provider=price.provider, model=price.model, leaf=leaf) for leaf in LEAVES)
-    sheet = RateSheet(
+    conditions = price.conditions
+    if basis is not price:
+        conditions = tuple(sorted({*conditions, *basis.conditions}, key=lambda c: c.text))
+    denominator = _denominator(price)
+    return RateSheet(
         provider=price.provider,
         model=price.model,
         price=price,
         basis=basis,
         card=card,
-        conditions=tuple(sorted({*price.conditions, *basis.conditions}, key=lambda c: c.text)),
-        bands=(),
+        conditions=conditions,
+        is_banded=any(condition.field == "prompt_tokens" for condition in conditions),
+        has_request_fee=any(component.leaf == "request" for component in price.components),
         minimums={minimum.leaf: minimum.quantity for minimum in price.minimums},
-        cost_denominator=cost_denominator,
-        price_denominator=math.lcm(price_denominator, *(f.unit_price.denominator for f in fixed if f)),
+        cost_denominator=denominator,
+        price_denominator=_price_denominator(price, basis, card, denominator),
+        _select=selector(conditions),
     )
-    thresholds = (*sorted({*price.thresholds, *basis.thresholds}, reverse=True), 0)
-    return replace(sheet, bands=tuple((over, sheet.rates_for(prompt_tokens=over + 1)) for over in thresholds))
 
 
 def _denominator(price: PriceVersion) -> int:
@@ -205,6 +261,19 @@ def _denominator(price: PriceVersion) -> int:
     for multiplier in price.multipliers:
         denominator *= Fraction(multiplier.factor).denominator
     return denominator
+
+
+def _price_denominator(
+    price: PriceVersion, basis: PriceVersion, card: RateCardVersion, denominator: int
+) -> int:
+    """Return a number that every price of one unit is a fraction of."""
+    if basis is not price:
+        denominator = math.lcm(denominator, _denominator(basis))
+    leaves = tuple(LEAVES) if card.token_types or card.fixed else ("",)
+    model = {"provider": price.provider, "model": price.model}
+    factors = {card.adjustment_for(**model, leaf=leaf).factor.denominator for leaf in leaves}
+    fixed = (card.fixed_for(**model, leaf=leaf) for leaf in leaves)
+    return math.lcm(denominator * math.lcm(*factors), *(f.unit_price.denominator for f in fixed if f))
 
 
 class SheetCache:

@@ -10,6 +10,7 @@ from datetime import datetime
 from costplus.billing.invoice import UsageTotal
 from costplus.billing.store import ChargedEvent, ModelTotal
 from costplus.core.period import hour_floor
+from costplus.core.records import check_unchanged
 from costplus.metering.event import UsageEvent
 from costplus.rating.sheet import UnitRate
 from costplus.storage.codec import KEY_WINDOW
@@ -63,8 +64,11 @@ class MemoryCharges(Undoable):
             assert entry.event.id not in rows  # Only new events are charged.
             self.put(rows, entry.event.id, entry)
             for line in entry.charge.lines:
-                if line.rate.id not in self.tables.unit_rates:
+                known = self.tables.unit_rates.get(line.rate.id)
+                if known is None:
                     self.put(self.tables.unit_rates, line.rate.id, line.rate)
+                elif known is not line.rate:
+                    check_unchanged(known, line.rate, name=f"unit rate '{known.id}'")
 
     def charge_of(self, customer: str, event_id: str) -> ChargedEvent | None:
         return self.tables.charges[customer].get(event_id)

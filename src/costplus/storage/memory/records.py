@@ -7,7 +7,7 @@ from datetime import datetime
 
 from costplus.billing.event import Delivery
 from costplus.billing.store import StoredReply, Topic
-from costplus.core.records import R, Record
+from costplus.core.records import R, Record, check_removable, check_unchanged
 from costplus.storage.codec import decode_record, encode_record
 from costplus.storage.errors import LookupTaken
 from costplus.storage.memory.tables import Cursors, RecordRow, Undoable
@@ -18,6 +18,8 @@ class MemoryRecords(Undoable):
 
     def save(self, record: Record) -> None:
         kind, lookup = record.KIND, record.lookup
+        if record.IMMUTABLE:
+            check_unchanged(self.find(type(record), record.id), record, name=f"{kind} '{record.id}'")
         rows = self.tables.records[kind]
         known = rows.get(record.id)
         if lookup and self.tables.lookups.get((kind, lookup), record.id) != record.id:
@@ -39,6 +41,7 @@ class MemoryRecords(Undoable):
         return None if id is None else self.find(kind, id)
 
     def remove(self, kind: type[R], id: str) -> None:
+        check_removable(kind, id)
         row = self.tables.records[kind.KIND].get(id)
         if row is None:
             return

@@ -19,6 +19,7 @@ from costplus.billing.store import ChargedEvent, ModelTotal
 from costplus.core.ids import bucket_of, milliseconds
 from costplus.core.money import InvalidAmount
 from costplus.core.period import hour_ceil, hour_floor
+from costplus.core.records import check_unchanged
 from costplus.rating.charge import Charge, ChargeLine
 from costplus.rating.sheet import UnitRate
 from costplus.storage.codec import (
@@ -73,10 +74,13 @@ class SqliteCharges(Tables):
             lines = []
             for line in charge.lines:
                 rate, quantity = line.rate, line.quantity
-                if rate.id not in self._rates:
+                known = self.unit_rate(rate.id)
+                if known is None:
                     self._db.execute(SQL.add_unit_rate, unit_rate_row(rate))
                     self._rates[rate.id] = rate
                     self.fresh_rates.append(rate.id)
+                elif known is not rate:
+                    check_unchanged(known, rate, name=f"unit rate '{rate.id}'")
                 lines.append((rate.id, quantity))
                 unit = units[bucket, customer, hour, rate.id]
                 unit[0] += quantity

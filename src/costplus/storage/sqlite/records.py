@@ -8,7 +8,7 @@ from datetime import datetime
 
 from costplus.billing.event import Delivery
 from costplus.billing.store import StoredReply
-from costplus.core.records import R, Record
+from costplus.core.records import R, Record, check_removable, check_unchanged
 from costplus.storage.codec import (
     Row,
     decode_record,
@@ -31,6 +31,8 @@ class SqliteRecords(Tables):
 
     def save(self, record: Record) -> None:
         kind, lookup = record.KIND, record.lookup
+        if record.IMMUTABLE:
+            check_unchanged(self.find(type(record), record.id), record, name=f"{kind} '{record.id}'")
         row = (kind, record.id, record.parent, lookup, micros(record.created), encode_record(record))
         try:
             self._db.execute(SQL.save_record, row)
@@ -46,6 +48,7 @@ class SqliteRecords(Tables):
         return None if row is None else decode_record(kind, row[0])
 
     def remove(self, kind: type[R], id: str) -> None:
+        check_removable(kind, id)
         self._db.execute(SQL.remove_record, (kind.KIND, id))
 
     def page(

@@ -1,5 +1,5 @@
 -- :name add_unit_rate
-INSERT OR IGNORE INTO unit_rates (
+INSERT INTO unit_rates (
     id, provider, model, leaf, priced_as, above_prompt_tokens, unit_cost, unit_price, adjustment_kind,
     adjustment_percent, price_version, rate_card_version, conditions, basis_version
 ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
