@@ -243,7 +243,7 @@ def main() -> None:
     rounds = ROUNDS_QUICK if arguments.quick else ROUNDS
     snapshot = bundled_snapshot()
     catalogue = Catalogue(snapshot)
-    for _ in catalogue.models():  # Every version is built: the whole catalogue is in memory.
+    for _ in catalogue.models(at=AT):  # Every version is built: the whole catalogue is in memory.
         pass
     figures = {
         "one_event_us": one_event_us(catalogue, rounds=rounds),

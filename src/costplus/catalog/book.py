@@ -63,6 +63,13 @@ class RecordedPrice(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PriceEnd(Record):
+    """That a recorded price counts no more from `created` on; its id is the version's."""
+
+    KIND: ClassVar[str] = "price_end"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelAlias(Record):
     """A name that the operator declares to mean a model, such as an Azure deployment's."""
 

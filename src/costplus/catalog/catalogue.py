@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import date, datetime
 from fractions import Fraction
 
-from costplus.catalog.book import ModelAlias, RecordedPrice
+from costplus.catalog.book import ModelAlias, PriceEnd, RecordedPrice
 from costplus.catalog.names import (
     REGIONS,
     ProviderNames,
@@ -31,6 +31,7 @@ from costplus.catalog.snapshot import (
     ProviderEntry,
     ScheduledEntry,
     Snapshot,
+    VersionEntry,
     price_version,
 )
 
@@ -56,6 +57,7 @@ class Catalogue:
         *,
         recorded: Iterable[RecordedPrice] = (),
         aliases: Iterable[ModelAlias] = (),
+        ends: Iterable[PriceEnd] = (),
     ) -> None:
         assert snapshot.schema == SCHEMA, snapshot.schema
         self._snapshot = snapshot
@@ -63,6 +65,7 @@ class Catalogue:
         for entry in recorded:
             self._recorded.setdefault((entry.provider, entry.model), []).append(entry)
         self._aliases = {(alias.provider, alias.name.lower()): alias.target for alias in aliases}
+        self._ends = {end.id: end.created for end in ends}
         self._names: dict[str, ProviderNames] = {}
         self._built: dict[tuple[str, str], tuple[PriceVersion, ...]] = {}
         self._resolved: dict[tuple[str, str], tuple[tuple[PriceVersion, ...], ResolvedName]] = {}
@@ -231,11 +234,15 @@ class Catalogue:
                 output_tokens_max=entry.output_tokens_max,
             )
 
+    def _ended(self, version: VersionEntry) -> VersionEntry:
+        end = self._ends.get(version.id)
+        return version if end is None else replace(version, valid_to=min(end, version.valid_to or end))
+
     def _learned(self, provider: str, model: str) -> Iterator[PriceVersion]:
         entry = self._entry(provider, model)
         for recorded in self._recorded.get((provider, model), ()):
             yield price_version(
-                recorded.version,
+                self._ended(recorded.version),
                 provider=provider,
                 model=model,
                 currency=recorded.currency,

@@ -13,7 +13,7 @@ from datetime import datetime
 
 import msgspec
 
-from costplus.catalog.book import BOOK, BookState, ModelAlias, PriceBase, RecordedPrice
+from costplus.catalog.book import BOOK, BookState, ModelAlias, PriceBase, PriceEnd, RecordedPrice
 from costplus.catalog.catalogue import Catalogue
 from costplus.catalog.snapshot import Snapshot
 from costplus.catalog.sources.bundled import bundled_body
@@ -39,6 +39,7 @@ def catalogue_of(store: RecordStore) -> Catalogue:
         msgspec.json.decode(body, type=Snapshot),
         recorded=every(store, RecordedPrice),
         aliases=every(store, ModelAlias),
+        ends=every(store, PriceEnd),
     )
 
 

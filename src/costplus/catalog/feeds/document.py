@@ -17,7 +17,17 @@ from costplus.core.errors import BillingError
 
 CURRENCY = "USD"
 DIGITS_MAX = 400  # Longer numbers, and larger or smaller ones, would only keep the arithmetic busy.
-Reason = Literal["not_parseable", "schema_unknown", "schema_frozen", "currency_unknown", "too_large", "empty"]
+Reason = Literal[
+    "not_parseable",
+    "schema_unknown",
+    "schema_frozen",
+    "currency_unknown",
+    "too_large",
+    "empty",
+    "empty_snapshot",
+    "models_missing",
+    "mass_change",
+]
 
 
 class SourceRejected(BillingError):

@@ -1,0 +1,379 @@
+"""Write the price book: what applies is recorded, followed by rate cards and announced in one transaction;
+a person approves, rejects, overrides, undoes, redirects and names.
+
+Rule 1: a price counts from the day that its source names, else from when it is recorded; never before what
+an earlier recording already says of the same instant.
+Rule 2: a change that was decided against an earlier price moves only what it moves: the rest stays as it is.
+Rule 3: usage that was priced stays as it was priced, whatever is recorded later.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Literal
+
+from costplus.billing.notify import announce
+from costplus.billing.store import Tx
+from costplus.catalog.agreement import components_of, part_of, same_price
+from costplus.catalog.book import (
+    ChangeKind,
+    ChangeNotOpen,
+    ModelAlias,
+    NoSuchChange,
+    PriceChange,
+    PriceEnd,
+    RecordedMove,
+    RecordedPrice,
+)
+from costplus.catalog.catalogue import Catalogue
+from costplus.catalog.change import Move
+from costplus.catalog.feeds.stated import component_order
+from costplus.catalog.load import book_changed, catalogue_of
+from costplus.catalog.names import canonical_provider
+from costplus.catalog.price import ALWAYS, Component, Multiplier, PriceVersion
+from costplus.catalog.reconcile import with_moves
+from costplus.catalog.recorded import (
+    components_of_change,
+    multipliers_of_change,
+    proposed_of,
+    recorded_move,
+    version_entry,
+)
+from costplus.catalog.snapshot import component_entry, multiplier_entry
+from costplus.catalog.survey import listed
+from costplus.core.errors import InvalidRequest, NotFound
+from costplus.core.ids import new_id
+from costplus.core.usage import LEAVES
+
+CURRENCY = "USD"
+
+
+class NoSuchPrice(NotFound):
+    """The model has no price that this could be done to."""
+
+    code = "price_missing"
+    remedy = "List the catalogue's models with `costplus prices show` or GET /v1/token_billing/prices."
+
+
+class InvalidPrice(InvalidRequest):
+    """The figures are no price."""
+
+    code = "price_invalid"
+    remedy = "Give each leaf an amount of zero or more in USD per million tokens, such as input=1.25."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """Who decides, and why."""
+
+    name: str
+    note: str = ""
+
+
+def apply_changes(tx: Tx, changes: Sequence[PriceChange], *, at: datetime, by: Person) -> list[PriceChange]:
+    """Record the new prices of `changes`, and announce each; return the changes as they are now."""
+    if not changes:
+        return []
+    catalogue = catalogue_of(tx)
+    applied = [_recorded(tx, catalogue, change, at=at, by=by) for change in changes]
+    book_changed(tx, at=at)
+    tx.touch("config")
+    for change in applied:
+        tx.save(change)
+        announce(tx, "model.priced" if change.kind == "new_model" else "price.change_applied", change, at=at)
+        _announce_parts(tx, change, at=at)
+    return applied
+
+
+def _announce_parts(tx: Tx, change: PriceChange, *, at: datetime) -> None:
+    """Say that a price has parts that it had not, or no longer has some."""
+    if change.kind == "new_model":
+        return
+    if any(move.old is None for move in change.moves):
+        announce(tx, "price.component_added", change, at=at)
+    if any(move.new is None for move in change.moves):
+        announce(tx, "price.component_removed", change, at=at)
+
+
+def _recorded(tx: Tx, catalogue: Catalogue, change: PriceChange, *, at: datetime, by: Person) -> PriceChange:
+    """Record the version that a change makes; return the change, applied."""
+    key = change.provider, change.model
+    old = listed(catalogue, key, at=at)
+    components, multipliers = components_of_change(change), multipliers_of_change(change)
+    is_stale = change.kind == "price" and old is not None and old.id != change.old_version
+    if is_stale and old is not None:
+        components, multipliers = with_moves(old, proposed_of(change))
+    valid_from = change.effective_at if change.precision != "detected" else at
+    if change.kind == "new_model" and change.precision == "detected":
+        valid_from = ALWAYS  # It had no price before; usage that waits for one is priced by its first.
+    entry = version_entry(
+        provider=change.provider,
+        model=change.model,
+        currency=old.currency if old else CURRENCY,
+        components=components,
+        multipliers=multipliers,
+        old=old,
+        valid_from=valid_from,
+        valid_to=change.ends_at,
+    )
+    if tx.find(RecordedPrice, entry.id) is None:
+        tx.save(
+            RecordedPrice(
+                id=entry.id,
+                created=at,
+                provider=change.provider,
+                model=change.model,
+                currency=old.currency if old else CURRENCY,
+                version=entry,
+                origin=_origin(change.kind),
+                source=_said_by(change, by),
+                change=change.id,
+            )
+        )
+    return replace(
+        change,
+        status="applied",
+        old_version=old.id if old else "",
+        new_version=entry.id,
+        effective_at=valid_from,
+        due_at=None,
+        decided_at=at,
+        decided_by=by.name,
+        note=by.note or change.note,
+    )
+
+
+def _origin(kind: ChangeKind) -> Literal["sync", "override", "redirect", "undo"]:
+    return kind if kind in ("override", "redirect", "undo") else "sync"
+
+
+def _said_by(change: PriceChange, by: Person) -> str:
+    """Return who says so, for people."""
+    said = ", ".join(f"{source} {revision}".strip() for source, revision in sorted(change.sources.items()))
+    return said or f"{change.kind} by {by.name}"
+
+
+def change_of(tx: Tx, id: str) -> PriceChange:
+    """Return the change, or raise `NoSuchChange`."""
+    change = tx.find(PriceChange, id)
+    if change is None:
+        raise NoSuchChange(f"No such price change: '{id}'", param="id")
+    return change
+
+
+def approve(tx: Tx, id: str, *, at: datetime, by: Person) -> PriceChange:
+    """Apply an open change. A scheduled one counts from its own day on."""
+    change = _open(tx, id)
+    precision = "instant" if change.kind == "scheduled" else change.precision
+    (applied,) = apply_changes(tx, [replace(change, precision=precision)], at=at, by=by)
+    return applied
+
+
+def reject(tx: Tx, id: str, *, at: datetime, by: Person) -> PriceChange:
+    """Refuse an open change: the same proposal is not made again."""
+    refused = replace(
+        _open(tx, id), status="rejected", due_at=None, decided_at=at, decided_by=by.name, note=by.note
+    )
+    tx.save(refused)
+    return refused
+
+
+def _open(tx: Tx, id: str) -> PriceChange:
+    change = change_of(tx, id)
+    if not change.is_open:
+        raise ChangeNotOpen(f"Price change {id} is {change.status}.", param="id")
+    return change
+
+
+def override(
+    tx: Tx,
+    *,
+    provider: str,
+    model: str,
+    components: Sequence[Component],
+    valid_from: datetime | None,
+    ends_at: datetime | None,
+    at: datetime,
+    by: Person,
+) -> PriceChange:
+    """Set the operator's own price: it wins over every source until it ends or is undone.
+
+    Parts that are not given stay as they are. Raises `InvalidPrice`.
+    """
+    provider = canonical_provider(provider)
+    since = at if valid_from is None else valid_from
+    _check_figures(components, since=since, ends_at=ends_at)
+    old = listed(catalogue_of(tx), (provider, model), at=at)
+    given = {(component.leaf, component.when) for component in components}
+    kept = [c for c in (old.components if old else ()) if (c.leaf, c.when) not in given]
+    merged = component_order([*kept, *components])
+    return _decided_by_hand(
+        tx,
+        kind="override",
+        key=(provider, model),
+        old=old,
+        price=(merged, old.multipliers if old else ()),
+        since=since,
+        ends_at=ends_at,
+        at=at,
+        by=by,
+    )
+
+
+def redirect(
+    tx: Tx, *, provider: str, model: str, target: str, since: datetime, at: datetime, by: Person
+) -> PriceChange:
+    """Price a model as another one of its provider from `since` on: that one answers under its name.
+
+    Raises `NoSuchPrice` where the target has no price.
+    """
+    provider = canonical_provider(provider)
+    catalogue = catalogue_of(tx)
+    new = listed(catalogue, (provider, target), at=at)
+    if new is None:
+        raise NoSuchPrice(f"Model '{provider}/{target}' has no price.", param="redirect_to")
+    old = listed(catalogue, (provider, model), at=at)
+    change = _decided_by_hand(
+        tx,
+        kind="redirect",
+        key=(provider, model),
+        old=old,
+        price=(new.components, new.multipliers),
+        since=since,
+        ends_at=None,
+        at=at,
+        by=by,
+    )
+    announce(tx, "model.redirected", change, at=at)
+    return change
+
+
+def undo(tx: Tx, id: str, *, at: datetime, by: Person) -> PriceChange:
+    """Take an applied change back from now on: an override ends, any other price is as it was before.
+
+    Raises `ChangeNotOpen` where it was not applied, `NoSuchPrice` where there was no price before.
+    """
+    change = change_of(tx, id)
+    if change.status != "applied":
+        raise ChangeNotOpen(f"Price change {id} is {change.status}, not applied.", param="id")
+    catalogue = catalogue_of(tx)
+    if change.kind == "override":
+        return _end_override(tx, change, at=at, by=by)
+    before = catalogue.price_version(change.old_version)
+    if before is None:
+        raise NoSuchPrice(f"Model '{change.provider}/{change.model}' had no price before change {id}.")
+    undone = _decided_by_hand(
+        tx,
+        kind="undo",
+        key=(change.provider, change.model),
+        old=listed(catalogue, (change.provider, change.model), at=at),
+        price=(before.components, before.multipliers),
+        since=at,
+        ends_at=None,
+        at=at,
+        by=by,
+    )
+    tx.save(replace(change, status="superseded"))
+    return undone
+
+
+def _end_override(tx: Tx, change: PriceChange, *, at: datetime, by: Person) -> PriceChange:
+    if tx.find(PriceEnd, change.new_version) is None:
+        tx.save(PriceEnd(id=change.new_version, created=at))
+    ended = replace(change, status="superseded", ends_at=at, note=by.note or change.note)
+    tx.save(ended)
+    book_changed(tx, at=at)
+    tx.touch("config")
+    announce(tx, "price.change_applied", ended, at=at)
+    return ended
+
+
+def declare_alias(tx: Tx, *, provider: str, name: str, target: str, at: datetime) -> ModelAlias:
+    """Declare that a name means a model of the same provider. Raises `NoSuchPrice`."""
+    provider = canonical_provider(provider)
+    if not catalogue_of(tx).versions(provider, target):
+        raise NoSuchPrice(f"Model '{provider}/{target}' has no price.", param="target")
+    known = tx.find_by_lookup(ModelAlias, f"{provider}/{name.strip().lower()}")
+    if known is not None and known.target == target:
+        return known
+    if known is not None:
+        tx.remove(ModelAlias, known.id)
+    alias = ModelAlias(
+        id=new_id("mal", at=at), created=at, provider=provider, name=name.strip(), target=target
+    )
+    tx.save(alias)
+    book_changed(tx, at=at)
+    tx.touch("config")
+    announce(tx, "model.alias_moved", alias, at=at)
+    return alias
+
+
+def drop_alias(tx: Tx, id: str, *, at: datetime) -> ModelAlias:
+    """Take a declared name back."""
+    alias = tx.find(ModelAlias, id)
+    if alias is None:
+        raise NoSuchPrice(f"No such model alias: '{id}'", param="id")
+    tx.remove(ModelAlias, id)
+    book_changed(tx, at=at)
+    tx.touch("config")
+    return alias
+
+
+def _decided_by_hand(
+    tx: Tx,
+    *,
+    kind: ChangeKind,
+    key: tuple[str, str],
+    old: PriceVersion | None,
+    price: tuple[Sequence[Component], Sequence[Multiplier]],
+    since: datetime,
+    ends_at: datetime | None,
+    at: datetime,
+    by: Person,
+) -> PriceChange:
+    """Record a price that a person states."""
+    components, multipliers = price
+    id = new_id("pchg", at=at)
+    change = PriceChange(
+        id=id,
+        created=at,
+        provider=key[0],
+        model=key[1],
+        kind=kind,
+        status="held",
+        digest=f"{kind}_{hashlib.sha256(id.encode()).hexdigest()[:24]}",
+        components=tuple(component_entry(component) for component in components),
+        multipliers=tuple(multiplier_entry(multiplier) for multiplier in multipliers),
+        effective_at=since,
+        precision="instant",
+        ends_at=ends_at,
+        moves=tuple(_moves(old, components)),
+    )
+    (applied,) = apply_changes(tx, [change], at=at, by=by)
+    return applied
+
+
+def _moves(old: PriceVersion | None, components: Sequence[Component]) -> Iterable[RecordedMove]:
+    """Yield what a person's price changes."""
+    before = components_of(old) if old else {}
+    for component in components:
+        leaf, when = part = part_of(component)
+        cost = component.unit_cost
+        if not same_price(before.get(part), cost):
+            yield recorded_move(Move(leaf=leaf, when=when, old=before.get(part), new=cost, standing="single"))
+
+
+def _check_figures(components: Sequence[Component], *, since: datetime, ends_at: datetime | None) -> None:
+    if not components:
+        raise InvalidPrice("A price has at least one figure.", param="components")
+    for component in components:
+        if component.leaf not in LEAVES:
+            known = ", ".join(LEAVES)
+            raise InvalidPrice(f"There is no leaf '{component.leaf}'; known are {known}.", param="components")
+        if component.amount < 0:
+            raise InvalidPrice(f"The price of {component.leaf} is negative.", param="components")
+    if ends_at is not None and ends_at <= since:
+        raise InvalidPrice("The price ends before it begins.", param="ends_at")
