@@ -12,7 +12,7 @@ from costplus.catalog.context import RequestContext, asking, context_of, served
 from costplus.catalog.names import ResolvedName
 from costplus.metering.event import UsageEvent
 from costplus.rating.charge import Charge, ChargeLine, charge_of, rate
-from costplus.rating.pricing import Pricing
+from costplus.rating.pricing import Prices
 from costplus.rating.rate_card import RateCardVersion
 
 ONE_REQUEST = frozenset({"gateway", "sweep"})  # Sources whose events are one call each.
@@ -25,7 +25,7 @@ def context_for(event: UsageEvent, name: ResolvedName) -> RequestContext:
     return asking(served(service_tier=event.service_tier, at=event.at), name.modifiers)
 
 
-def rate_used(event: UsageEvent, *, pricing: Pricing, card: RateCardVersion) -> Charge:
+def rate_used(event: UsageEvent, *, pricing: Prices, card: RateCardVersion) -> Charge:
     """Return what an event is worth under a card at its own time. Raises `ModelUnpriced`."""
     priced = pricing.used(event.provider, event.model, card=card, at=event.at)
     is_one_request = event.source in ONE_REQUEST
@@ -34,7 +34,7 @@ def rate_used(event: UsageEvent, *, pricing: Pricing, card: RateCardVersion) -> 
     )
 
 
-def rate_again(entry: ChargedEvent, *, pricing: Pricing, card: RateCardVersion) -> Charge:
+def rate_again(entry: ChargedEvent, *, pricing: Prices, card: RateCardVersion) -> Charge:
     """Return what a charged event is worth under a card at the prices of `pricing`. Raises `ModelUnpriced`.
 
     A call that ran on several models is rated line by line, each by its own model.
@@ -48,9 +48,7 @@ def rate_again(entry: ChargedEvent, *, pricing: Pricing, card: RateCardVersion) 
     )
 
 
-def _line_again(
-    event: UsageEvent, line: ChargeLine, *, pricing: Pricing, card: RateCardVersion
-) -> ChargeLine:
+def _line_again(event: UsageEvent, line: ChargeLine, *, pricing: Prices, card: RateCardVersion) -> ChargeLine:
     priced = pricing.used(line.rate.provider, line.rate.model, card=card, at=event.at)
     context = context_for(event, priced.name)
     rates = priced.sheet.rates_for(prompt_tokens=line.rate.above_prompt_tokens + 1, context=context)

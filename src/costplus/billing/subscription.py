@@ -7,6 +7,7 @@ Rule 3: usage belongs to the period of its own time; once that period's invoice 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import ClassVar, Literal
@@ -73,6 +74,27 @@ class Subscription(Record):
         """Return the subscription moved from `pin.since` on; moves planned for later are replaced by it."""
         kept = tuple(known for known in self.pins if known.since < pin.since)
         return replace(self, pins=(*kept, pin))
+
+    def turned(self, since: datetime, turn: Callable[[Pin], Pin]) -> Subscription:
+        """Return the subscription with what prices it from `since` on turned, moves planned for later too.
+
+        Where `turn` changes nothing the subscription stays equal to itself.
+        """
+        kept = tuple(pin for pin in self.pins if pin.since < since)
+        current = replace(self.pin_at(since), since=since)
+        first = turn(current)
+        begins = (first,) if first != current or any(pin.since == since for pin in self.pins) else ()
+        later = tuple(turn(pin) for pin in self.pins if pin.since > since)
+        return replace(self, pins=(*kept, *begins, *later))
+
+    def next_start(self, present: datetime, *, least: datetime) -> datetime:
+        """Return the first start of a period that lies ahead of `present` and not before `least`."""
+        ordinal = self.ordinal
+        start = monthly_period(self.anchor, ordinal).start
+        while start <= present or start < least:
+            ordinal += 1
+            start = monthly_period(self.anchor, ordinal).start
+        return start
 
     def billed_in(self, at: datetime) -> Period:
         """Return the period whose invoice asks for usage at `at`.

@@ -144,6 +144,11 @@ class Catalogue:
         """Return when a model named by its exact id got its first price."""
         return min(version.recorded_at for version in self._versions(provider, model))
 
+    @property
+    def learned(self) -> Mapping[tuple[str, str], datetime]:
+        """Per model with a price recorded since the snapshot: when the latest one was."""
+        return {key: max(entry.created for entry in entries) for key, entries in self._recorded.items()}
+
     def scheduled(self, provider: str, model: str) -> tuple[ScheduledEntry, ...]:
         """Return the announced prices of a model named by its exact id; they are not applied."""
         entry = self._entry(provider, model)

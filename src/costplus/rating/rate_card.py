@@ -6,7 +6,8 @@ Rule 2: the most specific adjustment wins: customer, then token type (of one mod
 provider, then default. A fixed price beats them all, but the customer's.
 Rule 3: a version never changes; a card's `live_version` is what new subscriptions get.
 Rule 4: a version sells at the provider prices known at its `priced_as_of`, whatever was learned since: what
-follows from a change of prices is a new version, made by the card's own rule.
+follows from a change of prices is a new version, made by the card's own rule. A model whose change the card
+did not follow keeps selling by what was known before it (`kept_as_of`), until a later version takes it along.
 """
 
 from __future__ import annotations
@@ -141,7 +142,8 @@ class RateCardVersion(Record):
     """One immutable state of a card.
 
     `models` holds the `provider/model` names that the card sells; empty sells every priced model that was
-    known at `models_as_of`. Keys of `token_types` and `fixed` are a leaf or `provider/model:leaf`.
+    known at `models_as_of`, and those `admitted` since. Keys of `token_types` and `fixed` are a leaf or
+    `provider/model:leaf`.
     """
 
     KIND: ClassVar[str] = "rate_card_version"
@@ -155,7 +157,9 @@ class RateCardVersion(Record):
     token_types: Mapping[str, Adjustment] = field(default_factory=dict)
     fixed: Mapping[str, FixedPrice] = field(default_factory=dict)
     priced_as_of: datetime | None = None  # None: by whatever price is in force.
+    kept_as_of: Mapping[str, datetime] = field(default_factory=dict)  # Models that sell by an older state.
     models_as_of: datetime | None = None  # None: every model, whenever it came.
+    admitted: tuple[str, ...] = ()  # Models that it sells although they came after `models_as_of`.
     floor_margin_percent: Decimal | None = None
     unpriced: UnpricedPolicy = "block"
     fallback: Mapping[str, FixedPrice] = field(default_factory=dict)  # Per leaf, for models without a price.
@@ -164,6 +168,16 @@ class RateCardVersion(Record):
     @property
     def parent(self) -> str:
         return self.rate_card
+
+    def known_at(self, *, provider: str, model: str) -> datetime | None:
+        """Return by what was known when the model sells; None by whatever price is in force."""
+        if self.priced_as_of is None:
+            return None
+        return self.kept_as_of.get(f"{provider}/{model}", self.priced_as_of)
+
+    def same_terms(self, other: RateCardVersion) -> bool:
+        """Return whether two versions say the same, whenever and as what they were made."""
+        return replace(self, id=other.id, created=other.created) == other
 
     def adjustment_for(self, *, provider: str, model: str, leaf: str = "") -> Adjustment:
         """Return the adjustment that applies to a leaf of a model at a provider."""
