@@ -15,9 +15,8 @@ from costplus.billing.notify import ENDPOINTS_MAX
 from costplus.billing.plan import Settings
 from costplus.billing.setup import SetUp, SetUpRequest, set_up
 from costplus.billing.store import Tx
-from costplus.catalog.catalogue import Catalogue
-from costplus.catalog.names import canonical_provider, split_provider
-from costplus.catalog.price import ModelUnpriced
+from costplus.catalog.catalogue import Catalogue, canonical_model
+from costplus.catalog.names import canonical_provider
 from costplus.core.errors import InvalidRequest
 from costplus.core.ids import new_id
 from costplus.rating.rate_card import Adjustment, adjustment
@@ -51,18 +50,6 @@ class Sold:
 
     models: tuple[str, ...]
     unpriced: tuple[str, ...]
-
-
-def canonical_model(catalogue: Catalogue, name: str, *, at: datetime) -> str | None:
-    """Return the catalogue's `provider/model` for a name as people write it, or None without a price."""
-    provider, model = split_provider(name.strip().lower())
-    if provider is None:
-        return None
-    try:
-        price, _ = catalogue.price_at(provider, model, at=at)
-    except ModelUnpriced:
-        return None
-    return f"{price.provider}/{price.model}"
 
 
 def _sold(catalogue: Catalogue, names: list[str], *, at: datetime) -> Sold:
