@@ -66,7 +66,8 @@ def _sold(catalogue: Catalogue, names: list[str], *, at: datetime) -> Sold:
     return Sold(tuple(sorted(found)), tuple(unpriced))
 
 
-def _default_adjustment(params: Params) -> Adjustment:
+def given_adjustment(params: Params) -> Adjustment | None:
+    """Return the default markup or margin that was asked for, or None."""
     markup, margin = params.decimal("default_markup_percent"), params.decimal("default_margin_percent")
     if markup is not None and margin is not None:
         raise ParametersExclude(
@@ -75,7 +76,7 @@ def _default_adjustment(params: Params) -> Adjustment:
         )
     if margin is not None:
         return adjustment("margin", margin)
-    return adjustment("markup", MARKUP_DEFAULT if markup is None else markup)
+    return None if markup is None else adjustment("markup", markup)
 
 
 def _overrides(
@@ -170,7 +171,7 @@ def init(tx: Tx, call: Call) -> object:
     request = SetUpRequest(
         plan_name=params.text("plan_name", longest=200) or "AI starter",
         models=sold.models,
-        default=_default_adjustment(params),
+        default=given_adjustment(params) or adjustment("markup", MARKUP_DEFAULT),
         price_tracking=params.choice(
             "price_tracking_preference", ("disabled", "migrate_all", "new_customers_only")
         )
