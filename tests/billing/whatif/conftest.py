@@ -32,7 +32,7 @@ from costplus.catalog.context import asking, circumstances, context_of
 from costplus.catalog.price import Minimum, ModelUnpriced
 from costplus.catalog.snapshot import ModelEntry, ProviderEntry, Snapshot, VersionEntry
 from costplus.core.usage import usage_of
-from costplus.metering.event import UsageEvent, usage_event
+from costplus.metering.event import TOKEN_METER, UsageEvent, usage_event
 from costplus.rating.charge import charge_of, rate, unpriced_charge
 from costplus.rating.comparison import Simulation
 from costplus.rating.pricing import Pricing
@@ -110,6 +110,8 @@ class Use:
     words: str = ""  # Circumstances.
     source: str = "gateway"
     second: str = ""  # A second model that a call ran on.
+    served: str = ""  # The name that served, where that has no price.
+    meter: str = TOKEN_METER
 
     def event(self, number: int) -> UsageEvent:
         provider, _, name = self.name.partition("/")
@@ -121,6 +123,7 @@ class Use:
             source=self.source,  # type: ignore[arg-type]  # One of the sources.
             provider=provider,
             model=name,
+            meter=self.meter,
             circumstances=self.words if self.source == "gateway" else "",
         )
 
@@ -145,6 +148,7 @@ def charged(tx: Tx, pricing: Pricing, use: Use, number: int) -> None:
         other = pricing.used(event.provider, use.second, card=card, at=event.at).sheet
         ran = rate(event.usage, other, context=context)
         charge = charge_of((*charge.lines, *ran.lines), unpriced=(*charge.unpriced, *ran.unpriced))
+    event = replace(event, model=use.served or event.model)
     settle(tx, [Settlement(event=event, charge=charge)], at=use.at)
 
 

@@ -79,6 +79,20 @@ def test_a_call_that_ran_on_two_models_is_the_sum_of_both_again(world: Any) -> N
     assert made.total.then.revenue_nano < made.total.now.revenue_nano
 
 
+def test_what_was_served_under_a_name_without_a_price_is_priced_as_what_was_asked_for(world: Any) -> None:
+    happened = [{"served": "large-preview", "words": "service_tier=priority"}]
+    made, really = world.run(happened)
+    assert world.sums_of(made, 1) == world.by(1, really)
+    assert made.total.now.revenue_nano > 0
+    made, _ = world.run(happened, Scenario(default=adjustment("markup", Decimal(0))))
+    assert made.total.then.revenue_nano == made.total.then.cost_nano == made.total.now.cost_nano
+
+
+def test_usage_of_other_meters_stays_as_it_was_and_is_told(world: Any) -> None:
+    made, _ = world.run([{"meter": "pages", "source": "meter_events_v2"}, {}])
+    assert made.total.events == 2 and made.skipped == {whatif.OTHER_METER: 1}
+
+
 def test_a_simulation_goes_on_over_many_portions_and_tells_how_far_it_is(
     world: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

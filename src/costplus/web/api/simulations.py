@@ -23,7 +23,7 @@ from costplus.web.call import Call, post
 from costplus.web.objects.simulation import price_match_object, simulation_object
 from costplus.web.params import InvalidChoice, InvalidTime, Params
 
-EVENTS_MAX = 100_000  # A few seconds of one reader; more is for the command line.
+EVENTS_MAX = 50_000  # About three seconds, in which calls of this process wait some milliseconds more.
 DAYS_DEFAULT = timedelta(days=30)
 PARTS_DEFAULT, PARTS_MAX = 100, 1000
 
