@@ -74,6 +74,25 @@ async def open_store(settings: Settings) -> Store:
     raise SettingsInvalid(f"The database '{url}' is not supported: use sqlite:///PATH or memory:.")
 
 
+class DatabaseMissing(Unavailable):
+    """There is no database yet where the settings say."""
+
+    code = "database_missing"
+    remedy = "Start `costplus serve` once, or name another one with --database."
+
+
+async def open_existing(settings: Settings) -> Store:
+    """Open the database without making one. Raises `DatabaseMissing`."""
+    _check_there(settings.database_url)
+    return await open_store(settings)
+
+
+def _check_there(url: str) -> None:
+    path = url.removeprefix("sqlite:///")
+    if path != url and not Path(path).is_file():
+        raise DatabaseMissing(f"There is no database {path}.")
+
+
 def link_secret(settings: Settings) -> bytes:
     """Return what signs links and sessions: from the encryption key, or made once in the data directory."""
     if settings.encryption_key:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -54,6 +55,18 @@ def load_settings(config: Path | None, **flags: Any) -> Any:
     except BillingError as error:
         click.echo(f"costplus: {error.sentence} [{error.code}]", err=True)
         sys.exit(EXIT_USAGE)
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """End with an expected refusal's sentence: what is not available is 3, what cannot be asked 2."""
+    from costplus.core.errors import BillingError, Unavailable
+
+    try:
+        yield
+    except BillingError as error:
+        click.echo(f"costplus: {error.sentence} [{error.code}]", err=True)
+        sys.exit(EXIT_UNAVAILABLE if isinstance(error, Unavailable) else EXIT_USAGE)
 
 
 @click.group()
@@ -181,6 +194,102 @@ def demo(data_dir: str, port: int, calls: int, once: bool, as_json: bool) -> Non
     from costplus.demo import run
 
     sys.exit(run(Path(data_dir), port=port, calls=calls, once=once, as_json=as_json))
+
+
+@main.command()
+@settings_options
+@click.option(
+    "--start", help="First instant: a day, RFC 3339, Unix seconds (default: 30 days before the end)."
+)
+@click.option("--end", help="The instant that ends the window (default now).")
+@click.option("--customer", help="Only this customer's usage.")
+@click.option("--markup", metavar="PERCENT", help="Another default markup over cost.")
+@click.option("--margin", metavar="PERCENT", help="Another default margin of the price.")
+@click.option(
+    "--model-markup",
+    "model_markups",
+    multiple=True,
+    metavar="NAME=PERCENT",
+    help="Another markup of a provider or a provider/model; repeatable.",
+)
+@click.option("--card", metavar="ID", help="Another rate card, or one of its versions, for everybody.")
+@click.option(
+    "--price",
+    "prices",
+    multiple=True,
+    metavar="PROVIDER/MODEL:LEAF=USD",
+    help="Another cost per million units; repeatable.",
+)
+@click.option(
+    "--price-factor",
+    "factors",
+    multiple=True,
+    metavar="PROVIDER/MODEL=FACTOR",
+    help="Multiply a model's costs; repeatable.",
+)
+@click.option("--pass-on", is_flag=True, help="Sell by the changed costs too, whatever price a card knew.")
+@as_json
+def simulate(
+    config: Path | None, data_dir: str | None, database: str | None, as_json: bool, **wanted: Any
+) -> None:
+    """Show what past usage would have brought under other terms."""
+    settings = load_settings(config, data_dir=data_dir, database=database)
+    import asyncio
+
+    from costplus.simulate import Wanted, report_text, run
+    from costplus.web.objects.simulation import simulation_object
+
+    def progress(done: int, customers: int) -> None:
+        click.echo(f"\r{done} of {customers} customers", nl=done == customers, err=True)
+
+    shown = progress if sys.stderr.isatty() else None
+    with refusals():
+        given = {name: value for name, value in wanted.items() if value is not None}
+        outcome = asyncio.run(run(settings, Wanted(**given), progress=shown))
+    if as_json:
+        livemode = settings.secret_key.startswith("sk_live_")
+        click.echo(json.dumps(simulation_object(outcome.made, currency=outcome.currency, livemode=livemode)))
+    else:
+        click.echo(report_text(outcome))
+
+
+@main.command()
+@click.argument("model")
+@settings_options
+@click.option("--provider", help="Whose price (default: as MODEL says, provider/model).")
+@click.option("--at", help="When: a day, RFC 3339 or Unix seconds (default now).")
+@click.option(
+    "--usage", type=click.File("rb"), help="A provider's answer or usage block, or token types; - for stdin."
+)
+@click.option("--wire", help="The dialect of the usage block, such as openai_chat or anthropic_messages.")
+@click.option("--card", metavar="ID", help="The rate card, or one of its versions.")
+@click.option("--customer", help="The customer whose terms count.")
+@as_json
+def match(
+    config: Path | None,
+    data_dir: str | None,
+    database: str | None,
+    usage: Any,
+    as_json: bool,
+    **wanted: Any,
+) -> None:
+    """Show which price MODEL leads to, why, and what usage would be charged."""
+    settings = load_settings(config, data_dir=data_dir, database=database)
+    import asyncio
+
+    from costplus.match import Wanted, report_text, run
+    from costplus.web.objects.simulation import price_match_object
+
+    with refusals():
+        given = {name: value for name, value in wanted.items() if value is not None}
+        asked = Wanted(**given, usage=usage.read() if usage else b"")
+        found, currency = asyncio.run(run(settings, asked))
+    livemode = settings.secret_key.startswith("sk_live_")
+    if as_json:
+        click.echo(json.dumps(price_match_object(found, currency=currency, livemode=livemode)))
+    else:
+        click.echo(report_text(found, currency))
+    sys.exit(EXIT_FAILED if found.reason else 0)
 
 
 if __name__ == "__main__":

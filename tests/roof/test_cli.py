@@ -23,7 +23,9 @@ def lines(result: Result) -> list[dict[str, Any]]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-@pytest.mark.parametrize("command", ["serve", "dev-provider", "doctor", "admin-link", "demo"])
+@pytest.mark.parametrize(
+    "command", ["serve", "dev-provider", "doctor", "admin-link", "demo", "simulate", "match"]
+)
 def test_every_command_has_help_and_json(command: str) -> None:
     result = run(command, "--help")
     assert result.exit_code == 0

@@ -22,6 +22,7 @@ from costplus.catalog.names import (
     canonical_provider,
     provider_names,
     resolve,
+    split_provider,
     without_region,
 )
 from costplus.catalog.price import ModelUnpriced, PriceVersion
@@ -81,6 +82,13 @@ class Catalogue:
         }
         for provider, model in self._recorded:
             self._models.setdefault(provider, {})[model] = None
+
+    def with_recorded(self, further: Iterable[RecordedPrice]) -> Catalogue:
+        """Return a catalogue in which further prices were recorded; this one stays as it is."""
+        known = [entry for entries in self._recorded.values() for entry in entries]
+        other = Catalogue(self._snapshot, recorded=[*known, *further])
+        other._aliases = self._aliases
+        return other
 
     @property
     def taken_on(self) -> date:
@@ -258,3 +266,15 @@ class Catalogue:
                 recorded_at=recorded.created,
                 is_override=recorded.origin == "override",
             )
+
+
+def canonical_model(catalogue: Catalogue, name: str, *, at: datetime) -> str | None:
+    """Return the catalogue's `provider/model` for a name as people write it, or None without a price."""
+    provider, model = split_provider(name.strip().lower())
+    if provider is None:
+        return None
+    try:
+        price, _ = catalogue.price_at(provider, model, at=at)
+    except ModelUnpriced:
+        return None
+    return f"{price.provider}/{price.model}"

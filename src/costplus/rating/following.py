@@ -19,7 +19,7 @@ from typing import Literal
 from costplus.catalog.catalogue import Catalogue
 from costplus.catalog.condition import Condition, when_of, when_text
 from costplus.catalog.context import ORDINARY
-from costplus.catalog.price import PriceVersion, chosen
+from costplus.catalog.price import PriceVersion, chosen, standing_in
 from costplus.rating.pricing import sells
 from costplus.rating.rate_card import PriceTracking, RateCard, RateCardVersion
 
@@ -152,7 +152,7 @@ def parts_between(old: PriceVersion, new: PriceVersion) -> tuple[PartMove, ...]:
 
 
 def _unit_cost(version: PriceVersion, leaf: str, holding: frozenset[Condition]) -> Fraction | None:
-    component = chosen(version.components, leaf, holding=holding)
+    component = standing_in(chosen(version.components, holding=holding), leaf)
     return None if component is None else component.unit_cost
 
 

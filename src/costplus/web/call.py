@@ -112,14 +112,16 @@ def post(
     fresh: bool = False,
     keeps_reply: bool = True,
     takes_sessions: bool = False,
+    writes: bool = True,
 ) -> Endpoint:
-    """Return a writing endpoint."""
+    """Return a writing endpoint, or one that only looks but takes more than a query should hold."""
+    assert writes or not keeps_reply  # Keeping a reply is writing.
     return Endpoint(
         method="POST",
         path=path,
         handler=handler,
         fresh=fresh,
-        writes=True,
+        writes=writes,
         keeps_reply=keeps_reply,
         takes_sessions=takes_sessions,
     )

@@ -20,6 +20,7 @@ TEXT_MAX = 5000
 METADATA_KEYS_MAX, METADATA_KEY_MAX, METADATA_VALUE_MAX = 50, 40, 500
 INTEGER_MAX = 2**53  # What JSON readers of every language keep exact.
 _INTEGER = re.compile(r"-?\d{1,16}")
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
 C = TypeVar("C", bound=str)
 
@@ -105,6 +106,13 @@ def instant_of(value: str, *, param: str) -> datetime:
             remedy="Give Unix seconds, or RFC 3339 with a time zone such as 2026-11-23T14:35:17Z.",
         )
     return at.astimezone(UTC)
+
+
+def day_or_instant(value: str, *, param: str) -> datetime:
+    """Return the instant that a day (`2026-11-23`: its start in UTC) or an instant's text names."""
+    if _DAY.fullmatch(value):
+        value = f"{value}T00:00:00Z"
+    return instant_of(value, param=param)
 
 
 class Params:

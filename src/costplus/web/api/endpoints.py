@@ -15,6 +15,7 @@ from costplus.web.api import (
     meters,
     onboarding,
     rate_cards,
+    simulations,
     subscriptions,
     test_clocks,
     token_customers,
@@ -40,5 +41,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *test_clocks.ENDPOINTS,
     *keys.ENDPOINTS,
     *rate_cards.ENDPOINTS,
+    *simulations.ENDPOINTS,
     *onboarding.ENDPOINTS,
 )

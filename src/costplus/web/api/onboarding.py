@@ -15,9 +15,8 @@ from costplus.billing.notify import ENDPOINTS_MAX
 from costplus.billing.plan import Settings
 from costplus.billing.setup import SetUp, SetUpRequest, set_up
 from costplus.billing.store import Tx
-from costplus.catalog.catalogue import Catalogue
-from costplus.catalog.names import canonical_provider, split_provider
-from costplus.catalog.price import ModelUnpriced
+from costplus.catalog.catalogue import Catalogue, canonical_model
+from costplus.catalog.names import canonical_provider
 from costplus.core.errors import InvalidRequest
 from costplus.core.ids import new_id
 from costplus.rating.rate_card import Adjustment, adjustment
@@ -53,18 +52,6 @@ class Sold:
     unpriced: tuple[str, ...]
 
 
-def canonical_model(catalogue: Catalogue, name: str, *, at: datetime) -> str | None:
-    """Return the catalogue's `provider/model` for a name as people write it, or None without a price."""
-    provider, model = split_provider(name.strip().lower())
-    if provider is None:
-        return None
-    try:
-        price, _ = catalogue.price_at(provider, model, at=at)
-    except ModelUnpriced:
-        return None
-    return f"{price.provider}/{price.model}"
-
-
 def _sold(catalogue: Catalogue, names: list[str], *, at: datetime) -> Sold:
     found: dict[str, None] = {}
     unpriced: list[str] = []
@@ -79,7 +66,8 @@ def _sold(catalogue: Catalogue, names: list[str], *, at: datetime) -> Sold:
     return Sold(tuple(sorted(found)), tuple(unpriced))
 
 
-def _default_adjustment(params: Params) -> Adjustment:
+def given_adjustment(params: Params) -> Adjustment | None:
+    """Return the default markup or margin that was asked for, or None."""
     markup, margin = params.decimal("default_markup_percent"), params.decimal("default_margin_percent")
     if markup is not None and margin is not None:
         raise ParametersExclude(
@@ -88,7 +76,7 @@ def _default_adjustment(params: Params) -> Adjustment:
         )
     if margin is not None:
         return adjustment("margin", margin)
-    return adjustment("markup", MARKUP_DEFAULT if markup is None else markup)
+    return None if markup is None else adjustment("markup", markup)
 
 
 def _overrides(
@@ -183,7 +171,7 @@ def init(tx: Tx, call: Call) -> object:
     request = SetUpRequest(
         plan_name=params.text("plan_name", longest=200) or "AI starter",
         models=sold.models,
-        default=_default_adjustment(params),
+        default=given_adjustment(params) or adjustment("markup", MARKUP_DEFAULT),
         price_tracking=params.choice(
             "price_tracking_preference", ("disabled", "migrate_all", "new_customers_only")
         )

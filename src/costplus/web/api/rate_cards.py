@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
+from costplus.billing.offer import NoSuchRateCard
 from costplus.billing.plan import NoSuchPlan, Plan
 from costplus.billing.store import Tx
-from costplus.core.errors import NotFound
 from costplus.rating.rate_card import RateCard, RateCardVersion
 from costplus.web.call import Call, Listing, get
 from costplus.web.listing import records
 from costplus.web.objects.token_billing import rate_card_object
-
-
-class NoSuchRateCard(NotFound):
-    """The rate card does not exist."""
-
-    code = "resource_missing"
 
 
 def retrieve(tx: Tx, call: Call) -> object:
