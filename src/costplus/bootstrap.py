@@ -24,7 +24,7 @@ from costplus.billing.event import Event
 from costplus.billing.price_sync import PriceSync
 from costplus.billing.store import Store, Tx
 from costplus.catalog.book import BOOK, PriceBase
-from costplus.catalog.load import begin_book, catalogue_of, revision_of
+from costplus.catalog.load import begin_book, catalogue_of
 from costplus.catalog.sources.archive import Archive
 from costplus.config import Settings, SettingsInvalid
 from costplus.core.errors import Unavailable
@@ -295,6 +295,7 @@ def start_web(
         livemode=livemode,
         flush=gateway.settler.flush if gateway else nothing_queued,
         link_secret=link_secret(settings),
+        price_sources=settings.prices.followed,
     )
 
     def render(event: Event) -> bytes:
@@ -336,19 +337,3 @@ def price_sync(settings: Settings, store: Store, pricing: Pricing, now: Callable
         now=now,
         providers=[entry.catalog or name for name, entry in settings.providers.items()],
     )
-
-
-class PriceWatch:
-    """Loads the prices again when the book has changed, whoever wrote it."""
-
-    def __init__(self, store: Store, pricing: Pricing) -> None:
-        self._store = store
-        self._pricing = pricing
-        self._revision = -1
-
-    async def look(self) -> None:
-        """Compare the book's revision with what is loaded."""
-        revision = await self._store.read(revision_of)
-        if revision != self._revision:
-            self._pricing.adopt(await self._store.read(catalogue_of))
-            self._revision = revision

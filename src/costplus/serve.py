@@ -16,12 +16,14 @@ from granian.log import LogLevels
 from granian.server.embed import Server
 
 from costplus import bootstrap
+from costplus.billing.price_current import keep_current
 from costplus.billing.store import Store
 from costplus.bootstrap import Gateway, Web
 from costplus.config import Settings
 from costplus.core.errors import Unavailable
 from costplus.gateway.models import PATHS as MODEL_PATHS
 from costplus.gateway.rsgi_asgi import AsgiOverRsgi
+from costplus.rating.pricing import Pricing
 from costplus.web.webhooks import Dispatcher
 from costplus.worker import Worker
 
@@ -99,14 +101,14 @@ class Roles:
         self._background: list[asyncio.Task[None]] = []
         self._worker: Worker | None = None
         self._dispatcher: Dispatcher | None = None
-        self._prices: bootstrap.PriceWatch | None = None
+        self._pricing: Pricing | None = None
         self.gateway: Gateway | None = None
         self.web: Web | None = None
 
     async def start(self, *, url: str) -> None:
         """Start the roles that the settings ask for."""
         settings, store, now = self._settings, self._store, bootstrap.real_now
-        pricing = await bootstrap.open_prices(store, at=now())
+        pricing = self._pricing = await bootstrap.open_prices(store, at=now())
         if settings.role in ("all", "gateway"):
             self.gateway = await bootstrap.start_gateway(settings, store, pricing, now)
         web = bootstrap.start_web(settings, store, pricing, self.gateway, now, base_url=url)
@@ -125,22 +127,24 @@ class Roles:
                 asyncio.create_task(self._worker.run()),
                 asyncio.create_task(self._dispatcher.run()),
             ]
-        self._prices = bootstrap.PriceWatch(store, pricing)
         self._background.append(asyncio.create_task(self._look_again()))
 
     async def _look_again(self) -> None:
         """Every second, look for what other processes committed: nobody tells this one.
 
-        Where one process does everything, only prices are written by others too: by the command line.
+        Where one process does everything, only the price book is written by others too, and what follows
+        from it: by the command line.
         """
-        assert self._prices is not None
+        assert self._pricing is not None
+        is_alone = self._settings.role == "all"
         while True:
             await asyncio.sleep(LOOK_AGAIN_S)
             try:
-                await self._prices.look()
+                moved = await keep_current(self._store, self._pricing)
             except Unavailable as error:
                 log.warning("prices_not_loaded", code=error.code, message=error.message)
-            if self._settings.role == "all":
+                continue
+            if is_alone and not moved:
                 continue
             if self.gateway is not None:
                 self.gateway.directory.forget()

@@ -1,24 +1,21 @@
-"""Write the price book: what applies is recorded, followed by rate cards and announced in one transaction;
-a person approves, rejects, overrides, undoes, redirects and names.
+"""What a person does to the price book: approve, reject, override, undo, redirect, declare names.
 
-Rule 1: a price counts from the day that its source names, else from when it is recorded; never before what
-an earlier recording already says of the same instant.
-Rule 2: a change that was decided against an earlier price moves only what it moves: the rest stays as it is.
-Rule 3: usage that was priced stays as it was priced, whatever is recorded later.
+Rule 1: an override is the whole price with some parts set by hand; the others are those in force when it was
+made. Rule 2: undoing restates what was before, from now on; what others changed since stays.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
-from typing import Literal
 
 from costplus.billing.notify import announce
+from costplus.billing.own_price import InvalidPrice, check_figures
+from costplus.billing.price_record import Person, apply_changes
 from costplus.billing.store import Tx
-from costplus.billing.track import follow
-from costplus.catalog.agreement import components_of, part_of, same_price
+from costplus.catalog.agreement import components_of, same_price
 from costplus.catalog.book import (
     ChangeKind,
     ChangeNotOpen,
@@ -26,31 +23,20 @@ from costplus.catalog.book import (
     NoSuchChange,
     PriceChange,
     PriceEnd,
-    RecordedMove,
-    RecordedPrice,
 )
 from costplus.catalog.catalogue import Catalogue
-from costplus.catalog.change import Move
 from costplus.catalog.feeds.stated import component_order
 from costplus.catalog.load import book_changed, catalogue_of
 from costplus.catalog.names import canonical_provider
-from costplus.catalog.price import ALWAYS, Component, Multiplier, PriceVersion
+from costplus.catalog.price import Component, Multiplier, PriceVersion
 from costplus.catalog.reconcile import with_moves
-from costplus.catalog.recorded import (
-    components_of_change,
-    multipliers_of_change,
-    proposed_of,
-    recorded_move,
-    version_entry,
-)
+from costplus.catalog.recorded import moves_between, proposed_of, stated_by
 from costplus.catalog.snapshot import component_entry, multiplier_entry
 from costplus.catalog.survey import listed
 from costplus.core.errors import InvalidRequest, NotFound
 from costplus.core.ids import new_id
-from costplus.core.usage import LEAVES
-from costplus.rating.pricing import Pricing
 
-CURRENCY = "USD"
+Price = tuple[Sequence[Component], Sequence[Multiplier]]
 
 
 class NoSuchPrice(NotFound):
@@ -60,110 +46,18 @@ class NoSuchPrice(NotFound):
     remedy = "List the catalogue's models with `costplus prices show` or GET /v1/token_billing/prices."
 
 
-class InvalidPrice(InvalidRequest):
-    """The figures are no price."""
+class NoSuchAlias(NotFound):
+    """The model alias does not exist."""
 
-    code = "price_invalid"
-    remedy = "Give each leaf an amount of zero or more in USD per million tokens, such as input=1.25."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Person:
-    """Who decides, and why."""
-
-    name: str
-    note: str = ""
+    code = "resource_missing"
+    remedy = "List them with GET /v1/token_billing/model_aliases."
 
 
-def apply_changes(
-    tx: Tx, changes: Sequence[PriceChange], *, at: datetime, by: Person, watched: Collection[str] = ()
-) -> list[PriceChange]:
-    """Record the new prices of `changes`, let the rate cards follow, and announce it; return them applied.
+class ChangeOvertaken(InvalidRequest):
+    """Later changes have moved everything again that the price change moved."""
 
-    Nothing is announced of providers that nobody watches; empty `watched` watches every one.
-    """
-    if not changes:
-        return []
-    catalogue = catalogue_of(tx)
-    applied = [_recorded(tx, catalogue, change, at=at, by=by) for change in changes]
-    book_changed(tx, at=at)
-    tx.touch("config")
-    for change in applied:
-        tx.save(change)
-        if not watched or change.provider in watched:
-            type = "model.priced" if change.kind == "new_model" else "price.change_applied"
-            announce(tx, type, change, at=at)
-            _announce_parts(tx, change, at=at)
-    follow(tx, Pricing(catalogue_of(tx)), applied, at=at)
-    return applied
-
-
-def _announce_parts(tx: Tx, change: PriceChange, *, at: datetime) -> None:
-    """Say that a price has parts that it had not, or no longer has some."""
-    if change.kind == "new_model":
-        return
-    if any(move.old is None for move in change.moves):
-        announce(tx, "price.component_added", change, at=at)
-    if any(move.new is None for move in change.moves):
-        announce(tx, "price.component_removed", change, at=at)
-
-
-def _recorded(tx: Tx, catalogue: Catalogue, change: PriceChange, *, at: datetime, by: Person) -> PriceChange:
-    """Record the version that a change makes; return the change, applied."""
-    key = change.provider, change.model
-    old = listed(catalogue, key, at=at)
-    components, multipliers = components_of_change(change), multipliers_of_change(change)
-    is_stale = change.kind == "price" and old is not None and old.id != change.old_version
-    if is_stale and old is not None:
-        components, multipliers = with_moves(old, proposed_of(change))
-    valid_from = change.effective_at if change.precision != "detected" else at
-    if change.kind == "new_model" and change.precision == "detected":
-        valid_from = ALWAYS  # It had no price before; usage that waits for one is priced by its first.
-    entry = version_entry(
-        provider=change.provider,
-        model=change.model,
-        currency=old.currency if old else CURRENCY,
-        components=components,
-        multipliers=multipliers,
-        old=old,
-        valid_from=valid_from,
-        valid_to=change.ends_at,
-    )
-    if tx.find(RecordedPrice, entry.id) is None:
-        tx.save(
-            RecordedPrice(
-                id=entry.id,
-                created=at,
-                provider=change.provider,
-                model=change.model,
-                currency=old.currency if old else CURRENCY,
-                version=entry,
-                origin=_origin(change.kind),
-                source=_said_by(change, by),
-                change=change.id,
-            )
-        )
-    return replace(
-        change,
-        status="applied",
-        old_version=old.id if old else "",
-        new_version=entry.id,
-        effective_at=valid_from,
-        due_at=None,
-        decided_at=at,
-        decided_by=by.name,
-        note=by.note or change.note,
-    )
-
-
-def _origin(kind: ChangeKind) -> Literal["sync", "override", "redirect", "undo"]:
-    return kind if kind in ("override", "redirect", "undo") else "sync"
-
-
-def _said_by(change: PriceChange, by: Person) -> str:
-    """Return who says so, for people."""
-    said = ", ".join(f"{source} {revision}".strip() for source, revision in sorted(change.sources.items()))
-    return said or f"{change.kind} by {by.name}"
+    code = "price_change_overtaken"
+    remedy = "Undo the later changes first, the newest one before the others."
 
 
 def change_of(tx: Tx, id: str) -> PriceChange:
@@ -206,19 +100,28 @@ def override(
     components: Sequence[Component],
     valid_from: datetime | None,
     ends_at: datetime | None,
+    is_new: bool = False,
     at: datetime,
     by: Person,
 ) -> PriceChange:
     """Set the operator's own price: it wins over every source until it ends or is undone.
 
-    Parts that are not given stay as they are. Raises `InvalidPrice`.
+    Parts that are not given stay as they are. `is_new`: the model may be one that has no price yet.
+    Raises `InvalidPrice`, `NoSuchPrice`.
     """
     provider = canonical_provider(provider)
     since = at if valid_from is None else valid_from
-    _check_figures(components, since=since, ends_at=ends_at)
-    old = listed(catalogue_of(tx), (provider, model), at=at)
-    given = {(component.leaf, component.when) for component in components}
-    kept = [c for c in (old.components if old else ()) if (c.leaf, c.when) not in given]
+    check_figures(components, since=max(since, at), ends_at=ends_at)
+    catalogue = catalogue_of(tx)
+    if not is_new and not catalogue.versions(provider, model):
+        raise NoSuchPrice(
+            f"Model '{provider}/{model}' has no price.",
+            param="model",
+            remedy="Check the name, or say that the model is new.",
+        )
+    old = catalogue.current(provider, model, at=max(since, at))
+    given = {(component.leaf, frozenset(component.when)) for component in components}
+    kept = [c for c in (old.components if old else ()) if (c.leaf, frozenset(c.when)) not in given]
     merged = component_order([*kept, *components])
     return _decided_by_hand(
         tx,
@@ -238,19 +141,23 @@ def redirect(
 ) -> PriceChange:
     """Price a model as another one of its provider from `since` on: that one answers under its name.
 
-    Raises `NoSuchPrice` where the target has no price.
+    Raises `NoSuchPrice` where either has no price.
     """
     provider = canonical_provider(provider)
     catalogue = catalogue_of(tx)
-    new = listed(catalogue, (provider, target), at=at)
+    if model == target:
+        raise InvalidPrice(f"Model '{model}' is redirected to itself.", param="redirect_to", remedy="")
+    if not catalogue.versions(provider, model):
+        remedy = "To give a name that never had a price a meaning, declare a model alias."
+        raise NoSuchPrice(f"Model '{provider}/{model}' has no price.", param="model", remedy=remedy)
+    new = listed(catalogue, (provider, target), at=max(since, at))
     if new is None:
         raise NoSuchPrice(f"Model '{provider}/{target}' has no price.", param="redirect_to")
-    old = listed(catalogue, (provider, model), at=at)
     change = _decided_by_hand(
         tx,
         kind="redirect",
         key=(provider, model),
-        old=old,
+        old=listed(catalogue, (provider, model), at=at),
         price=(new.components, new.multipliers),
         since=since,
         ends_at=None,
@@ -264,33 +171,54 @@ def redirect(
 def undo(tx: Tx, id: str, *, at: datetime, by: Person) -> PriceChange:
     """Take an applied change back from now on: an override ends, any other price is as it was before.
 
-    Raises `ChangeNotOpen` where it was not applied, `NoSuchPrice` where there was no price before.
+    What has not begun never does; what later changes moved stays. Raises `ChangeNotOpen` where it was not
+    applied, `NoSuchPrice` where there was no price before, `ChangeOvertaken`.
     """
     change = change_of(tx, id)
     if change.status != "applied":
-        raise ChangeNotOpen(f"Price change {id} is {change.status}, not applied.", param="id")
+        raise ChangeNotOpen(
+            f"Price change {id} is {change.status}, not applied.",
+            param="id",
+            remedy="Only applied changes can be undone.",
+        )
+    if change.kind == "override" or change.effective_at > at:
+        return _ended(tx, change, at=at, by=by)
     catalogue = catalogue_of(tx)
-    if change.kind == "override":
-        return _end_override(tx, change, at=at, by=by)
-    before = catalogue.price_version(change.old_version)
-    if before is None:
-        raise NoSuchPrice(f"Model '{change.provider}/{change.model}' had no price before change {id}.")
+    active = listed(catalogue, (change.provider, change.model), at=at)
     undone = _decided_by_hand(
         tx,
         kind="undo",
         key=(change.provider, change.model),
-        old=listed(catalogue, (change.provider, change.model), at=at),
-        price=(before.components, before.multipliers),
+        old=active,
+        price=_price_without(catalogue, change, active),
         since=at,
         ends_at=None,
         at=at,
         by=by,
+        undoes=change.id,
     )
-    tx.save(replace(change, status="superseded"))
+    tx.save(replace(change, status="superseded", undone_by=undone.id))
     return undone
 
 
-def _end_override(tx: Tx, change: PriceChange, *, at: datetime, by: Person) -> PriceChange:
+def _price_without(catalogue: Catalogue, change: PriceChange, active: PriceVersion | None) -> Price:
+    """Return the price as it would be without a change: what is no longer as it made it stays."""
+    before = catalogue.price_version(change.old_version)
+    if before is None:
+        name = f"{change.provider}/{change.model}"
+        raise NoSuchPrice(f"Model '{name}' had no price before change {change.id}.", param="id")
+    if active is None or active.id == change.new_version or not change.moves:
+        return before.components, before.multipliers
+    now, made = components_of(active), proposed_of(change)
+    still = tuple(move for move in made.moves if same_price(now.get(move.part), move.new))
+    if not still:
+        raise ChangeOvertaken(f"Price change {change.id} was overtaken by later ones.", param="id")
+    back = replace(made, moves=still, components=before.components, multipliers=before.multipliers)
+    return with_moves(active, back)
+
+
+def _ended(tx: Tx, change: PriceChange, *, at: datetime, by: Person) -> PriceChange:
+    """Let the price of a change count no more."""
     if tx.find(PriceEnd, change.new_version) is None:
         tx.save(PriceEnd(id=change.new_version, created=at))
     ended = replace(change, status="superseded", ends_at=at, note=by.note or change.note)
@@ -325,7 +253,7 @@ def drop_alias(tx: Tx, id: str, *, at: datetime) -> ModelAlias:
     """Take a declared name back."""
     alias = tx.find(ModelAlias, id)
     if alias is None:
-        raise NoSuchPrice(f"No such model alias: '{id}'", param="id")
+        raise NoSuchAlias(f"No such model alias: '{id}'", param="id")
     tx.remove(ModelAlias, id)
     book_changed(tx, at=at)
     tx.touch("config")
@@ -338,16 +266,17 @@ def _decided_by_hand(
     kind: ChangeKind,
     key: tuple[str, str],
     old: PriceVersion | None,
-    price: tuple[Sequence[Component], Sequence[Multiplier]],
+    price: Price,
     since: datetime,
     ends_at: datetime | None,
     at: datetime,
     by: Person,
+    undoes: str = "",
 ) -> PriceChange:
     """Record a price that a person states."""
     components, multipliers = price
     id = new_id("pchg", at=at)
-    change = PriceChange(
+    stated = PriceChange(
         id=id,
         created=at,
         provider=key[0],
@@ -360,30 +289,8 @@ def _decided_by_hand(
         effective_at=since,
         precision="instant",
         ends_at=ends_at,
-        moves=tuple(_moves(old, components)),
+        undoes=undoes,
     )
+    change = replace(stated, moves=moves_between(old, stated_by(stated)))
     (applied,) = apply_changes(tx, [change], at=at, by=by)
     return applied
-
-
-def _moves(old: PriceVersion | None, components: Sequence[Component]) -> Iterable[RecordedMove]:
-    """Yield what a person's price changes."""
-    before = components_of(old) if old else {}
-    for component in components:
-        leaf, when = part = part_of(component)
-        cost = component.unit_cost
-        if not same_price(before.get(part), cost):
-            yield recorded_move(Move(leaf=leaf, when=when, old=before.get(part), new=cost, standing="single"))
-
-
-def _check_figures(components: Sequence[Component], *, since: datetime, ends_at: datetime | None) -> None:
-    if not components:
-        raise InvalidPrice("A price has at least one figure.", param="components")
-    for component in components:
-        if component.leaf not in LEAVES:
-            known = ", ".join(LEAVES)
-            raise InvalidPrice(f"There is no leaf '{component.leaf}'; known are {known}.", param="components")
-        if component.amount < 0:
-            raise InvalidPrice(f"The price of {component.leaf} is negative.", param="components")
-    if ends_at is not None and ends_at <= since:
-        raise InvalidPrice("The price ends before it begins.", param="ends_at")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from costplus.billing.notify import announce
-from costplus.billing.price_book import Person, apply_changes
+from costplus.billing.price_record import Person, apply_changes
 from costplus.billing.store import Tx
 from costplus.catalog.book import ModelMark, PriceChange
 from costplus.catalog.guard import Retirement

@@ -18,6 +18,7 @@ from typing import Literal
 import httpx2
 
 from costplus.billing.notify import announce
+from costplus.billing.price_current import keep_current
 from costplus.billing.price_findings import keep_findings
 from costplus.billing.store import Store, Tx
 from costplus.catalog.book import PriceChange, SourceState
@@ -110,7 +111,7 @@ class PriceSync:
             known = await self._store.read(self._read)
             gathered = await self._gather(client, known, accept=accept)
             report = await self._keep(known, gathered)
-            self._pricing.adopt(await self._store.read(catalogue_of))
+            await keep_current(self._store, self._pricing)
             return report
 
     def _read(self, tx: Tx) -> _Known:

@@ -135,6 +135,8 @@ class PriceChange(Record):
     decided_at: datetime | None = None
     decided_by: str = ""  # `policy`, or whose key.
     note: str = ""
+    undoes: str = ""  # The change that this one takes back,
+    undone_by: str = ""  # and the change that took this one back.
 
     @property
     def parent(self) -> str:

@@ -59,8 +59,10 @@ class Catalogue:
         recorded: Iterable[RecordedPrice] = (),
         aliases: Iterable[ModelAlias] = (),
         ends: Iterable[PriceEnd] = (),
+        revision: int = 0,
     ) -> None:
         assert snapshot.schema == SCHEMA, snapshot.schema
+        self.revision = revision  # Of the price book that it was loaded from.
         self._snapshot = snapshot
         self._recorded: dict[tuple[str, str], list[RecordedPrice]] = {}
         for entry in recorded:
@@ -131,6 +133,13 @@ class Catalogue:
         if owner is None:
             return None
         return next(version for version in self._versions(*owner) if version.id == id)
+
+    @property
+    def keys(self) -> Iterator[tuple[str, str]]:
+        """Every model's provider and exact id, in order of both; no version is built for it."""
+        for provider in sorted(self._models):
+            for model in sorted(self._models[provider]):
+                yield provider, model
 
     def models(self, *, at: datetime) -> Iterator[PriceVersion]:
         """Yield the version in force at `at` of every model that has one, by provider and model."""

@@ -31,29 +31,30 @@ LARGE, HUGE = 2, 10
 BAND_PER_TOKEN = (Fraction(1, 1000) / 1_000_000, Fraction(1000, 1_000_000))
 OUTPUT_TO_INPUT_MAX = 20
 
-# Every word that a decision can give, in the order in which they are listed.
-REASONS = (
-    "first_price",
-    "negative",
-    "became_zero",
-    "was_zero",
-    "ratio_10x",
-    "cache_cut_10x",
-    "out_of_band",
-    "cache_above_input",
-    "output_over_20x_input",
-    "currency_changed",
-    "unit_changed",
-    "unmapped_key",
-    "sources_disagree",
-    "component_removed",
-    "scheduled_unconfirmed",
-    "waits_for_second_source",
-    "single_source",
-    "soak_passed",
-    "no_longer_stated",
-    "two_sources_agree",
-)
+# Every word that a decision can give, in the order in which they are listed, with what it means.
+REASON_TEXT: Mapping[str, str] = {
+    "first_price": "The model had no price before.",
+    "negative": "A price is below zero.",
+    "became_zero": "A price falls to zero: what is free today may be a gap in the list.",
+    "was_zero": "What was free is to cost something.",
+    "ratio_10x": "A price becomes ten times higher or lower, as when a list mistakes its unit.",
+    "cache_cut_10x": "Reading from the cache becomes ten times cheaper and only one source says so.",
+    "out_of_band": "A token's price lies outside of 0.001 to 1000 USD per million, further than before.",
+    "cache_above_input": "Reading from the cache would cost more than reading anew.",
+    "output_over_20x_input": "A text model's output would cost more than twenty times its input.",
+    "currency_changed": "The price is in another currency than before.",
+    "unit_changed": "The price counts other units than before, such as characters instead of tokens.",
+    "unmapped_key": "The list has a new kind of price for the model that nothing here can express.",
+    "sources_disagree": "The sources say different things.",
+    "component_removed": "One source no longer states a part of the price, and no other confirms that.",
+    "scheduled_unconfirmed": "An increase that was announced or dated lacks enough live sources to confirm it.",
+    "waits_for_second_source": "Only one source says so, and it is too much to be believed alone.",
+    "single_source": "Only one source says so: it applies after a day if nobody contradicts.",
+    "soak_passed": "A day has passed and no source contradicted.",
+    "no_longer_stated": "No source states it any more.",
+    "two_sources_agree": "At least two independent sources say the same.",
+}
+REASONS = tuple(REASON_TEXT)
 
 _READ_FROM_CACHE: Mapping[str, str] = {
     "cached_input": "input",

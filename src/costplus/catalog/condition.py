@@ -58,8 +58,10 @@ _COMPARE: Mapping[str, Callable[[int, int], bool]] = {
 _SIGNS: Mapping[str, Op] = {">": "gt", ">=": "gte", "<": "lt", "<=": "lte"}
 _SIGN_OF: Mapping[str, str] = {op: sign for sign, op in _SIGNS.items()}
 _TEXT = re.compile(r"(?P<field>[a-z_]+)(?P<sign>>=|<=|=|>|<)(?P<value>[^&]+)")
+_WORD = re.compile(r"[\w.:/-]+")
 _WINDOW = re.compile(r"(?P<days>[1-7]+) (\d\d):(\d\d)-(\d\d):(\d\d)")
 EVERY_DAY = "1234567"
+COUNT_DIGITS_MAX = 15
 DAY_MINUTES, WEEK_MINUTES = 1440, 7 * 1440
 
 
@@ -115,6 +117,36 @@ def when_text(when: Iterable[Condition]) -> str:
 def when_of(text: str) -> tuple[Condition, ...]:
     """Read back what `when_text` wrote."""
     return tuple(_condition(part) for part in text.split("&")) if text else ()
+
+
+def is_when_text(text: str) -> bool:
+    """Return whether `when_of` can read a text that people wrote; the empty one is no condition."""
+    return not text or all(_is_readable(part) for part in text.split("&"))
+
+
+def _is_readable(text: str) -> bool:
+    match = _TEXT.fullmatch(text)
+    if match is None or not text.isascii():
+        return False
+    field, sign, value = match["field"], match["sign"], match["value"]
+    if field in COUNTED:
+        return sign != "=" and value.isdecimal() and len(value) <= COUNT_DIGITS_MAX
+    if sign != "=":
+        return False
+    words = value.split("|")
+    if field == "request_time":
+        return all(_is_window(word) for word in words)
+    return field in WORDED and all(_WORD.fullmatch(word) for word in words)
+
+
+def _is_window(text: str) -> bool:
+    match = _WINDOW.fullmatch(text)
+    if match is None:
+        return False
+    days, *numbers = match.groups()
+    hours, minutes = numbers[::2], numbers[1::2]
+    in_day = all(int(hour) < 24 for hour in hours) and all(int(minute) < 60 for minute in minutes)
+    return in_day and "".join(sorted(set(days))) == days
 
 
 def _condition(text: str) -> Condition:

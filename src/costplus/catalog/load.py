@@ -40,6 +40,7 @@ def catalogue_of(store: RecordStore) -> Catalogue:
         recorded=every(store, RecordedPrice),
         aliases=every(store, ModelAlias),
         ends=every(store, PriceEnd),
+        revision=revision_of(store),
     )
 
 

@@ -12,8 +12,10 @@ from datetime import datetime
 from fractions import Fraction
 from typing import cast, get_args
 
+from costplus.catalog.agreement import components_of, same_price
 from costplus.catalog.book import ChangeKind, ChangeStatus, PriceChange, RecordedMove
 from costplus.catalog.change import Decision, Move, Precision, ProposedChange, Standing, Verdict
+from costplus.catalog.feeds.stated import StatedPrice
 from costplus.catalog.price import Component, Minimum, Multiplier, PriceVersion
 from costplus.catalog.snapshot import (
     VersionEntry,
@@ -116,6 +118,29 @@ def move_of(move: RecordedMove) -> Move:
         votes={source: parse_exact(cost) for source, cost in move.votes.items()},
         removed_by=move.removed_by,
         stands_in=_exact(move.stands_in),
+    )
+
+
+def stated_by(change: PriceChange) -> StatedPrice:
+    """Return the new price as if a source stated it."""
+    return StatedPrice(
+        provider=change.provider,
+        model=change.model,
+        components=components_of_change(change),
+        multipliers=multipliers_of_change(change),
+        valid_from=change.effective_at,
+    )
+
+
+def moves_between(old: PriceVersion | None, new: StatedPrice) -> tuple[RecordedMove, ...]:
+    """Return what a price that nobody voted on, such as a person's, changes of the one before."""
+    before, after = components_of(old) if old else {}, components_of(new)
+    return tuple(
+        recorded_move(
+            Move(leaf=part[0], when=part[1], old=before.get(part), new=after.get(part), standing="single")
+        )
+        for part in {**before, **after}
+        if not same_price(before.get(part), after.get(part))
     )
 
 

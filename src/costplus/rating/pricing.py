@@ -47,8 +47,12 @@ class Pricing:
         return self._catalogue
 
     def adopt(self, catalogue: Catalogue) -> None:
-        """Price by another catalogue from now on. Called from any thread: it only swaps a reference."""
-        self._catalogue = catalogue
+        """Price by another catalogue from now on, unless it is older than the one at hand.
+
+        Whoever loads may be overtaken by one that began later; call it from one thread only.
+        """
+        if catalogue.revision >= self._catalogue.revision:
+            self._catalogue = catalogue
 
     def sold(self, provider: str, model: str, *, card: RateCardVersion, at: datetime) -> Priced:
         """Return the model as the card sells it at `at`.

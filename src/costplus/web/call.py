@@ -88,7 +88,8 @@ class Endpoint:
     """A method and path with its handler.
 
     `fresh` awaits the gateway's queue first. `keeps_reply` stores the answer to an Idempotency-Key;
-    endpoints that recognise a repetition by themselves need no such copy.
+    endpoints that recognise a repetition by themselves need no such copy. `reprices` loads the prices
+    again before answering, so that callers read their own writes.
     """
 
     method: Literal["GET", "POST", "DELETE"]
@@ -98,6 +99,7 @@ class Endpoint:
     writes: bool = False
     keeps_reply: bool = True
     takes_sessions: bool = False  # A meter event session's token is a key here.
+    reprices: bool = False
 
 
 def get(path: str, handler: Handler, *, fresh: bool = False, writes: bool = False) -> Endpoint:
@@ -113,6 +115,7 @@ def post(
     keeps_reply: bool = True,
     takes_sessions: bool = False,
     writes: bool = True,
+    reprices: bool = False,
 ) -> Endpoint:
     """Return a writing endpoint, or one that only looks but takes more than a query should hold."""
     assert writes or not keeps_reply  # Keeping a reply is writing.
@@ -124,9 +127,10 @@ def post(
         writes=writes,
         keeps_reply=keeps_reply,
         takes_sessions=takes_sessions,
+        reprices=reprices,
     )
 
 
-def delete(path: str, handler: Handler) -> Endpoint:
+def delete(path: str, handler: Handler, *, reprices: bool = False) -> Endpoint:
     """Return a deleting endpoint."""
-    return Endpoint(method="DELETE", path=path, handler=handler, writes=True)
+    return Endpoint(method="DELETE", path=path, handler=handler, writes=True, reprices=reprices)

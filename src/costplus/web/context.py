@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from costplus.billing.store import Store
@@ -16,6 +16,7 @@ class WebContext:
 
     `flush` settles what the gateway of this process still queues: awaited before balances, events and
     invoices are read, so that callers read their own writes. `link_secret` signs links and session tokens.
+    `price_sources` has the addresses of the price lists that are followed, by name.
     """
 
     store: Store
@@ -25,3 +26,4 @@ class WebContext:
     livemode: bool
     flush: Callable[[], Awaitable[None]]
     link_secret: bytes
+    price_sources: Mapping[str, str] = field(default_factory=dict)

@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from costplus.billing.price_current import keep_current
 from costplus.billing.store import StoredReply, Tx
 from costplus.core.errors import BillingError, TooLarge
 from costplus.core.ids import new_id
@@ -187,6 +188,8 @@ async def serve(endpoint: Endpoint, keys: KeyRing, context: WebContext, request:
         await context.flush()
     run = context.store.write if endpoint.writes else context.store.read
     outcome = await run(lambda tx: perform(tx, endpoint, call, slot))
+    if endpoint.reprices:
+        await keep_current(context.store, context.pricing)
     return reply(request, outcome.status, outcome.body, replayed=outcome.replayed)
 
 

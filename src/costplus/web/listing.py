@@ -92,7 +92,9 @@ def records(
     return listing(call.params, fetch, keep=keep)
 
 
-def in_memory(params: Params, entries: Sequence[Entry]) -> Listing:
+def in_memory(
+    params: Params, entries: Sequence[Entry], *, keep: Callable[[Entry], bool] = lambda _: True
+) -> Listing:
     """Return the page of things that are all at hand, in the answer's order."""
 
     def fetch(*, limit: int, older_than: str | None, newer_than: str | None) -> Sequence[Entry]:
@@ -106,4 +108,4 @@ def in_memory(params: Params, entries: Sequence[Entry]) -> Listing:
         start = 0 if older_than is None else ids.index(older_than) + 1
         return entries[start : start + limit]
 
-    return listing(params, fetch)
+    return listing(params, fetch, keep=keep)

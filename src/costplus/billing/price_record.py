@@ -1,0 +1,152 @@
+"""Record prices that apply: each is kept for ever, followed by rate cards and announced, in one transaction.
+
+Rule 1: a price counts from the day that its source names, else from when it is recorded; never before what
+an earlier recording already says of the same instant.
+Rule 2: a change that was decided against an earlier price moves only what it moves: the rest stays as it is.
+Rule 3: usage that was priced stays as it was priced, whatever is recorded later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Literal
+
+from costplus.billing.notify import announce
+from costplus.billing.store import Tx
+from costplus.billing.track import follow
+from costplus.catalog.book import ChangeKind, PriceChange, PriceEnd, RecordedPrice
+from costplus.catalog.catalogue import Catalogue
+from costplus.catalog.load import book_changed, catalogue_of
+from costplus.catalog.price import ALWAYS
+from costplus.catalog.reconcile import with_moves
+from costplus.catalog.recorded import (
+    components_of_change,
+    moves_between,
+    multipliers_of_change,
+    proposed_of,
+    stated_by,
+    version_entry,
+)
+from costplus.catalog.snapshot import VersionEntry
+from costplus.catalog.survey import listed
+from costplus.rating.pricing import Pricing
+
+CURRENCY = "USD"
+TICK = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """Who decides, and why."""
+
+    name: str
+    note: str = ""
+
+
+def apply_changes(
+    tx: Tx, changes: Sequence[PriceChange], *, at: datetime, by: Person, watched: Collection[str] = ()
+) -> list[PriceChange]:
+    """Record the new prices of `changes`, let the rate cards follow, and announce it; return them applied.
+
+    Nothing is announced of providers that nobody watches; empty `watched` watches every one.
+    """
+    if not changes:
+        return []
+    catalogue = catalogue_of(tx)
+    applied = [_recorded(tx, catalogue, change, at=at, by=by) for change in changes]
+    book_changed(tx, at=at)
+    tx.touch("config")
+    for change in applied:
+        tx.save(change)
+        if not watched or change.provider in watched:
+            type = "model.priced" if change.kind == "new_model" else "price.change_applied"
+            announce(tx, type, change, at=at)
+            _announce_parts(tx, change, at=at)
+    follow(tx, Pricing(catalogue_of(tx)), applied, at=at)
+    return applied
+
+
+def _announce_parts(tx: Tx, change: PriceChange, *, at: datetime) -> None:
+    """Say that a price has parts that it had not, or no longer has some."""
+    if change.kind == "new_model":
+        return
+    if any(move.old is None for move in change.moves):
+        announce(tx, "price.component_added", change, at=at)
+    if any(move.new is None for move in change.moves):
+        announce(tx, "price.component_removed", change, at=at)
+
+
+def _recorded(tx: Tx, catalogue: Catalogue, change: PriceChange, *, at: datetime, by: Person) -> PriceChange:
+    """Record the version that a change makes; return the change, applied."""
+    key = change.provider, change.model
+    old = listed(catalogue, key, at=at)
+    components, multipliers = components_of_change(change), multipliers_of_change(change)
+    is_stale = change.kind == "price" and old is not None and old.id != change.old_version
+    if is_stale and old is not None:
+        components, multipliers = with_moves(old, proposed_of(change))
+    valid_from = change.effective_at if change.precision != "detected" else at
+    if change.kind == "new_model" and change.precision == "detected":
+        valid_from = ALWAYS  # It had no price before; usage that waits for one is priced by its first.
+
+    def entry_from(instant: datetime) -> VersionEntry:
+        return version_entry(
+            provider=change.provider,
+            model=change.model,
+            currency=old.currency if old else CURRENCY,
+            components=components,
+            multipliers=multipliers,
+            old=old,
+            valid_from=instant,
+            valid_to=change.ends_at,
+        )
+
+    entry = entry_from(valid_from)
+    while _says_otherwise(tx, entry):
+        valid_from += TICK
+        entry = entry_from(valid_from)
+    if tx.find(RecordedPrice, entry.id) is None:
+        tx.save(
+            RecordedPrice(
+                id=entry.id,
+                created=at,
+                provider=change.provider,
+                model=change.model,
+                currency=old.currency if old else CURRENCY,
+                version=entry,
+                origin=_origin(change.kind),
+                source=_said_by(change, by),
+                change=change.id,
+            )
+        )
+    return replace(
+        change,
+        status="applied",
+        old_version=old.id if old else "",
+        new_version=entry.id,
+        effective_at=valid_from,
+        moves=change.moves or moves_between(old, stated_by(change)),
+        due_at=None,
+        decided_at=at,
+        decided_by=by.name,
+        note=by.note or change.note,
+    )
+
+
+def _says_otherwise(tx: Tx, entry: VersionEntry) -> bool:
+    """Return whether the same price of the same instant was recorded to end at another time."""
+    known = tx.find(RecordedPrice, entry.id)
+    if known is None:
+        return False
+    return known.version.valid_to != entry.valid_to or tx.find(PriceEnd, entry.id) is not None
+
+
+def _origin(kind: ChangeKind) -> Literal["sync", "override", "redirect", "undo"]:
+    return kind if kind in ("override", "redirect", "undo") else "sync"
+
+
+def _said_by(change: PriceChange, by: Person) -> str:
+    """Return who says so, for people."""
+    said = ", ".join(f"{source} {revision}".strip() for source, revision in sorted(change.sources.items()))
+    return said or f"{change.kind} by {by.name}"
