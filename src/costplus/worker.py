@@ -57,7 +57,7 @@ class Worker:
         self._stop.set()
 
     async def _repeat(self, every_s: int, job: Callable[[], Awaitable[None]], *, spread_s: int = 0) -> None:
-        """Run a job again and again; each pause is longer by up to `spread_s`, so that not all ask at once."""
+        """Run a job again and again; each pause is longer by up to `spread_s`: not all ask at once."""
         while not self._stop.is_set():
             try:
                 await job()
