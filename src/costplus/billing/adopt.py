@@ -1,4 +1,5 @@
-"""Act on a rate card by hand: adopt price changes that it left, revise its terms, undo the last action.
+"""Act on a rate card by hand: adopt price changes that it left, revise its terms, undo the last action;
+and price one customer by an adjustment of its own.
 
 Rule 1: what a card's options would refuse can be adopted: the seller has decided. When subscriptions move
 still goes by the card's options.
@@ -22,7 +23,9 @@ from costplus.billing.card_change import (
     NothingToAdopt,
     NothingToUndo,
 )
+from costplus.billing.customer import Customer
 from costplus.billing.move import Migration, act, live_version, make_live, subscriptions_on
+from costplus.billing.settle import subscription_of
 from costplus.billing.store import Tx
 from costplus.billing.subscription import Pin, Subscription
 from costplus.billing.track import move_of
@@ -32,7 +35,7 @@ from costplus.catalog.load import every
 from costplus.core.ids import new_id
 from costplus.rating.following import Accepted, FollowDecision, ModelMove, applicable
 from costplus.rating.pricing import Pricing, sells
-from costplus.rating.rate_card import RateCard, RateCardVersion
+from costplus.rating.rate_card import Adjustment, RateCard, RateCardVersion
 
 AdoptMode = Literal["new_customers_only", "migrate_all"]
 
@@ -57,7 +60,7 @@ def adopt(
     else:
         moves = _named_moves(tx, catalogue, live, changes, at=at)
     if not moves:
-        raise NothingToAdopt(f"Rate card {card.id} sells by these prices already.", param="changes")
+        raise NothingToAdopt(f"Rate card {card.id} sells by these prices already.", param="price_changes")
     accepted = tuple(Accepted(move, mode) for move in moves)
     return act(tx, catalogue, card, FollowDecision(accepted, ()), action="adopt", at=at)
 
@@ -82,10 +85,10 @@ def _named_moves(
     for id in ids:
         change = tx.find(PriceChange, id)
         if change is None:
-            raise NoSuchChange(f"No such price change: '{id}'", param="changes")
+            raise NoSuchChange(f"No such price change: '{id}'", param="price_changes")
         made = catalogue.price_version(change.new_version)
         if made is None:
-            raise ChangeNotApplied(f"Price change {id} is {change.status}.", param="changes")
+            raise ChangeNotApplied(f"Price change {id} is {change.status}.", param="price_changes")
         move = move_of(
             catalogue,
             live,
@@ -120,6 +123,19 @@ def revise(tx: Tx, card: RateCard, version: RateCardVersion, *, at: datetime) ->
         )
     )
     return card
+
+
+def adjust(tx: Tx, customer: Customer, own: Adjustment | None, *, at: datetime) -> Subscription:
+    """Price the customer's usage from `at`, its present, on by an adjustment of its own, or by none.
+
+    Moves that are planned for later stay planned. Raises `NotSubscribed`.
+    """
+    subscription = subscription_of(tx, customer.id)
+    turned = subscription.turned(at, lambda pin: replace(pin, adjustment=own))
+    if turned != subscription:
+        tx.save(turned)
+        tx.touch("config")
+    return turned
 
 
 def undo(tx: Tx, card: RateCard, *, at: datetime) -> CardFollowed:

@@ -62,7 +62,8 @@ class Catalogue:
         self._recorded: dict[tuple[str, str], list[RecordedPrice]] = {}
         for entry in recorded:
             self._recorded.setdefault((entry.provider, entry.model), []).append(entry)
-        self._aliases = {(alias.provider, alias.name.lower()): alias.target for alias in aliases}
+        self._declared = tuple(aliases)
+        self._aliases = {(alias.provider, alias.name.lower()): alias.target for alias in self._declared}
         self._names: dict[str, ProviderNames] = {}
         self._built: dict[tuple[str, str], tuple[PriceVersion, ...]] = {}
         self._resolved: dict[tuple[str, str], tuple[tuple[PriceVersion, ...], ResolvedName]] = {}
@@ -78,6 +79,11 @@ class Catalogue:
         }
         for provider, model in self._recorded:
             self._models.setdefault(provider, {})[model] = None
+
+    def supposing(self, *more: RecordedPrice) -> Catalogue:
+        """Return the catalogue as it would be with more recorded prices."""
+        known = [entry for entries in self._recorded.values() for entry in entries]
+        return Catalogue(self._snapshot, recorded=[*known, *more], aliases=self._declared)
 
     @property
     def taken_on(self) -> date:
