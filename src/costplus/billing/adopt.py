@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
 from typing import Literal
 
 from costplus.billing.card_change import (
@@ -176,22 +175,17 @@ def undo(tx: Tx, card: RateCard, *, at: datetime) -> CardFollowed:
 
 def _move_back(tx: Tx, card: RateCard, came_from: Mapping[str, tuple[str, ...]], *, at: datetime) -> int:
     """Move subscriptions back to the versions that an action took them from, as of their present."""
+
+    def turn(pin: Pin) -> Pin:
+        was_moved = pin.came_from and pin.came_from[-1] in came_from.get(pin.version, ())
+        return pin.back() if was_moved else pin
+
     count = 0
     for subscription, present in subscriptions_on(tx, card, at=at):
-        turned = subscription.turned(present, partial(_back, subscription, came_from))
+        turned = subscription.turned(present, turn)
         if turned != subscription:
             tx.save(turned)
             count += 1
     if count:
         tx.touch("config")
     return count
-
-
-def _back(subscription: Subscription, came_from: Mapping[str, tuple[str, ...]], pin: Pin) -> Pin:
-    """Return the pin as it would be without the action; who began with its version was not moved by it."""
-    origins = came_from.get(pin.version)
-    if origins is None or pin.version == subscription.rate_card_version:
-        return pin
-    earlier = [known.version for known in subscription.pins if known.since < pin.since]
-    earlier = [version for version in (subscription.rate_card_version, *earlier) if version in origins]
-    return replace(pin, version=earlier[-1] if earlier else origins[0])
