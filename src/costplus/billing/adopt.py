@@ -33,7 +33,7 @@ from costplus.catalog.catalogue import Catalogue
 from costplus.catalog.load import every
 from costplus.core.ids import new_id
 from costplus.rating.following import Accepted, FollowDecision, ModelMove, applicable
-from costplus.rating.pricing import Pricing, sells
+from costplus.rating.pricing import Pricing
 from costplus.rating.rate_card import Adjustment, RateCard, RateCardVersion
 
 AdoptMode = Literal["new_customers_only", "migrate_all"]
@@ -65,16 +65,8 @@ def adopt(
 
 
 def _every_move(catalogue: Catalogue, live: RateCardVersion, *, at: datetime) -> list[ModelMove]:
-    moves = []
-    for provider, model in catalogue.learned:
-        if sells(catalogue, provider, model, card=live):
-            newest = max(version.valid_from for version in catalogue.versions(provider, model))
-            move = move_of(
-                catalogue, live, provider=provider, model=model, known_at=at, begins=max(at, newest)
-            )
-            if move is not None:
-                moves.append(move)
-    return moves
+    moves = (move_of(catalogue, live, *key, known_at=at, at=at) for key in catalogue.learned)
+    return [move for move in moves if move is not None and not move.is_new]
 
 
 def _named_moves(
@@ -89,13 +81,7 @@ def _named_moves(
         if made is None:
             raise ChangeNotApplied(f"Price change {id} is {change.status}.", param="price_changes")
         move = move_of(
-            catalogue,
-            live,
-            provider=change.provider,
-            model=change.model,
-            known_at=made.recorded_at,
-            begins=max(at, made.valid_from),
-            change=id,
+            catalogue, live, change.provider, change.model, known_at=made.recorded_at, at=at, change=id
         )
         known = moves.get(f"{change.provider}/{change.model}")
         if move is not None and (known is None or known.known_at < move.known_at):

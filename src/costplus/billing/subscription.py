@@ -78,6 +78,11 @@ class Subscription(Record):
         """The card version that it was moved to last, be it that the move lies ahead."""
         return self.pins[-1].version if self.pins else self.rate_card_version
 
+    @property
+    def every_pin(self) -> tuple[Pin, ...]:
+        """What it began with and what it was moved to since, in order of time; some may lie ahead."""
+        return (Pin(self.anchor, self.rate_card_version), *self.pins)
+
     def pin_at(self, at: datetime) -> Pin:
         """Return what prices usage at `at`: past usage keeps the version that it was priced by."""
         for pin in reversed(self.pins):

@@ -143,6 +143,12 @@ class Catalogue:
         """Return every version of a model named by its exact id, oldest first; none where it is unknown."""
         return tuple(sorted(self._versions_of(provider, model), key=lambda v: (v.valid_from, v.recorded_at)))
 
+    def turns(self, provider: str, model: str, *, at: datetime) -> tuple[datetime, ...]:
+        """Return `at` and every later instant at which some version of a model begins or ends."""
+        versions = self._versions_of(provider, model)
+        edges = {edge for version in versions for edge in (version.valid_from, version.valid_to) if edge}
+        return (at, *sorted(edge for edge in edges if edge > at))
+
     def first_recorded(self, provider: str, model: str) -> datetime:
         """Return when a model named by its exact id got its first price."""
         return min(version.recorded_at for version in self._versions(provider, model))

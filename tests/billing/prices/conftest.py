@@ -96,14 +96,22 @@ class Market:
     def pricing(self) -> Pricing:
         return Pricing(self.write(catalogue_of))
 
-    def change(self, model: str = "large", *, since: datetime | None = None, **prices: str) -> PriceChange:
-        """Return a change that is not applied yet."""
+    def change(
+        self,
+        model: str = "large",
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        **prices: str,
+    ) -> PriceChange:
+        """Return a change that is not applied yet; with an end it is the operator's own price."""
         return PriceChange(
             id=f"pc_{next(self._numbers)}",
             created=self.at,
             provider=OPENAI,
             model=model,
-            kind="price",
+            kind="override" if until else "price",
+            ends_at=until,
             status="pending",
             digest="",
             components=components(prices),
@@ -114,6 +122,7 @@ class Market:
         """Record the change's price as of now."""
         prices = {leaf + (f">{when}" if when else ""): amount for leaf, amount, _, when in change.components}
         entry = version_entry(change.model, prices, valid_from=change.effective_at)
+        entry = replace(entry, valid_to=change.ends_at)
         known = self.pricing.catalogue.versions(OPENAI, change.model)
         done = replace(
             change,
@@ -130,7 +139,7 @@ class Market:
             model=change.model,
             currency="usd",
             version=entry,
-            origin="sync",
+            origin="override" if change.ends_at else "sync",
             change=change.id,
         )
 

@@ -233,6 +233,9 @@ def customer_state_object(state: CustomerState, surroundings: Surroundings) -> J
             "id": subscription.id,
             "pricing_plan": subscription.plan,
             "rate_card_version": subscription.newest_version,
+            "rate_card_versions": [
+                {"rate_card_version": pin.version, "since": unix(pin.since)} for pin in subscription.every_pin
+            ],
             "status": subscription.status,
         },
         "test_clock": state.customer.test_clock,
