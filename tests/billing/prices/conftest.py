@@ -17,7 +17,10 @@ import pytest
 
 from costplus.billing.card_change import CardFollowed
 from costplus.billing.report import report
+from costplus.billing.rerate import rate_used
+from costplus.billing.settle import Settlement, settle
 from costplus.billing.store import ChargedEvent, Tx
+from costplus.billing.terms import terms_of
 from costplus.billing.track import follow
 from costplus.catalog.book import BOOK, PriceBase, PriceChange, RecordedPrice
 from costplus.catalog.load import book_changed, catalogue_of
@@ -203,6 +206,24 @@ class Market:
         )
         pricing = self.pricing
         self.write(lambda tx: report(tx, pricing, [event], at=self.at))
+        charged = self.write(lambda tx: tx.charge_of(customer, event.id))
+        assert charged is not None
+        return charged  # type: ignore[no-any-return]  # As above.
+
+    def call(self, customer: str = "cus_1", *, model: str = "large", **tokens: int) -> ChargedEvent:
+        """Settle one call of the gateway, rated as the gateway does, and return it with its charge."""
+        event = usage_event(
+            customer=customer,
+            at=self.at,
+            key=f"call-{next(self._numbers)}",
+            usage=Usage(tokens),
+            source="gateway",
+            provider=OPENAI,
+            model=model,
+        )
+        card = self.write(lambda tx: terms_of(tx, customer)).card_at(self.at)
+        charge = rate_used(event, pricing=self.pricing, card=card)
+        self.write(lambda tx: settle(tx, [Settlement(event=event, charge=charge)], at=self.at))
         charged = self.write(lambda tx: tx.charge_of(customer, event.id))
         assert charged is not None
         return charged  # type: ignore[no-any-return]  # As above.

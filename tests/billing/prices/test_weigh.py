@@ -58,6 +58,22 @@ def test_the_impact_is_what_the_same_usage_is_charged_after_the_change(market: M
     assert total.margin_followed == Fraction(then[1] - then[0], then[1]) * 100
 
 
+def test_calls_are_weighed_in_the_context_band_of_their_own_prompt(market: Market) -> None:
+    market.rule("migrate_all")
+    sizes = (999, 1000, 1001, 5000)
+    for size in sizes:
+        market.call(input=size, output=1)
+    market.later(hours=1)
+    change = market.change(**{"input": "2.5", "input>1000": "5", "output": "8"})
+    total = weigh(market, change).total
+    market.follow(market.apply(change))
+    market.later(hours=1)
+    charges = [market.call(input=size, output=1).charge for size in sizes]
+    assert total.cost_then_nano == sum(charge.cost_nano for charge in charges)
+    assert total.revenue_followed_nano == sum(charge.price_nano for charge in charges)
+    assert charges[2].cost_nano == 1001 * 5_000 + 8_000
+
+
 def test_where_the_card_stays_the_new_cost_meets_the_old_revenue(market: Market) -> None:
     use_all(market, "cus_1")
     market.later(hours=1)
