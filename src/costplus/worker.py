@@ -5,25 +5,20 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 import structlog
 
 from costplus.billing.clock import customer_of
 from costplus.billing.close import close_customer, due_customers
-from costplus.billing.correct import correction_of, keep_correction, uncorrected
 from costplus.billing.price_sync import PriceSync
 from costplus.billing.store import Store, Tx
-from costplus.billing.watch import check_margins
-from costplus.catalog.load import catalogue_of, revision_of
 from costplus.catalog.sources.fetch import open_client
 from costplus.core.errors import BillingError
-from costplus.rating.pricing import Pricing
 
 CLOSE_EVERY_S = 30
 FORGET_EVERY_S = 3600
-FOLLOW_UP_EVERY_S = 60
 PRICES_SPREAD_S = 600
 REPLIES_KEPT = timedelta(hours=48)
 
@@ -38,14 +33,11 @@ class Worker:
         store: Store,
         *,
         now: Callable[[], datetime],
-        pricing: Pricing | None = None,
         prices: PriceSync | None = None,
         prices_every_s: int = 21_600,
     ) -> None:
         self._store = store
         self._now = now
-        self._pricing = pricing
-        self._followed_up: tuple[int, date] | None = None
         self._prices = prices
         self._prices_every_s = prices_every_s
         self._stop = asyncio.Event()
@@ -56,8 +48,6 @@ class Worker:
             self._repeat(CLOSE_EVERY_S, self.close_due),
             self._repeat(FORGET_EVERY_S, self.forget_replies),
         ]
-        if self._pricing is not None:
-            jobs.append(self._repeat(FOLLOW_UP_EVERY_S, partial(self.follow_up, self._pricing)))
         if self._prices is not None:
             jobs.append(self._repeat(self._prices_every_s, self.sync_prices, spread_s=PRICES_SPREAD_S))
         await asyncio.gather(*jobs)
@@ -67,7 +57,7 @@ class Worker:
         self._stop.set()
 
     async def _repeat(self, every_s: int, job: Callable[[], Awaitable[None]], *, spread_s: int = 0) -> None:
-        """Run a job again and again; each pause is longer by up to `spread_s`, so that not all ask at once."""
+        """Run a job again and again; each pause is longer by up to `spread_s`: not all ask at once."""
         while not self._stop.is_set():
             try:
                 await job()
@@ -101,20 +91,6 @@ class Worker:
                 held=report.count("held"),
                 soaking=report.count("soaking"),
             )
-
-    async def follow_up(self, pricing: Pricing) -> None:
-        """After prices changed, and once a day: report what was learned late, and look at the margins."""
-        at = self._now()
-        state = await self._store.read(revision_of), at.date()
-        if state == self._followed_up:
-            return
-        pricing.adopt(await self._store.read(catalogue_of))
-        for change in await self._store.read(uncorrected):
-            report = await self._store.read(partial(correction_of, pricing=pricing, change=change, at=at))
-            if report is not None:
-                await self._store.write(partial(keep_correction, report=report, at=at))
-        await self._store.write(partial(check_margins, pricing=pricing, at=at))
-        self._followed_up = state
 
     async def forget_replies(self) -> None:
         """Delete stored replies that no retry will ask for any more."""

@@ -30,8 +30,7 @@ def terms_of(tx: Tx, customer: str) -> Terms:
 
 def _cards(tx: Tx, subscription: Subscription) -> tuple[tuple[datetime, RateCardVersion], ...]:
     """Return every card version that prices the subscription's usage, with since when."""
-    first = Pin(subscription.anchor, subscription.rate_card_version)
-    return tuple((pin.since, card_of(tx, subscription, pin)) for pin in (first, *subscription.pins))
+    return tuple((pin.since, card_of(tx, subscription, pin)) for pin in subscription.every_pin)
 
 
 def card_of(tx: Tx, subscription: Subscription, pin: Pin) -> RateCardVersion:

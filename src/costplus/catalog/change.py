@@ -47,7 +47,7 @@ REASON_TEXT: Mapping[str, str] = {
     "unmapped_key": "The list has a new kind of price for the model that nothing here can express.",
     "sources_disagree": "The sources say different things.",
     "component_removed": "One source no longer states a part of the price, and no other confirms that.",
-    "scheduled_unconfirmed": "An increase that was announced or dated lacks enough live sources to confirm it.",
+    "scheduled_unconfirmed": "An increase that was announced or dated lacks the live sources to confirm it.",
     "waits_for_second_source": "Only one source says so, and it is too much to be believed alone.",
     "single_source": "Only one source says so: it applies after a day if nobody contradicts.",
     "soak_passed": "A day has passed and no source contradicted.",
