@@ -14,6 +14,8 @@ from costplus.web.api import (
     meter_events,
     meters,
     onboarding,
+    price_changes,
+    prices,
     rate_cards,
     simulations,
     subscriptions,
@@ -42,5 +44,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *keys.ENDPOINTS,
     *rate_cards.ENDPOINTS,
     *simulations.ENDPOINTS,
+    *price_changes.ENDPOINTS,
+    *prices.ENDPOINTS,
     *onboarding.ENDPOINTS,
 )

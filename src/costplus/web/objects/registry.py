@@ -15,10 +15,11 @@ from costplus.billing.invoice import Invoice
 from costplus.billing.margin_alarm import MarginAlarm
 from costplus.billing.notice import PriceNotice
 from costplus.billing.plan import Plan, Settings
+from costplus.billing.price_report import SourceReading
 from costplus.billing.settle import UnpricedUsage
 from costplus.billing.store import ChargedEvent
 from costplus.billing.subscription import Subscription
-from costplus.catalog.book import PriceChange
+from costplus.catalog.book import ModelAlias, ModelMark, PriceChange, SourceState
 from costplus.ledger.grant import Grant
 from costplus.metering.meter import Meter
 from costplus.rating.rate_card import RateCard, RateCardVersion
@@ -34,6 +35,12 @@ from costplus.web.objects.credit import (
 from costplus.web.objects.customer import customer_object, test_clock_object
 from costplus.web.objects.invoice import invoice_object
 from costplus.web.objects.meter import MeterSum, meter_object, meter_sum_object
+from costplus.web.objects.price_objects import (
+    model_alias_object,
+    model_mark_object,
+    price_source_object,
+    source_state_object,
+)
 from costplus.web.objects.prices import (
     margin_alarm_object,
     price_change_object,
@@ -70,6 +77,8 @@ _RENDERERS: Mapping[type, Callable[[Any, Surroundings], JsonObject]] = {
     MarginAlarm: margin_alarm_object,
     Meter: meter_object,
     MeterSum: meter_sum_object,
+    ModelAlias: model_alias_object,
+    ModelMark: model_mark_object,
     Movement: movement_object,
     Plan: plan_object,
     PriceChange: price_change_object,
@@ -78,6 +87,8 @@ _RENDERERS: Mapping[type, Callable[[Any, Surroundings], JsonObject]] = {
     RateCard: rate_card_object,
     RateCardVersion: rate_card_version_object,
     Settings: settings_object,
+    SourceReading: price_source_object,
+    SourceState: source_state_object,
     Subscription: subscription_object,
     TestClock: test_clock_object,
     UnpricedUsage: unpriced_usage_object,
@@ -96,9 +107,12 @@ _SUBJECTS: Mapping[str, type[Any]] = {
             Invoice,
             MarginAlarm,
             Meter,
+            ModelAlias,
+            ModelMark,
             PriceChange,
             PriceCorrection,
             PriceNotice,
+            SourceState,
             Subscription,
             TestClock,
             UnpricedUsage,
