@@ -1,41 +1,65 @@
-"""Report what a price that was learned late means for usage booked in between; nothing is rated again."""
+"""Report what a price that was learned late means for usage booked in between; nothing is rated again.
+
+Rule 1: the report is worked out in a reading transaction, however much usage there is, and kept in another.
+Rule 2: a change has one report.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from costplus.billing.correction import CorrectionLine, PriceCorrection
 from costplus.billing.notify import announce
 from costplus.billing.rerate import rate_again
-from costplus.billing.store import ChargedEvent, Tx
+from costplus.billing.store import Tx
 from costplus.billing.terms import card_of
 from costplus.billing.weigh import charged_with, users_of
 from costplus.catalog.book import PriceChange
+from costplus.catalog.load import every
 from costplus.catalog.price import ModelUnpriced, PriceVersion
 from costplus.core.ids import new_id
-from costplus.rating.charge import Charge
 from costplus.rating.pricing import Pricing
 from costplus.rating.supposed import Supposed
 
-Pair = tuple[ChargedEvent, Charge, Charge]  # As booked, as it was, as it could have been.
+
+@dataclass(slots=True)
+class _Sums:
+    """One customer's usage of the late days on one card: as booked, as it was, as it could have sold."""
+
+    events: int = 0
+    cost_booked_nano: int = 0
+    cost_right_nano: int = 0
+    price_booked_nano: int = 0
+    price_followed_nano: int = 0
 
 
-def correction_report(
-    tx: Tx, pricing: Pricing, change: PriceChange, *, at: datetime
-) -> PriceCorrection | None:
-    """Keep and announce what an applied change means for usage between its effect and its detection.
+def uncorrected(tx: Tx) -> Sequence[PriceChange]:
+    """Return the applied changes that were learned after they took effect and have no report yet."""
+    reported = {correction.change for correction in every(tx, PriceCorrection)}
+    return [
+        change
+        for change in every(tx, PriceChange)
+        if change.status == "applied"
+        and change.kind != "new_model"
+        and change.decided_at is not None
+        and change.effective_at < change.decided_at
+        and change.id not in reported
+    ]
 
-    None where it was learned in time or nobody used the model. The same change again returns its report.
+
+def correction_of(tx: Tx, pricing: Pricing, change: PriceChange, *, at: datetime) -> PriceCorrection | None:
+    """Return what an applied change means for usage between its effect and its detection.
+
+    None where it was learned in time.
     """
-    known = tx.find_by_lookup(PriceCorrection, change.id)
     new = pricing.catalogue.price_version(change.new_version)
-    if known is not None or new is None or new.valid_from >= new.recorded_at:
-        return known
-    pairs, unrated = _rated_again(tx, pricing, new, at=at)
-    if not pairs:
+    if new is None or new.valid_from >= new.recorded_at:
         return None
-    report = PriceCorrection(
+    sums, unrated = _late_usage(tx, pricing, new, at=at)
+    return PriceCorrection(
         id=new_id("pcor", at=at),
         created=at,
         change=change.id,
@@ -47,27 +71,35 @@ def correction_report(
             CorrectionLine(
                 customer=customer,
                 rate_card=card,
-                events=len(entries),
-                cost_booked_nano=sum(entry.charge.cost_nano for entry, _, _ in entries),
-                cost_right_nano=sum(right.cost_nano for _, right, _ in entries),
-                price_booked_nano=sum(entry.charge.price_nano for entry, _, _ in entries),
-                price_followed_nano=sum(could_be.price_nano for _, _, could_be in entries),
+                events=sum.events,
+                cost_booked_nano=sum.cost_booked_nano,
+                cost_right_nano=sum.cost_right_nano,
+                price_booked_nano=sum.price_booked_nano,
+                price_followed_nano=sum.price_followed_nano,
             )
-            for (card, customer), entries in sorted(pairs.items(), key=lambda pair: pair[0])
+            for (card, customer), sum in sorted(sums.items(), key=lambda pair: pair[0])
         ),
         unrated=unrated,
     )
+
+
+def keep_correction(tx: Tx, report: PriceCorrection, *, at: datetime) -> PriceCorrection:
+    """Keep a change's report, and announce it where it is about any usage; the first one stays."""
+    known = tx.find_by_lookup(PriceCorrection, report.lookup)
+    if known is not None:
+        return known
     tx.save(report)
-    announce(tx, "price.correction_reported", report, at=at)
+    if report.lines or report.unrated:
+        announce(tx, "price.correction_reported", report, at=at)
     return report
 
 
-def _rated_again(
+def _late_usage(
     tx: Tx, pricing: Pricing, new: PriceVersion, *, at: datetime
-) -> tuple[dict[tuple[str, str], list[Pair]], int]:
-    """Return per card and customer each event of the late days with what it cost and could have sold for."""
+) -> tuple[dict[tuple[str, str], _Sums], int]:
+    """Return the sums per card and customer, and how many events fit no price."""
     followed = Supposed(pricing, new, at=at, basis=new)
-    pairs: dict[tuple[str, str], list[Pair]] = defaultdict(list)
+    sums: dict[tuple[str, str], _Sums] = defaultdict(_Sums)
     unrated = 0
     start, end, provider, model = new.valid_from, new.recorded_at, new.provider, new.model
     for customer, subscription, _ in users_of(tx, start, provider=provider, model=model, at=at):
@@ -79,5 +111,10 @@ def _rated_again(
             except ModelUnpriced:
                 unrated += 1
                 continue
-            pairs[card.rate_card, customer.id].append((entry, right, could_be))
-    return pairs, unrated
+            found = sums[card.rate_card, customer.id]
+            found.events += 1
+            found.cost_booked_nano += entry.charge.cost_nano
+            found.cost_right_nano += right.cost_nano
+            found.price_booked_nano += entry.charge.price_nano
+            found.price_followed_nano += could_be.price_nano
+    return sums, unrated

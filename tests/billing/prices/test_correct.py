@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from costplus.billing.correct import correction_report
+from costplus.billing.correct import correction_of, keep_correction
 from costplus.billing.correction import PriceCorrection
 
 Market = Any  # The market of conftest.
@@ -15,10 +15,13 @@ DAY = timedelta(days=1)
 
 def report(market: Market, change: Any) -> PriceCorrection | None:
     pricing = market.pricing
-    found: PriceCorrection | None = market.write(
-        lambda tx: correction_report(tx, pricing, change, at=market.at)
+    worked_out: PriceCorrection | None = market.write(
+        lambda tx: correction_of(tx, pricing, change, at=market.at)
     )
-    return found
+    if worked_out is None:
+        return None
+    kept: PriceCorrection = market.write(lambda tx: keep_correction(tx, worked_out, at=market.at))
+    return kept
 
 
 def test_usage_between_effect_and_detection_is_reported_and_stays_as_it_was_charged(market: Market) -> None:
@@ -70,4 +73,6 @@ def test_a_change_has_one_report_and_one_learned_in_time_or_unused_has_none(mark
     assert report(market, change) == report(market, change)
     assert market.shop.announced("price.") == ["price.correction_reported"]
     assert report(market, market.apply(market.change("small", input="3", output="8"))) is None
-    assert report(market, market.apply(market.change("small", input="5", since=effective))) is None
+    unused = report(market, market.apply(market.change("small", input="5", since=effective)))
+    assert unused is not None and not unused.lines
+    assert market.shop.announced("price.") == ["price.correction_reported"]

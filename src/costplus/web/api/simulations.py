@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from costplus.billing.card_change import NoSuchRateCard
 from costplus.billing.clock import customer_of, present
-from costplus.billing.offer import NoSuchRateCard, account_currency, card_named, card_offered
+from costplus.billing.offer import account_currency, card_named, card_offered
 from costplus.billing.store import Tx
 from costplus.billing.whatif import Window, simulate_within
 from costplus.catalog.context import RequestContext, served
