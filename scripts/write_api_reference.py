@@ -39,6 +39,11 @@ def resource(endpoint: Endpoint) -> str:
     return endpoint.path.split("/{")[0].removesuffix("/create_preview").removesuffix("/init")
 
 
+def shown(endpoint: Endpoint) -> str:
+    """Return the path as callers write it: a variable that may hold slashes is one like the others."""
+    return endpoint.path.replace(":path}", "}")
+
+
 def sentence(endpoint: Endpoint) -> str:
     """Return the first line of what the handler says of itself."""
     text = (endpoint.handler.__doc__ or "").strip().splitlines()
@@ -50,7 +55,7 @@ def page() -> str:
     parts = [HEAD]
     ordered = sorted(ENDPOINTS, key=lambda endpoint: (resource(endpoint), endpoint.path, endpoint.method))
     for name, endpoints in groupby(ordered, key=resource):
-        rows = [f"| `{entry.method} {entry.path}` | {sentence(entry)} |" for entry in endpoints]
+        rows = [f"| `{entry.method} {shown(entry)}` | {sentence(entry)} |" for entry in endpoints]
         parts.append("\n".join([f"## `{name}`\n", "| endpoint | what it does |", "|---|---|", *rows]) + "\n")
     return "\n".join(parts)
 
