@@ -44,6 +44,13 @@ class SettingsInvalid(InvalidRequest):
     remedy = "See docs/settings.md for every setting."
 
 
+class OptionInvalid(InvalidRequest):
+    """An option of the command line is not written as it must be."""
+
+    code = "option_invalid"
+    remedy = "See --help for how it is written."
+
+
 class ProviderSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """One provider: where it is and how to authenticate. `catalog` is its name in the price catalogue."""
 

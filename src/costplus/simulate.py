@@ -17,8 +17,7 @@ from costplus.billing.whatif import Progress, Window
 from costplus.billing.whatif import simulate as simulated
 from costplus.bootstrap import open_existing, real_now
 from costplus.catalog.load import catalogue_of
-from costplus.config import Settings
-from costplus.core.errors import InvalidRequest
+from costplus.config import OptionInvalid, Settings
 from costplus.core.money import nano_text, parse_decimal
 from costplus.rating.comparison import Comparison, Simulation, percent_text
 from costplus.rating.pricing import Pricing
@@ -29,13 +28,6 @@ from costplus.web.params import day_or_instant
 DAYS_DEFAULT = timedelta(days=30)
 ROWS_MAX = 50  # Of one table for people; programs get all.
 HEADINGS = ("events", "revenue", "→", "cost", "→", "margin %", "→")
-
-
-class OptionInvalid(InvalidRequest):
-    """An option of the command line is not written as it must be."""
-
-    code = "option_invalid"
-    remedy = "See --help for how it is written."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
