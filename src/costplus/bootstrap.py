@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import structlog
@@ -51,6 +52,7 @@ from costplus.web.objects import event_object
 from costplus.web.pages import routes
 from costplus.web.webhooks import Dispatcher
 
+T = TypeVar("T")
 BOOTSTRAP_KEY = "bootstrap"
 LEASE_SWEEP_S = 1
 CUT_S = 5  # How long a call may take to account for itself once its provider is cut off.
@@ -87,6 +89,18 @@ async def open_existing(settings: Settings) -> Store:
     """Open the database without making one. Raises `DatabaseMissing`."""
     _check_there(settings.database_url)
     return await open_store(settings)
+
+
+async def look_at(settings: Settings, look: Callable[[Tx], T]) -> T:
+    """Return what `look` sees in the database; where there is none it sees an empty one, and none is made."""
+    try:
+        store = await open_existing(settings)
+    except DatabaseMissing:
+        store = MemoryStore()
+    try:
+        return await store.read(look)
+    finally:
+        await store.close()
 
 
 def _check_there(url: str) -> None:

@@ -6,13 +6,17 @@ import asyncio
 import os
 import sqlite3
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from costplus import bootstrap
 from costplus.billing.close import account_settings
 from costplus.billing.customer import ApiKey
-from costplus.catalog.sources.bundled import bundled_catalogue
+from costplus.billing.price_report import Freshness, freshness_of
+from costplus.billing.store import Tx
+from costplus.catalog.book import PriceChange
+from costplus.catalog.load import catalogue_of, every
 from costplus.config import Settings
 from costplus.core.errors import BillingError
 
@@ -113,11 +117,39 @@ def _providers(settings: Settings) -> list[Finding]:
 
 
 def _prices(settings: Settings) -> list[Finding]:
-    catalogue = bundled_catalogue()
-    age = (bootstrap.real_now().date() - catalogue.taken_on).days
-    old = age > PRICES_OLD_DAYS
-    remedy = "Prices change: install a newer release of costplus." if old else ""
-    return [Finding("prices", not old, f"snapshot of {catalogue.taken_on}, {age} days old", remedy)]
+    def look(tx: Tx) -> tuple[Freshness, Counter[str]]:
+        statuses = Counter[str](change.status for change in every(tx, PriceChange) if change.is_open)
+        at, followed = bootstrap.real_now(), settings.prices.followed
+        return freshness_of(tx, catalogue_of(tx), followed=followed, at=at), statuses
+
+    try:
+        fresh, statuses = asyncio.run(bootstrap.look_at(settings, look))
+    except BillingError as error:
+        return [Finding("prices", False, error.message, error.remedy)]
+    return [_age(fresh), _sources(fresh), _open_changes(statuses)]
+
+
+def _age(fresh: Freshness) -> Finding:
+    old = fresh.age_days > PRICES_OLD_DAYS
+    found = f"snapshot of {fresh.taken_on}, {fresh.snapshot_age_days} days old"
+    if fresh.age_days != fresh.snapshot_age_days:
+        found += f"; heard of last {fresh.age_days} days ago"
+    remedy = "Prices change: run `costplus prices sync`, or install a newer release." if old else ""
+    return Finding("prices", not old, found, remedy)
+
+
+def _sources(fresh: Freshness) -> Finding:
+    followed = [source for source in fresh.sources if source.is_followed]
+    wrong = [source for source in followed if source.status in ("stale", "rejected")]
+    told = ", ".join(f"{source.name} {source.status.replace('_', ' ')}" for source in followed)
+    remedy = "See why with `costplus prices sources`." if wrong else ""
+    return Finding("price sources", not wrong, told or "none is followed", remedy)
+
+
+def _open_changes(statuses: Counter[str]) -> Finding:
+    told = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
+    remedy = "Decide about them: `costplus prices diff` says why they wait." if statuses["held"] else ""
+    return Finding("price changes", True, told or "none is open", remedy)
 
 
 def _parked(settings: Settings) -> list[Finding]:

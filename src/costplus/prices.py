@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, TypeVar
 
-import msgspec
-
 from costplus.billing import price_book
 from costplus.billing.own_price import own_components
 from costplus.billing.price_record import Person
@@ -26,8 +24,8 @@ from costplus.billing.price_report import (
     source_readings,
 )
 from costplus.billing.price_sync import SyncReport
-from costplus.billing.store import Store, Tx
-from costplus.bootstrap import DatabaseMissing, open_existing, open_prices, open_store, price_sync, real_now
+from costplus.billing.store import Tx
+from costplus.bootstrap import look_at, open_existing, open_prices, price_sync, real_now
 from costplus.catalog.book import ModelAlias, PriceChange, RecordedMove
 from costplus.catalog.catalogue import Catalogue
 from costplus.catalog.load import begin_book, catalogue_of, every
@@ -110,19 +108,6 @@ async def sync(settings: Settings, *, accept: Collection[str] = ()) -> Synced:
     return Synced(report, changes, fresh)
 
 
-async def _looked(settings: Settings, look: Callable[[Tx], T]) -> T:
-    """Return what `look` sees; without a database it sees the packaged prices."""
-    store: Store
-    try:
-        store = await open_existing(settings)
-    except DatabaseMissing:
-        store = await open_store(msgspec.structs.replace(settings, database="memory:"))
-    try:
-        return await store.read(look)
-    finally:
-        await store.close()
-
-
 async def _written(settings: Settings, verb: Callable[[Tx, datetime], T]) -> T:
     """Return what `verb` did, in one transaction. Raises `DatabaseMissing`."""
     store = await open_existing(settings)
@@ -150,13 +135,13 @@ async def diff(settings: Settings, *, provider: str = "", model: str = "") -> tu
             if change.is_open and owner in ("", change.provider) and model in ("", change.model)
         )
 
-    return await _looked(settings, look)
+    return await look_at(settings, look)
 
 
 async def show(settings: Settings, name: str, *, at: str = "") -> ModelPrices:
     """Return everything about a model's price. Raises `NoSuchPrice`."""
     instant = day_or_instant(at, param="--at") if at else real_now()
-    return await _looked(settings, lambda tx: _prices(tx, settings, name, catalogue_of(tx), at=instant))
+    return await look_at(settings, lambda tx: _prices(tx, settings, name, catalogue_of(tx), at=instant))
 
 
 async def history(settings: Settings, name: str) -> History:
@@ -169,7 +154,7 @@ async def history(settings: Settings, name: str) -> History:
         changes = every(tx, PriceChange, parent=found.name)
         return History(found, tuple(Judged(c, moves_of(catalogue, c, at=at)) for c in changes))
 
-    return await _looked(settings, look)
+    return await look_at(settings, look)
 
 
 def _prices(tx: Tx, settings: Settings, name: str, catalogue: Catalogue, *, at: datetime) -> ModelPrices:
@@ -181,7 +166,7 @@ def _prices(tx: Tx, settings: Settings, name: str, catalogue: Catalogue, *, at: 
 async def sources(settings: Settings) -> tuple[SourceReading, ...]:
     """Return every price list and what it said last."""
     at, followed = real_now(), settings.prices.followed
-    return await _looked(settings, lambda tx: source_readings(tx, followed=followed, at=at))
+    return await look_at(settings, lambda tx: source_readings(tx, followed=followed, at=at))
 
 
 async def override(

@@ -49,6 +49,8 @@ def test_doctor_says_what_to_do_on_a_new_installation(tmp_path: Path) -> None:
     assert not found["providers"]["ok"]
     assert "COSTPLUS_PROVIDERS__OPENAI__API_KEY" in found["providers"]["remedy"]
     assert found["prices"]["found"].startswith("snapshot of 2026-")
+    assert found["price sources"]["found"] == "none is followed"
+    assert found["price changes"]["found"] == "none is open"
     assert not (tmp_path / "new").exists()  # Looking changes nothing.
 
 

@@ -230,6 +230,24 @@ def test_names_are_declared_taken_back_and_redirected(run: Run) -> None:
     assert list_price(run)["input"] == list_price(run, "openai/gpt-4o")["input"]
 
 
+def checks(env: dict[str, str]) -> dict[str, dict[str, Any]]:
+    result = CliRunner().invoke(main, ["doctor", "--json"], env=env)
+    return {line["check"]: line for line in map(json.loads, result.stdout.splitlines())}
+
+
+def test_doctor_tells_sources_and_open_changes(run: Run, lists: Lists, env: dict[str, str]) -> None:
+    assert checks(env)["price sources"]["found"] == "litellm never asked, models.dev never asked"
+    held(run, lists)
+    found = checks(env)
+    assert found["prices"]["ok"] and "heard of last 0 days ago" in found["prices"]["found"]
+    assert found["price sources"]["found"] == "litellm ok, models.dev ok"
+    assert found["price changes"]["found"] == "1 held" and "prices diff" in found["price changes"]["remedy"]
+    lists.documents["/litellm"] = []
+    run("sync")
+    found = checks(env)
+    assert not found["price sources"]["ok"] and "litellm rejected" in found["price sources"]["found"]
+
+
 WRONG = [
     (("override", MINI, "input"), "option_invalid"),
     (("override", MINI, "input=1", "input=2"), "option_invalid"),
