@@ -15,6 +15,7 @@ from costplus.catalog.condition import (
     WORDED,
     Condition,
     among,
+    is_when_text,
     is_within,
     selector,
     when_of,
@@ -177,3 +178,34 @@ def test_providers_words_for_nothing_special_are_an_ordinary_call(
     told: dict[str, str], meant: dict[str, str]
 ) -> None:
     assert served(**told) == RequestContext(**meant)
+
+
+READABLE = [
+    ("", True),
+    ("prompt_tokens>200000", True),
+    ("processing=batch&prompt_tokens>=1", True),
+    ("region=eu|us", True),
+    ("request_time=12345 22:00-06:00", True),
+    ("prompt_tokens=5", False),
+    ("prompt_tokens>x", False),
+    ("prompt_tokens>" + "9" * 16, False),
+    ("prompt_tokens>٣", False),
+    ("colour=red", False),
+    ("processing>batch", False),
+    ("processing=", False),
+    ("processing=batch&", False),
+    ("processing=batch#2", False),
+    ("region=eu||us", False),
+    ("request_time=8 22:00-06:00", False),
+    ("request_time=21 22:00-06:00", False),
+    ("request_time=1 24:00-06:00", False),
+    ("request_time=1 22:60-06:00", False),
+    ("request_time=1 22:00", False),
+]
+
+
+@pytest.mark.parametrize(("text", "readable"), READABLE)
+def test_what_a_person_writes_is_checked_before_it_is_read(text: str, readable: bool) -> None:
+    assert is_when_text(text) is readable
+    if readable:
+        assert when_text(when_of(text)) == text

@@ -22,11 +22,11 @@ from costplus.catalog.load import book_changed, catalogue_of
 from costplus.catalog.price import ALWAYS
 from costplus.catalog.reconcile import with_moves
 from costplus.catalog.recorded import (
+    announced_over,
     components_of_change,
     moves_between,
     multipliers_of_change,
     proposed_of,
-    stated_by,
     version_entry,
 )
 from costplus.catalog.snapshot import VersionEntry
@@ -86,6 +86,10 @@ def _recorded(tx: Tx, catalogue: Catalogue, change: PriceChange, *, at: datetime
     is_stale = change.kind == "price" and old is not None and old.id != change.old_version
     if is_stale and old is not None:
         components, multipliers = with_moves(old, proposed_of(change))
+    elif change.kind == "scheduled":
+        merged = announced_over(old, change)
+        components, multipliers = merged.components, merged.multipliers
+        change = replace(change, moves=moves_between(old, merged))
     valid_from = change.effective_at if change.precision != "detected" else at
     if change.kind == "new_model" and change.precision == "detected":
         valid_from = ALWAYS  # It had no price before; usage that waits for one is priced by its first.
@@ -126,7 +130,6 @@ def _recorded(tx: Tx, catalogue: Catalogue, change: PriceChange, *, at: datetime
         old_version=old.id if old else "",
         new_version=entry.id,
         effective_at=valid_from,
-        moves=change.moves or moves_between(old, stated_by(change)),
         due_at=None,
         decided_at=at,
         decided_by=by.name,

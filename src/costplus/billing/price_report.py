@@ -17,7 +17,7 @@ from costplus.catalog.catalogue import Catalogue
 from costplus.catalog.load import every
 from costplus.catalog.names import canonical_provider
 from costplus.catalog.price import ModelUnpriced, PriceVersion
-from costplus.catalog.recorded import moves_between, stated_by
+from costplus.catalog.recorded import announced_over, moves_between
 from costplus.catalog.snapshot import ScheduledEntry
 from costplus.catalog.sources.registry import SOURCES
 from costplus.catalog.survey import listed
@@ -175,4 +175,5 @@ def moves_of(catalogue: Catalogue, change: PriceChange, *, at: datetime) -> tupl
     """Return what a change moves; of one that is announced for later, measured by the price of now."""
     if change.moves or not change.is_open:
         return change.moves
-    return moves_between(listed(catalogue, (change.provider, change.model), at=at), stated_by(change))
+    old = listed(catalogue, (change.provider, change.model), at=at)
+    return moves_between(old, announced_over(old, change))

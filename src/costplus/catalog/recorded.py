@@ -12,10 +12,10 @@ from datetime import datetime
 from fractions import Fraction
 from typing import cast, get_args
 
-from costplus.catalog.agreement import components_of, same_price
+from costplus.catalog.agreement import components_of, part_of, same_price, spoken
 from costplus.catalog.book import ChangeKind, ChangeStatus, PriceChange, RecordedMove
 from costplus.catalog.change import Decision, Move, Precision, ProposedChange, Standing, Verdict
-from costplus.catalog.feeds.stated import StatedPrice
+from costplus.catalog.feeds.stated import StatedPrice, component_order
 from costplus.catalog.price import Component, Minimum, Multiplier, PriceVersion
 from costplus.catalog.snapshot import (
     VersionEntry,
@@ -130,6 +130,19 @@ def stated_by(change: PriceChange) -> StatedPrice:
         multipliers=multipliers_of_change(change),
         valid_from=change.effective_at,
     )
+
+
+def announced_over(old: PriceVersion | None, change: PriceChange) -> StatedPrice:
+    """Return the price that an announcement makes of the one before: what it does not state stays."""
+    stated = stated_by(change)
+    if old is None:
+        return stated
+    told = spoken(stated)
+    components = [c for c in old.components if part_of(c) not in told]
+    components += [c for c in stated.components if part_of(c) in told]
+    multipliers = [m for m in old.multipliers if part_of(m) not in told]
+    multipliers += [m for m in stated.multipliers if part_of(m) in told]
+    return replace(stated, components=component_order(components), multipliers=tuple(multipliers))
 
 
 def moves_between(old: PriceVersion | None, new: StatedPrice) -> tuple[RecordedMove, ...]:

@@ -262,12 +262,15 @@ async def test_a_scheduled_price_is_shown_and_counts_from_its_day_once_approved(
     assert [entry["price_change"] for entry in found["scheduled"]] == ["pchg_1"]
     shown = await api.get(f"{CHANGES}/pchg_1")
     assert (shown["announced_by"], shown["due_at"]) == ("genai-prices", shown["effective_at"])
-    moved = {move["token_type"]: move["new_usd_per_million"] for move in shown["changes"] if not move["when"]}
-    assert (moved["input"], moved["cached_input"]) == ("1.5", None) and "output" not in moved
+    assert [(m["token_type"], m["new_usd_per_million"]) for m in shown["changes"]] == [("input", "1.5")]
     await api.post(f"{CHANGES}/pchg_1/approve")
     assert (await per_million(api))["input"] == "0.15"
     api.now += 10 * DAY
-    assert (await per_million(api))["input"] == "1.5"
+    assert await per_million(api) == {"input": "1.5", "output": "0.6", "cached_input": "0.075"}
+    version = (await api.get(MINI))["price_version"]
+    assert {"conditions": ["processing=batch"], "usd_per_million": "0.3"}.items() <= next(
+        c for c in version["components"] if c["token_type"] == "output" and c["conditions"]
+    ).items()
 
 
 async def test_a_scheduled_price_that_was_approved_can_be_taken_back_before_its_day(api: Any) -> None:
