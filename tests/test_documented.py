@@ -19,6 +19,7 @@ import click
 import msgspec
 import pytest
 
+from costplus.catalog.change import REASON_TEXT
 from costplus.config import PREFIX, Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -91,6 +92,21 @@ def test_every_command_is_documented() -> None:
     largest = max(groups, key=lambda group: len(list(commands_of(group, path=""))))
     missing = undocumented(commands_of(largest, path="costplus"), page="cli.md")
     assert not missing, f"docs/cli.md lacks {missing}"
+
+
+def test_every_option_of_the_price_commands_is_documented() -> None:
+    text = (ROOT / "docs" / "cli.md").read_text("utf-8").partition("## `costplus prices`")[2]
+    commands = importlib.import_module("costplus.cli_prices").prices.commands.values()
+    shared = {"--json", "--config", "--data-dir", "--database"}
+    names = {name for command in commands for param in command.params for name in param.opts}
+    missing = sorted(name for name in names - shared if name.startswith("--") and f"`{name}" not in text)
+    assert not missing, f"docs/cli.md lacks {missing}"
+
+
+def test_every_reason_of_a_decision_is_documented_with_its_sentence() -> None:
+    text = (ROOT / "docs" / "prices.md").read_text("utf-8")
+    missing = [word for word, said in REASON_TEXT.items() if f"| `{word}` | {said} |" not in text]
+    assert REASON_TEXT and not missing, f"docs/prices.md lacks {missing}"
 
 
 def settings_of(kind: type, *, prefix: str) -> Iterator[str]:
