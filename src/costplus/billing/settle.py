@@ -19,8 +19,9 @@ from costplus.billing.subscription import NotSubscribed, Subscription
 from costplus.core.ids import CustomerId, milliseconds
 from costplus.core.records import Record
 from costplus.ledger.post import UsagePosting, post_usage
-from costplus.metering.event import UsageEvent
+from costplus.metering.event import METER, TOKEN_METER, UsageEvent
 from costplus.rating.charge import Charge
+from costplus.rating.item_charge import Metered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +66,7 @@ def subscription_of(tx: Tx, customer: str) -> Subscription:
     raise NotSubscribed(f"Customer {customer} is not subscribed to a pricing plan.")
 
 
-def _billed_by(tx: Tx, customer: str) -> Subscription:
+def billed_by(tx: Tx, customer: str) -> Subscription:
     """Return the subscription that bills the customer's usage: the active one, else the last there was.
 
     A call may end after its customer was deleted or its subscription canceled; it is booked all the same.
@@ -78,25 +79,41 @@ def _billed_by(tx: Tx, customer: str) -> Subscription:
 
 
 def settle(tx: Tx, settlements: Sequence[Settlement], *, at: datetime) -> Settled:
-    """Settle a batch of any customers' events."""
+    """Keep and settle a batch of any customers' events."""
     new = tx.append_events([settlement.event for settlement in settlements])
+    return settle_kept(tx, settlements, new, at=at)
+
+
+def settle_kept(tx: Tx, settlements: Sequence[Settlement], new: set[str], *, at: datetime) -> Settled:
+    """Settle a batch whose events are kept already; `new` are the ids of those that were not known before."""
     by_customer: dict[CustomerId, list[Settlement]] = defaultdict(list)
     for settlement in settlements:
         by_customer[settlement.event.customer].append(settlement)
     count = 0
     for customer in sorted(by_customer):  # A fixed order, so that two batches never wait for each other.
-        count += _settle_customer(tx, customer, by_customer[customer], new, at=at)
+        record = tx.find(Customer, customer)
+        if record is None:
+            raise NoSuchCustomer(f"No such customer: '{customer}'")
+        present = frozen_time(tx, record) or at
+        batch, subscription = by_customer[customer], billed_by(tx, customer)
+        count += settle_customer(tx, record, subscription, batch, new, at=present)
     return Settled(new=count, duplicate=len(settlements) - count)
 
 
-def _settle_customer(
-    tx: Tx, customer: CustomerId, batch: Sequence[Settlement], new: set[str], *, at: datetime
+def settle_customer(
+    tx: Tx,
+    record: Customer,
+    subscription: Subscription,
+    batch: Sequence[Settlement],
+    new: set[str],
+    *,
+    at: datetime,
 ) -> int:
-    record = tx.find(Customer, customer)
-    if record is None:
-        raise NoSuchCustomer(f"No such customer: '{customer}'")
-    at = frozen_time(tx, record) or at
-    subscription = _billed_by(tx, customer)
+    """Settle one customer's kept events at `at`, its present, in the periods of the subscription.
+
+    Returns how many were new.
+    """
+    customer = CustomerId(record.id)
     fresh: dict[str, Settlement] = {}
     for settlement in batch:
         if settlement.event.id in new:
@@ -126,11 +143,22 @@ def _settle_customer(
     )
     reference = posted.transaction.id if posted.transaction else ""
     tx.append_charges([replace(entry, transaction=reference) for entry in charged])
+    count_metered(tx, subscription, charged)
     cross(tx, posted.crossing, currency=record.currency, at=at)
     for entry in charged:
         if entry.charge.unpriced:
             _announce_unpriced(tx, entry, at=at)
     return len(fresh)
+
+
+def count_metered(tx: Tx, subscription: Subscription, charged: Sequence[ChargedEvent]) -> None:
+    """Add what meters without tokens counted and were charged to the periods that are billed for it."""
+    for entry in charged:
+        event = entry.event
+        if event.provider == METER and event.meter != TOKEN_METER:
+            start = subscription.billed_in(entry.billed_at).start
+            added = Metered(event.usage.quantities.get("unit", 0), entry.charge.price_nano)
+            tx.add_metered(event.customer, event.model, start, added)
 
 
 def _releases(batch: Sequence[Settlement], fresh: Mapping[str, Settlement]) -> Mapping[str, int]:

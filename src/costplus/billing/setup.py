@@ -102,6 +102,7 @@ def _token_meter(tx: Tx, *, at: datetime) -> Meter:
 
 def _write_plan(tx: Tx, plan: Plan | None, request: SetUpRequest, *, at: datetime) -> Plan:
     card = tx.find(RateCard, plan.rate_card) if plan else None
+    live = tx.find(RateCardVersion, card.live_version) if card else None
     version = RateCardVersion(
         id=new_id("rcv", at=at),
         created=at,
@@ -112,8 +113,8 @@ def _write_plan(tx: Tx, plan: Plan | None, request: SetUpRequest, *, at: datetim
         models=request.models,
         priced_as_of=at,
         models_as_of=at,
+        items=live.items if live else {},  # The set-up is about tokens.
     )
-    live = tx.find(RateCardVersion, card.live_version) if card else None
     if (
         live is not None
         and replace(live, id=version.id, created=at, priced_as_of=at, models_as_of=at) == version

@@ -12,6 +12,7 @@ from costplus.billing.store import ChargedEvent, ModelTotal
 from costplus.core.period import hour_floor
 from costplus.core.records import check_unchanged
 from costplus.metering.event import UsageEvent
+from costplus.rating.item_charge import Metered
 from costplus.rating.sheet import UnitRate
 from costplus.storage.codec import KEY_WINDOW
 from costplus.storage.memory.tables import Undoable
@@ -99,6 +100,14 @@ class MemoryCharges(Undoable):
         totals = [UsageTotal(self.tables.unit_rates[id], n) for id, n in quantities.items()]
         totals.sort(key=lambda total: (total.rate.provider, total.rate.model, total.rate.leaf, total.rate.id))
         return totals, price_nano
+
+    def metered(self, customer: str, meter: str, period_start: datetime) -> Metered:
+        return self.tables.metered.get((customer, meter, period_start), Metered())
+
+    def add_metered(self, customer: str, meter: str, period_start: datetime, added: Metered) -> None:
+        known = self.metered(customer, meter, period_start)
+        total = Metered(known.units + added.units, known.price_nano + added.price_nano)
+        self.put(self.tables.metered, (customer, meter, period_start), total)
 
     def model_totals(self, customer: str | None, start: datetime, end: datetime) -> Sequence[ModelTotal]:
         if start >= end:

@@ -21,6 +21,7 @@ from costplus.core.money import InvalidAmount
 from costplus.core.period import hour_ceil, hour_floor
 from costplus.core.records import check_unchanged
 from costplus.rating.charge import Charge, ChargeLine
+from costplus.rating.item_charge import Metered
 from costplus.rating.sheet import UnitRate
 from costplus.storage.codec import (
     EVENT_COLUMNS,
@@ -111,7 +112,7 @@ class SqliteCharges(Tables):
             self._db.executemany(sql, rows)
         except (sqlite3.IntegrityError, OverflowError) as error:
             # Beyond 64 bits SQLite turns to REAL, which a STRICT table refuses; Python refuses to bind it.
-            raise InvalidAmount("An hour's total is beyond what one roll-up can hold.") from error
+            raise InvalidAmount("A total is beyond what one roll-up can hold.") from error
 
     def charge_of(self, customer: str, event_id: str) -> ChargedEvent | None:
         row = self._one(SQL.find_charge, (bucket_of(customer), customer, event_id))
@@ -166,6 +167,14 @@ class SqliteCharges(Tables):
         totals = [UsageTotal(self._rate(id), quantity) for id, quantity in quantities.items()]
         totals.sort(key=lambda total: (total.rate.provider, total.rate.model, total.rate.leaf, total.rate.id))
         return totals, price_nano
+
+    def metered(self, customer: str, meter: str, period_start: datetime) -> Metered:
+        row = self._one(SQL.find_metered, (bucket_of(customer), customer, meter, micros(period_start)))
+        return Metered() if row is None else Metered(*row)
+
+    def add_metered(self, customer: str, meter: str, period_start: datetime, added: Metered) -> None:
+        key = (bucket_of(customer), customer, meter, micros(period_start))
+        self._add(SQL.add_to_metered, [(*key, added.units, added.price_nano)])
 
     def model_totals(self, customer: str | None, start: datetime, end: datetime) -> Sequence[ModelTotal]:
         if start >= end:
