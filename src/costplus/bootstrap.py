@@ -21,9 +21,11 @@ import structlog
 from costplus import __version__
 from costplus.billing.customer import ApiKey
 from costplus.billing.event import Event
+from costplus.billing.price_sync import PriceSync
 from costplus.billing.store import Store, Tx
 from costplus.catalog.book import BOOK, PriceBase
-from costplus.catalog.load import begin_book, catalogue_of
+from costplus.catalog.load import begin_book, catalogue_of, revision_of
+from costplus.catalog.sources.archive import Archive
 from costplus.config import Settings, SettingsInvalid
 from costplus.core.errors import Unavailable
 from costplus.core.ids import new_id
@@ -322,3 +324,31 @@ async def open_prices(store: Store, *, at: datetime) -> Pricing:
     if await store.read(lambda tx: tx.find(PriceBase, BOOK)) is None:
         await store.write(lambda tx: begin_book(tx, at=at))
     return Pricing(await store.read(catalogue_of))
+
+
+def price_sync(settings: Settings, store: Store, pricing: Pricing, now: Callable[[], datetime]) -> PriceSync:
+    """Return what synchronises prices from the sources that the settings follow."""
+    return PriceSync(
+        store,
+        pricing,
+        followed=settings.prices.followed,
+        archive=Archive(settings.data_path / "prices"),
+        now=now,
+        providers=[entry.catalog or name for name, entry in settings.providers.items()],
+    )
+
+
+class PriceWatch:
+    """Loads the prices again when the book has changed, whoever wrote it."""
+
+    def __init__(self, store: Store, pricing: Pricing) -> None:
+        self._store = store
+        self._pricing = pricing
+        self._revision = -1
+
+    async def look(self) -> None:
+        """Compare the book's revision with what is loaded."""
+        revision = await self._store.read(revision_of)
+        if revision != self._revision:
+            self._pricing.adopt(await self._store.read(catalogue_of))
+            self._revision = revision

@@ -99,6 +99,7 @@ class Roles:
         self._background: list[asyncio.Task[None]] = []
         self._worker: Worker | None = None
         self._dispatcher: Dispatcher | None = None
+        self._prices: bootstrap.PriceWatch | None = None
         self.gateway: Gateway | None = None
         self.web: Web | None = None
 
@@ -112,18 +113,35 @@ class Roles:
         if settings.role in ("all", "api"):
             self.web = web
         if settings.role in ("all", "worker"):
-            self._worker, self._dispatcher = Worker(store, now=now), web.dispatcher
+            followed = bool(settings.prices.followed)
+            self._worker = Worker(
+                store,
+                now=now,
+                prices=bootstrap.price_sync(settings, store, pricing, now) if followed else None,
+                prices_every_s=settings.prices.every_s,
+            )
+            self._dispatcher = web.dispatcher
             self._background += [
                 asyncio.create_task(self._worker.run()),
                 asyncio.create_task(self._dispatcher.run()),
             ]
-        if settings.role != "all":
-            self._background.append(asyncio.create_task(self._look_again()))
+        self._prices = bootstrap.PriceWatch(store, pricing)
+        self._background.append(asyncio.create_task(self._look_again()))
 
     async def _look_again(self) -> None:
-        """Every second, look for what other processes committed: nobody tells this one."""
+        """Every second, look for what other processes committed: nobody tells this one.
+
+        Where one process does everything, only prices are written by others too: by the command line.
+        """
+        assert self._prices is not None
         while True:
             await asyncio.sleep(LOOK_AGAIN_S)
+            try:
+                await self._prices.look()
+            except Unavailable as error:
+                log.warning("prices_not_loaded", code=error.code, message=error.message)
+            if self._settings.role == "all":
+                continue
             if self.gateway is not None:
                 self.gateway.directory.forget()
             if self.web is not None:
@@ -140,8 +158,7 @@ class Roles:
         """Drain the gateway, then let the worker finish what it is at."""
         if self.gateway is not None:
             await self.gateway.stop(drain_s=self._settings.gateway.drain_s)
-        if self._settings.role != "all":
-            self._background.pop().cancel()
+        self._background.pop().cancel()
         if self._worker is not None and self._dispatcher is not None:
             self._worker.stop()
             self._dispatcher.stop()

@@ -1,8 +1,9 @@
-"""The worker: what happens by itself. Periods close, credit expires, webhooks go out, old replies go."""
+"""The worker: what happens by itself. Periods close, credit expires, prices follow, old replies go."""
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from functools import partial
@@ -11,11 +12,14 @@ import structlog
 
 from costplus.billing.clock import customer_of
 from costplus.billing.close import close_customer, due_customers
+from costplus.billing.price_sync import PriceSync
 from costplus.billing.store import Store, Tx
+from costplus.catalog.sources.fetch import open_client
 from costplus.core.errors import BillingError
 
 CLOSE_EVERY_S = 30
 FORGET_EVERY_S = 3600
+PRICES_SPREAD_S = 600
 REPLIES_KEPT = timedelta(hours=48)
 
 log = structlog.get_logger("costplus.worker")
@@ -24,29 +28,43 @@ log = structlog.get_logger("costplus.worker")
 class Worker:
     """Runs the periodic jobs of one process until it is stopped."""
 
-    def __init__(self, store: Store, *, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        now: Callable[[], datetime],
+        prices: PriceSync | None = None,
+        prices_every_s: int = 21_600,
+    ) -> None:
         self._store = store
         self._now = now
+        self._prices = prices
+        self._prices_every_s = prices_every_s
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
         """Run every job at its pace until `stop`."""
-        await asyncio.gather(
-            self._repeat(CLOSE_EVERY_S, self.close_due), self._repeat(FORGET_EVERY_S, self.forget_replies)
-        )
+        jobs = [
+            self._repeat(CLOSE_EVERY_S, self.close_due),
+            self._repeat(FORGET_EVERY_S, self.forget_replies),
+        ]
+        if self._prices is not None:
+            jobs.append(self._repeat(self._prices_every_s, self.sync_prices, spread_s=PRICES_SPREAD_S))
+        await asyncio.gather(*jobs)
 
     def stop(self) -> None:
         """Let `run` end after the job at hand."""
         self._stop.set()
 
-    async def _repeat(self, every_s: int, job: Callable[[], Awaitable[None]]) -> None:
+    async def _repeat(self, every_s: int, job: Callable[[], Awaitable[None]], *, spread_s: int = 0) -> None:
+        """Run a job again and again; each pause is longer by up to `spread_s`: not all ask at once."""
         while not self._stop.is_set():
             try:
                 await job()
             except BillingError as error:
                 log.error("job_failed", job=job.__name__, code=error.code, message=error.message)
             try:
-                async with asyncio.timeout(every_s):
+                async with asyncio.timeout(every_s + secrets.randbelow(spread_s + 1)):
                     await self._stop.wait()
             except TimeoutError:
                 continue
@@ -57,6 +75,22 @@ class Worker:
         for customer in await self._store.read(partial(due_customers, at=at)):
             steps = await self._store.write(partial(_close, customer=customer, at=at))
             log.info("closed", customer=customer, steps=steps)
+
+    async def sync_prices(self) -> None:
+        """Ask the price sources, and say what came of it."""
+        assert self._prices is not None
+        async with open_client() as client:
+            report = await self._prices.run(client)
+        for source in report.sources:
+            say = log.info if source.outcome in ("new", "unchanged") else log.warning
+            say("price_source", source=source.source, outcome=source.outcome, why=source.why)
+        if report.changes:
+            log.info(
+                "prices_synchronised",
+                applied=report.count("applied"),
+                held=report.count("held"),
+                soaking=report.count("soaking"),
+            )
 
     async def forget_replies(self) -> None:
         """Delete stored replies that no retry will ask for any more."""

@@ -10,13 +10,14 @@ Rule 3: usage that was priced stays as it was priced, whatever is recorded later
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
 from costplus.billing.notify import announce
 from costplus.billing.store import Tx
+from costplus.billing.track import follow
 from costplus.catalog.agreement import components_of, part_of, same_price
 from costplus.catalog.book import (
     ChangeKind,
@@ -47,6 +48,7 @@ from costplus.catalog.survey import listed
 from costplus.core.errors import InvalidRequest, NotFound
 from costplus.core.ids import new_id
 from costplus.core.usage import LEAVES
+from costplus.rating.pricing import Pricing
 
 CURRENCY = "USD"
 
@@ -73,8 +75,13 @@ class Person:
     note: str = ""
 
 
-def apply_changes(tx: Tx, changes: Sequence[PriceChange], *, at: datetime, by: Person) -> list[PriceChange]:
-    """Record the new prices of `changes`, and announce each; return the changes as they are now."""
+def apply_changes(
+    tx: Tx, changes: Sequence[PriceChange], *, at: datetime, by: Person, watched: Collection[str] = ()
+) -> list[PriceChange]:
+    """Record the new prices of `changes`, let the rate cards follow, and announce it; return them applied.
+
+    Nothing is announced of providers that nobody watches; empty `watched` watches every one.
+    """
     if not changes:
         return []
     catalogue = catalogue_of(tx)
@@ -83,8 +90,11 @@ def apply_changes(tx: Tx, changes: Sequence[PriceChange], *, at: datetime, by: P
     tx.touch("config")
     for change in applied:
         tx.save(change)
-        announce(tx, "model.priced" if change.kind == "new_model" else "price.change_applied", change, at=at)
-        _announce_parts(tx, change, at=at)
+        if not watched or change.provider in watched:
+            type = "model.priced" if change.kind == "new_model" else "price.change_applied"
+            announce(tx, type, change, at=at)
+            _announce_parts(tx, change, at=at)
+    follow(tx, Pricing(catalogue_of(tx)), applied, at=at)
     return applied
 
 

@@ -64,7 +64,7 @@ def keep_findings(tx: Tx, found: Survey, *, watched: Collection[str], at: dateti
         moved = _came_due(desk, change, outcome)
         if moved is not None:
             (applying if moved.status == "applied" else kept.changes).append(moved)
-    kept.changes += apply_changes(tx, applying, at=at, by=POLICY)
+    kept.changes += apply_changes(tx, applying, at=at, by=POLICY, watched=watched)
     for key, said in found.retired.items():
         _mark(desk, key, said)
     return kept

@@ -184,8 +184,11 @@ class PriceSync:
         view = SOURCES[name].view(
             fetched.body, catalogue=catalogue, revision=fetched.revision, as_of=fetched.fetched_at
         )
-        self._archive.keep(name, fetched.body, at=fetched.fetched_at)
-        self._archive.prune(name)
+        try:
+            self._archive.keep(name, fetched.body, at=fetched.fetched_at)
+            self._archive.prune(name)
+        except OSError as error:
+            raise SourceUnavailable(f"Price source '{name}' cannot be kept: {error}.") from error
         return view
 
     async def _keep(self, known: _Known, gathered: Sequence[_Gathered]) -> SyncReport:

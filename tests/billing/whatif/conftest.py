@@ -175,7 +175,9 @@ class Shop:
             ),
             at=at,
         )
-        tx.save(replace(done.version, **self.card))
+        version = replace(done.version, id="rcv_of_the_shop", **self.card)
+        tx.save(version)
+        tx.save(replace(done.card, live_version=version.id, latest_version=version.id))
         plan = tx.find(Plan, done.plan.id)
         assert plan is not None
         for id in self.customers:
@@ -184,7 +186,7 @@ class Shop:
             subscribe(tx, record, plan, at=at)
             if id in self.own:
                 subscription = subscription_of(tx, id)
-                tx.save(subscription.moved(Pin(HALF, done.version.id, self.own[id])))
+                tx.save(subscription.moved(Pin(HALF, version.id, self.own[id])))
 
 
 async def filled(store: Store, shop: Shop, uses: Sequence[Use], pricing: Pricing) -> None:

@@ -64,10 +64,16 @@ def is_spelling(provider: str, name: str) -> bool:
 
 
 def litellm_by_provider(raw: Raw) -> dict[str, dict[str, Raw]]:
-    """Return LiteLLM's entries by our provider ids, under the provider's own model names."""
+    """Return LiteLLM's entries by our provider ids, under the provider's own model names.
+
+    Where two of its services sell a model, the one that is called like the provider counts.
+    """
     found: dict[str, dict[str, Raw]] = {}
     for key, entry in raw.items():
         owner = own_name(key, entry)
-        if owner is not None:
-            found.setdefault(owner[0], {}).setdefault(owner[1], entry)
+        if owner is None:
+            continue
+        listed = found.setdefault(owner[0], {})
+        if owner[1] not in listed or entry.get("litellm_provider") == owner[0]:
+            listed[owner[1]] = entry
     return found

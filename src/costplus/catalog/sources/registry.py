@@ -13,9 +13,10 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from costplus.catalog.catalogue import Catalogue
-from costplus.catalog.feeds.document import decoded
+from costplus.catalog.feeds.document import SourceRejected, decoded
 from costplus.catalog.statement import SourceName, SourceView
 from costplus.catalog.views import genai_prices, litellm, models_dev, routers
+from costplus.catalog.views.assemble import BROKEN
 
 _GITHUB = "https://raw.githubusercontent.com"
 
@@ -39,7 +40,11 @@ class Source:
     def view(self, body: bytes, *, catalogue: Catalogue, revision: str, as_of: datetime) -> SourceView:
         """Return what a fetched body states, read at `as_of`, or raise `SourceRejected`."""
         raw = decoded(body, source=self.name)
-        return self.reader(raw, catalogue=catalogue, revision=revision, as_of=as_of)
+        try:
+            return self.reader(raw, catalogue=catalogue, revision=revision, as_of=as_of)
+        except BROKEN as error:
+            what = f"it cannot be read: {type(error).__name__} {' '.join(str(error).split())[:200]}."
+            raise SourceRejected(what, source=self.name, reason="schema_unknown") from error
 
 
 SOURCES: Mapping[str, Source] = {

@@ -28,7 +28,7 @@ T = TypeVar("T")
 SAME = Fraction(1, 1000)  # Costs this close are the same.
 BROKEN_ONE_IN = 20  # More broken entries than this: the form has changed.
 # What a reader of a grammar runs into where an entry is not of it.
-_BROKEN = (AssertionError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+BROKEN = (AssertionError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 _EXACT, _AS_WRITTEN, _DECLARED, _DATED = range(4)
 
 
@@ -73,7 +73,7 @@ class Reading:
             self.entries += 1
             try:
                 offers = list(read(entry))
-            except _BROKEN:
+            except BROKEN:
                 self.left_out["broken"] += 1
                 continue
             yield from offers
