@@ -14,6 +14,7 @@ from costplus.web.api import (
     meter_events,
     meters,
     onboarding,
+    rate_card_items,
     rate_cards,
     simulations,
     subscriptions,
@@ -41,6 +42,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *test_clocks.ENDPOINTS,
     *keys.ENDPOINTS,
     *rate_cards.ENDPOINTS,
+    *rate_card_items.ENDPOINTS,
     *simulations.ENDPOINTS,
     *onboarding.ENDPOINTS,
 )

@@ -15,6 +15,7 @@ from costplus.billing.subscription import Subscription
 from costplus.core.money import nano_text
 from costplus.rating.charge import explain
 from costplus.rating.rate_card import Adjustment, RateCard, RateCardVersion
+from costplus.web.objects.card_items import card_item_objects
 from costplus.web.objects.wire import JsonObject, Surroundings, cut_decimal, plain, unix, unix_or_none
 
 PERCENT_DECIMALS = 6
@@ -43,6 +44,7 @@ def rate_card_version_object(version: RateCardVersion, surroundings: Surrounding
         "model_overrides": {
             name: adjustment_object(entry) for name, entry in version.model_overrides.items()
         },
+        "items": card_item_objects(version.items.values()),
     }
 
 
