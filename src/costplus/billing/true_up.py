@@ -25,7 +25,7 @@ from costplus.ledger.post import credit_of
 from costplus.ledger.refund import Refund, give_back
 from costplus.metering.event import METER, UsageEvent, usage_event
 from costplus.rating.charge import Charge, ChargeLine
-from costplus.rating.item_charge import PricedItem, corrected, merged, priced_items
+from costplus.rating.item_charge import PricedItem, corrected, line_order, merged, priced_items
 from costplus.rating.rate_card import RateCardVersion
 
 _LAST = timedelta(microseconds=1)
@@ -105,7 +105,7 @@ def foresee(
     """Return a period's figures as its corrections will leave them, if they are made at `at`."""
     made = corrections(tx, subscription, period, totals, at=at) if subscription else []
     if not made:
-        return Foreseen([total for total in totals if total.quantity], usage_nano, owed_nano)
+        return Foreseen(_in_order(totals), usage_nano, owed_nano)
     assert subscription is not None
     credit_nano = credit_of(tx, subscription.customer, at=at)
     lines = [ChargeLine(total.quantity, total.rate) for total in totals]
@@ -116,9 +116,14 @@ def foresee(
         credit_nano -= paid_nano
         usage_nano += price_nano
         owed_nano = max(owed_nano + price_nano - paid_nano, 0)
-    kept = (UsageTotal(line.rate, line.quantity) for line in merged(lines))
-    order = sorted(kept, key=lambda t: (t.rate.provider, t.rate.model, t.rate.leaf, t.rate.id))
-    return Foreseen(order, usage_nano, owed_nano)
+    kept = [UsageTotal(line.rate, line.quantity) for line in merged(lines)]
+    return Foreseen(_in_order(kept), usage_nano, owed_nano)
+
+
+def _in_order(totals: Sequence[UsageTotal]) -> list[UsageTotal]:
+    """Return the totals as invoices show them, without those that cancelled out."""
+    kept = (total for total in totals if total.quantity)
+    return sorted(kept, key=lambda total: line_order(total.rate))
 
 
 def true_up(tx: Tx, subscription: Subscription, period: Period, *, at: datetime) -> None:

@@ -28,6 +28,7 @@ from costplus.rating.rate_card import FIXED
 from costplus.rating.sheet import UnitRate
 
 UNIT, PACKAGE, FLAT_FEE, MAXIMUM, MINIMUM = "unit", "package", "flat_fee", "maximum", "minimum"
+_LEAF_ORDER = (UNIT, PACKAGE, FLAT_FEE, MAXIMUM, MINIMUM)
 LIMITS = (MAXIMUM, MINIMUM)  # Leaves whose lines are amounts: a quantity of nanos at one nano each.
 INCLUDED, USED = "included", "units used"
 ABOVE_MAXIMUM, UP_TO_MINIMUM = "above the maximum", "up to the minimum"
@@ -162,6 +163,15 @@ def merged(lines: Iterable[ChargeLine]) -> list[ChargeLine]:
         rates[line.rate.id] = line.rate
         quantities[line.rate.id] = quantities.get(line.rate.id, 0) + line.quantity
     return [ChargeLine(quantity, rates[id]) for id, quantity in quantities.items() if quantity]
+
+
+def line_order(rate: UnitRate) -> tuple[object, ...]:
+    """Return the sort key of a rate's line: an item's slices in the order in which units fill them."""
+    if rate.provider != METER:
+        return rate.provider, rate.model, rate.leaf, rate.id
+    slices = [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in rate.conditions.split()]
+    is_late = rate.conditions != INCLUDED
+    return rate.provider, rate.model, _LEAF_ORDER.index(rate.leaf), is_late, slices, rate.id
 
 
 def priced_items(name: str, cards: Mapping[str, Mapping[str, CardItem]]) -> list[PricedItem]:

@@ -31,6 +31,20 @@ def test_a_line_names_the_item_and_its_slice(items: SimpleNamespace) -> None:
     ]
 
 
+def test_lines_follow_each_other_as_units_fill_the_slices(items: SimpleNamespace) -> None:
+    steps = [(2, "1"), (9, "2", "3"), (10, "4"), (None, "5")]
+    shop = items.shop(items.item("graduated", tiers=items.tiers(*steps), included_units=1))
+    shop.use(13)
+    assert [line.description.removeprefix("Api_Calls · ") for line in shop.close().lines] == [
+        "included",
+        "units 1 to 2",
+        "units 3 to 9",
+        "units 10 to 10",
+        "units over 10",
+        "flat fee, units 3 to 9",
+    ]
+
+
 def test_events_of_one_batch_see_each_other_and_repeated_ones_move_nothing(items: SimpleNamespace) -> None:
     shop = items.shop(items.item("graduated", tiers=items.tiers(*GRADUATED)))
     first, second = shop.event(80), shop.event(40)
@@ -110,8 +124,8 @@ def test_a_minimum_is_due_without_any_use_once_a_period(items: SimpleNamespace) 
     assert lines_of(shop.close()) == [("Api_Calls · up to the minimum", 1, 5_000)]
     shop.use(20)
     assert lines_of(shop.close(1)) == [
-        ("Api_Calls · up to the minimum", 1, 3_000),
         ("Api_Calls · each unit", 20, 2_000),
+        ("Api_Calls · up to the minimum", 1, 3_000),
     ]
 
 
@@ -126,8 +140,8 @@ def test_a_maximum_is_met_in_the_middle_of_an_event_and_shown_as_a_discount(item
         lines_of(shop.preview())
         == lines_of(shop.close())
         == [
-            ("Api_Calls · above the maximum", 1, -2_500),
             ("Api_Calls · each unit", 75, 7_500),
+            ("Api_Calls · above the maximum", 1, -2_500),
         ]
     )
 
