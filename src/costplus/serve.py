@@ -117,6 +117,7 @@ class Roles:
             self._worker = Worker(
                 store,
                 now=now,
+                pricing=pricing,
                 prices=bootstrap.price_sync(settings, store, pricing, now) if followed else None,
                 prices_every_s=settings.prices.every_s,
             )

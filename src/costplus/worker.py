@@ -5,20 +5,25 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 
 import structlog
 
 from costplus.billing.clock import customer_of
 from costplus.billing.close import close_customer, due_customers
+from costplus.billing.correct import correction_of, keep_correction, uncorrected
 from costplus.billing.price_sync import PriceSync
 from costplus.billing.store import Store, Tx
+from costplus.billing.watch import check_margins
+from costplus.catalog.load import catalogue_of, revision_of
 from costplus.catalog.sources.fetch import open_client
 from costplus.core.errors import BillingError
+from costplus.rating.pricing import Pricing
 
 CLOSE_EVERY_S = 30
 FORGET_EVERY_S = 3600
+FOLLOW_UP_EVERY_S = 60
 PRICES_SPREAD_S = 600
 REPLIES_KEPT = timedelta(hours=48)
 
@@ -33,11 +38,14 @@ class Worker:
         store: Store,
         *,
         now: Callable[[], datetime],
+        pricing: Pricing | None = None,
         prices: PriceSync | None = None,
         prices_every_s: int = 21_600,
     ) -> None:
         self._store = store
         self._now = now
+        self._pricing = pricing
+        self._followed_up: tuple[int, date] | None = None
         self._prices = prices
         self._prices_every_s = prices_every_s
         self._stop = asyncio.Event()
@@ -48,6 +56,8 @@ class Worker:
             self._repeat(CLOSE_EVERY_S, self.close_due),
             self._repeat(FORGET_EVERY_S, self.forget_replies),
         ]
+        if self._pricing is not None:
+            jobs.append(self._repeat(FOLLOW_UP_EVERY_S, self.follow_up))
         if self._prices is not None:
             jobs.append(self._repeat(self._prices_every_s, self.sync_prices, spread_s=PRICES_SPREAD_S))
         await asyncio.gather(*jobs)
@@ -91,6 +101,21 @@ class Worker:
                 held=report.count("held"),
                 soaking=report.count("soaking"),
             )
+
+    async def follow_up(self) -> None:
+        """After prices changed, and once a day: report what was learned late, and look at the margins."""
+        pricing, at = self._pricing, self._now()
+        assert pricing is not None
+        state = await self._store.read(revision_of), at.date()
+        if state == self._followed_up:
+            return
+        pricing.adopt(await self._store.read(catalogue_of))
+        for change in await self._store.read(uncorrected):
+            report = await self._store.read(partial(correction_of, pricing=pricing, change=change, at=at))
+            if report is not None:
+                await self._store.write(partial(keep_correction, report=report, at=at))
+        await self._store.write(partial(check_margins, pricing=pricing, at=at))
+        self._followed_up = state
 
     async def forget_replies(self) -> None:
         """Delete stored replies that no retry will ask for any more."""

@@ -24,7 +24,7 @@ def refund(nano: int) -> Refund:
         amount_nano=nano,
         period_start=PERIOD,
         reference="event_1",
-        name="Seats · correction",
+        name="Seats · true-up",
     )
 
 

@@ -1,4 +1,5 @@
-"""Act on a rate card by hand: adopt price changes that it left, revise its terms, undo the last action.
+"""Act on a rate card by hand: adopt price changes that it left, revise its terms, undo the last action;
+and price one customer by an adjustment of its own.
 
 Rule 1: what a card's options would refuse can be adopted: the seller has decided. When subscriptions move
 still goes by the card's options.
@@ -11,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
 from typing import Literal
 
 from costplus.billing.card_change import (
@@ -22,7 +22,9 @@ from costplus.billing.card_change import (
     NothingToAdopt,
     NothingToUndo,
 )
+from costplus.billing.customer import Customer
 from costplus.billing.move import Migration, act, live_version, make_live, subscriptions_on
+from costplus.billing.settle import subscription_of
 from costplus.billing.store import Tx
 from costplus.billing.subscription import Pin, Subscription
 from costplus.billing.track import move_of
@@ -31,8 +33,8 @@ from costplus.catalog.catalogue import Catalogue
 from costplus.catalog.load import every
 from costplus.core.ids import new_id
 from costplus.rating.following import Accepted, FollowDecision, ModelMove, applicable
-from costplus.rating.pricing import Pricing, sells
-from costplus.rating.rate_card import RateCard, RateCardVersion
+from costplus.rating.pricing import Pricing
+from costplus.rating.rate_card import Adjustment, RateCard, RateCardVersion
 
 AdoptMode = Literal["new_customers_only", "migrate_all"]
 
@@ -57,22 +59,14 @@ def adopt(
     else:
         moves = _named_moves(tx, catalogue, live, changes, at=at)
     if not moves:
-        raise NothingToAdopt(f"Rate card {card.id} sells by these prices already.", param="changes")
+        raise NothingToAdopt(f"Rate card {card.id} sells by these prices already.", param="price_changes")
     accepted = tuple(Accepted(move, mode) for move in moves)
     return act(tx, catalogue, card, FollowDecision(accepted, ()), action="adopt", at=at)
 
 
 def _every_move(catalogue: Catalogue, live: RateCardVersion, *, at: datetime) -> list[ModelMove]:
-    moves = []
-    for provider, model in catalogue.learned:
-        if sells(catalogue, provider, model, card=live):
-            newest = max(version.valid_from for version in catalogue.versions(provider, model))
-            move = move_of(
-                catalogue, live, provider=provider, model=model, known_at=at, begins=max(at, newest)
-            )
-            if move is not None:
-                moves.append(move)
-    return moves
+    moves = (move_of(catalogue, live, *key, known_at=at, at=at) for key in catalogue.learned)
+    return [move for move in moves if move is not None and not move.is_new]
 
 
 def _named_moves(
@@ -82,18 +76,12 @@ def _named_moves(
     for id in ids:
         change = tx.find(PriceChange, id)
         if change is None:
-            raise NoSuchChange(f"No such price change: '{id}'", param="changes")
+            raise NoSuchChange(f"No such price change: '{id}'", param="price_changes")
         made = catalogue.price_version(change.new_version)
         if made is None:
-            raise ChangeNotApplied(f"Price change {id} is {change.status}.", param="changes")
+            raise ChangeNotApplied(f"Price change {id} is {change.status}.", param="price_changes")
         move = move_of(
-            catalogue,
-            live,
-            provider=change.provider,
-            model=change.model,
-            known_at=made.recorded_at,
-            begins=max(at, made.valid_from),
-            change=id,
+            catalogue, live, change.provider, change.model, known_at=made.recorded_at, at=at, change=id
         )
         known = moves.get(f"{change.provider}/{change.model}")
         if move is not None and (known is None or known.known_at < move.known_at):
@@ -120,6 +108,19 @@ def revise(tx: Tx, card: RateCard, version: RateCardVersion, *, at: datetime) ->
         )
     )
     return card
+
+
+def adjust(tx: Tx, customer: Customer, own: Adjustment | None, *, at: datetime) -> Subscription:
+    """Price the customer's usage from `at`, its present, on by an adjustment of its own, or by none.
+
+    Moves that are planned for later stay planned. Raises `NotSubscribed`.
+    """
+    subscription = subscription_of(tx, customer.id)
+    turned = subscription.turned(at, lambda pin: replace(pin, adjustment=own))
+    if turned != subscription:
+        tx.save(turned)
+        tx.touch("config")
+    return turned
 
 
 def undo(tx: Tx, card: RateCard, *, at: datetime) -> CardFollowed:
@@ -160,22 +161,17 @@ def undo(tx: Tx, card: RateCard, *, at: datetime) -> CardFollowed:
 
 def _move_back(tx: Tx, card: RateCard, came_from: Mapping[str, tuple[str, ...]], *, at: datetime) -> int:
     """Move subscriptions back to the versions that an action took them from, as of their present."""
+
+    def turn(pin: Pin) -> Pin:
+        was_moved = pin.came_from and pin.came_from[-1] in came_from.get(pin.version, ())
+        return pin.back() if was_moved else pin
+
     count = 0
     for subscription, present in subscriptions_on(tx, card, at=at):
-        turned = subscription.turned(present, partial(_back, subscription, came_from))
+        turned = subscription.turned(present, turn)
         if turned != subscription:
             tx.save(turned)
             count += 1
     if count:
         tx.touch("config")
     return count
-
-
-def _back(subscription: Subscription, came_from: Mapping[str, tuple[str, ...]], pin: Pin) -> Pin:
-    """Return the pin as it would be without the action; who began with its version was not moved by it."""
-    origins = came_from.get(pin.version)
-    if origins is None or pin.version == subscription.rate_card_version:
-        return pin
-    earlier = [known.version for known in subscription.pins if known.since < pin.since]
-    earlier = [version for version in (subscription.rate_card_version, *earlier) if version in origins]
-    return replace(pin, version=earlier[-1] if earlier else origins[0])

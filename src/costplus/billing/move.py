@@ -102,7 +102,8 @@ class Migration:
     def _turn(self, pin: Pin) -> Pin:
         if pin.version not in self._to:
             self._to[pin.version] = self._derived(pin.version)
-        return replace(pin, version=self._to[pin.version])
+        version = self._to[pin.version]
+        return pin if version == pin.version else pin.to(version)
 
     def _derived(self, id: str) -> str:
         """Return the id of the version that stands for `id` after the action."""

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from costplus.billing.card_change import NoSuchRateCard
 from costplus.billing.close import account_settings
 from costplus.billing.plan import Plan
 from costplus.billing.store import Tx
 from costplus.billing.subscription import NotSubscribed
 from costplus.billing.terms import default_card, terms_of
-from costplus.core.errors import NotFound
 from costplus.rating.match import AT_COST
 from costplus.rating.rate_card import RateCard, RateCardVersion
-
-
-class NoSuchRateCard(NotFound):
-    """The rate card does not exist."""
-
-    code = "resource_missing"
 
 
 def card_named(tx: Tx, id: str, *, param: str = "rate_card") -> RateCardVersion:

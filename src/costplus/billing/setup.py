@@ -103,24 +103,8 @@ def _token_meter(tx: Tx, *, at: datetime) -> Meter:
 def _write_plan(tx: Tx, plan: Plan | None, request: SetUpRequest, *, at: datetime) -> Plan:
     card = tx.find(RateCard, plan.rate_card) if plan else None
     live = tx.find(RateCardVersion, card.live_version) if card else None
-    version = RateCardVersion(
-        id=new_id("rcv", at=at),
-        created=at,
-        rate_card=card.id if card else new_id("rcd", at=at),
-        default=request.default,
-        providers=request.providers,
-        model_overrides=request.model_overrides,
-        models=request.models,
-        priced_as_of=at,
-        models_as_of=at,
-        items=live.items if live else {},  # The set-up is about tokens.
-    )
-    if (
-        live is not None
-        and replace(live, id=version.id, created=at, priced_as_of=at, models_as_of=at) == version
-    ):
-        version = live
-    else:
+    version = _card_version(card, live, request, at=at)
+    if version != live:
         tx.save(version)
     card = replace(
         card
@@ -145,6 +129,29 @@ def _write_plan(tx: Tx, plan: Plan | None, request: SetUpRequest, *, at: datetim
     )
     tx.save(plan)
     return plan
+
+
+def _card_version(
+    card: RateCard | None, live: RateCardVersion | None, request: SetUpRequest, *, at: datetime
+) -> RateCardVersion:
+    """Return the live version where it has the request's terms, else one with them at the prices of now.
+
+    What a request does not speak of stays: token types, fixed prices, the floor.
+    """
+    blank = live or RateCardVersion(
+        id="", created=at, rate_card=card.id if card else new_id("rcd", at=at), default=request.default
+    )
+    version = replace(
+        blank,
+        default=request.default,
+        providers=request.providers,
+        model_overrides=request.model_overrides,
+        models=request.models,
+    )
+    if version == live:
+        return version
+    id = new_id("rcv", at=at)
+    return replace(version, id=id, created=at, priced_as_of=at, models_as_of=at, kept_as_of={}, admitted=())
 
 
 def _migrate_all(tx: Tx, plan: Plan, version: RateCardVersion, *, at: datetime) -> None:

@@ -17,6 +17,8 @@ from costplus.core.period import Period, monthly_period
 from costplus.core.records import Record
 from costplus.rating.rate_card import Adjustment
 
+MOVES_KEPT = 16  # So many moves of a pin can be undone.
+
 
 class NotSubscribed(InvalidRequest):
     """The customer has no subscription whose rate card could price its usage."""
@@ -27,11 +29,24 @@ class NotSubscribed(InvalidRequest):
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """From `since` on, usage is priced by that card version, with the customer's own adjustment if any."""
+    """From `since` on, usage is priced by that card version, with the customer's own adjustment if any.
+
+    `came_from` holds the versions that it would stand for had it not been moved, the last move last.
+    """
 
     since: datetime
     version: str
     adjustment: Adjustment | None = None
+    came_from: tuple[str, ...] = ()
+
+    def to(self, version: str) -> Pin:
+        """Return the pin moved to another version."""
+        came_from = (*self.came_from, self.version)[-MOVES_KEPT:]
+        return replace(self, version=version, came_from=came_from)
+
+    def back(self) -> Pin:
+        """Return the pin without its last move, which must be known."""
+        return replace(self, version=self.came_from[-1], came_from=self.came_from[:-1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +77,11 @@ class Subscription(Record):
     def newest_version(self) -> str:
         """The card version that it was moved to last, be it that the move lies ahead."""
         return self.pins[-1].version if self.pins else self.rate_card_version
+
+    @property
+    def every_pin(self) -> tuple[Pin, ...]:
+        """What it began with and what it was moved to since, in order of time; some may lie ahead."""
+        return (Pin(self.anchor, self.rate_card_version), *self.pins)
 
     def pin_at(self, at: datetime) -> Pin:
         """Return what prices usage at `at`: past usage keeps the version that it was priced by."""

@@ -11,7 +11,7 @@ from costplus.billing.pinned import card_of
 from costplus.billing.plan import Plan
 from costplus.billing.settle import subscription_of
 from costplus.billing.store import Tx
-from costplus.billing.subscription import NotSubscribed, Pin, Subscription
+from costplus.billing.subscription import NotSubscribed, Subscription
 from costplus.rating.rate_card import RateCard, RateCardVersion
 
 
@@ -31,8 +31,7 @@ def terms_of(tx: Tx, customer: str) -> Terms:
 
 def _cards(tx: Tx, subscription: Subscription) -> tuple[tuple[datetime, RateCardVersion], ...]:
     """Return every card version that prices the subscription's usage, with since when."""
-    first = Pin(subscription.anchor, subscription.rate_card_version)
-    return tuple((pin.since, card_of(tx, subscription, pin)) for pin in (first, *subscription.pins))
+    return tuple((pin.since, card_of(tx, subscription, pin)) for pin in subscription.every_pin)
 
 
 def default_card(tx: Tx) -> RateCardVersion:

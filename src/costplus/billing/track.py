@@ -15,7 +15,7 @@ from costplus.billing.store import Tx
 from costplus.catalog.book import PriceChange
 from costplus.catalog.catalogue import Catalogue
 from costplus.catalog.load import every
-from costplus.catalog.price import ModelUnpriced
+from costplus.catalog.price import ModelUnpriced, PriceVersion
 from costplus.rating.following import ModelMove, decide_follow
 from costplus.rating.pricing import Pricing, basis_of, sells
 from costplus.rating.rate_card import RateCard, RateCardVersion
@@ -42,19 +42,12 @@ def moves_for(
     """Return what the applied changes would move on a card version; of one model the last counts."""
     found: dict[tuple[str, str], ModelMove] = {}
     for change in changes:
-        made = catalogue.price_version(change.new_version)
-        if made is None:
+        if catalogue.price_version(change.new_version) is None:
             continue
         move = move_of(
-            catalogue,
-            version,
-            provider=change.provider,
-            model=change.model,
-            known_at=at,
-            begins=max(at, made.valid_from),
-            change=change.id,
+            catalogue, version, change.provider, change.model, known_at=at, at=at, change=change.id
         )
-        if move is not None and (move.old is not None or change.kind == "new_model"):
+        if move is not None and (change.kind == "new_model" or not move.is_new):
             found[change.provider, change.model] = move
     return list(found.values())
 
@@ -62,25 +55,37 @@ def moves_for(
 def move_of(
     catalogue: Catalogue,
     version: RateCardVersion,
-    *,
     provider: str,
     model: str,
+    *,
     known_at: datetime,
-    begins: datetime,
+    at: datetime,
     change: str = "",
 ) -> ModelMove | None:
-    """Return how a model's price on a card would move if it sold by what was known at `known_at`.
+    """Return how a model's price on a card moves, from `at` on, if it sells by what was known at `known_at`.
 
-    None where nothing moves. `begins` is the instant whose prices are compared.
+    None where nothing moves. Prices that begin later count too: they would be followed with the rest.
     """
-    try:
-        new, _ = catalogue.price_at(provider, model, at=begins, recorded_by=known_at)
-        price, _ = catalogue.price_at(provider, model, at=begins)
-    except ModelUnpriced:
+    is_new = not sells(catalogue, provider, model, card=version)
+    if not is_new and version.known_at(provider=provider, model=model) is None:
         return None
-    old = None
-    if sells(catalogue, provider, model, card=version):
+    pairs: dict[tuple[str, str], tuple[PriceVersion, PriceVersion]] = {}
+    for begins in catalogue.turns(provider, model, at=at):
+        try:
+            new, _ = catalogue.price_at(provider, model, at=begins, recorded_by=known_at)
+            price, _ = catalogue.price_at(provider, model, at=begins)
+        except ModelUnpriced:
+            continue
         old = basis_of(catalogue, price, version, model=model, at=begins)
-        if version.known_at(provider=provider, model=model) is None or old.id == new.id:
-            return None
-    return ModelMove(change=change, provider=provider, model=model, old=old, new=new, known_at=known_at)
+        if is_new or old.id != new.id:
+            pairs[old.id, new.id] = (old, new)
+    if not pairs:
+        return None
+    return ModelMove(
+        change=change,
+        provider=provider,
+        model=model,
+        is_new=is_new,
+        pairs=() if is_new else tuple(pairs.values()),
+        known_at=known_at,
+    )

@@ -1,9 +1,9 @@
 """True up items when their period ends: volume prices become final, minimums and maximums are met.
 
-Rule 1: a correction is a usage event of its own (source `correction`), charged and posted like any usage, so
+Rule 1: a true-up is a usage event of its own (source `true_up`), charged and posted like any usage, so
 that charges, postings and invoice lines stay one sum. What it gives back goes through `ledger.refund`.
 Rule 2: what is corrected follows from what was counted and charged: done again, there is nothing to correct.
-Rule 3: drafts and previews show the corrections of their moment; finalising makes them.
+Rule 3: drafts and previews show the true-ups of their moment; finalising makes them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _LAST = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Correction:
+class TrueUp:
     """What one item's period is still charged, or given back where the charge is negative."""
 
     event_name: str
@@ -42,23 +42,23 @@ class Correction:
 
 @dataclass(frozen=True, slots=True)
 class Foreseen:
-    """A period's usage with the corrections that finalising it now would make."""
+    """A period's usage with the true-ups that finalising it now would make."""
 
     totals: Sequence[UsageTotal]
     usage_nano: int
     owed_nano: int
 
 
-def corrections(
+def true_ups(
     tx: Tx, subscription: Subscription, period: Period, totals: Sequence[UsageTotal], *, at: datetime
-) -> list[Correction]:
+) -> list[TrueUp]:
     """Return what corrects the items of a period whose charges make `totals`, as of `at`."""
     cards = versions_of(tx, totals)
     in_force = subscription.pin_at(_moment(period, at=at)).version
     last = cards.get(in_force) or tx.find(RateCardVersion, in_force)
     items = {id: card.items for id, card in cards.items()}
     names = {total.rate.model for total in totals if total.rate.provider == METER}
-    found: list[Correction] = []
+    found: list[TrueUp] = []
     for name in sorted(names.union(last.items if last else ())):
         billed = [
             ChargeLine(total.quantity, total.rate)
@@ -71,7 +71,7 @@ def corrections(
         charge = corrected(billed, metered, sold=sold, last=final)
         if charge is not None:
             shown = final or sold[-1]
-            found.append(Correction(name, shown.item.display_name, charge))
+            found.append(TrueUp(name, shown.item.display_name, charge))
     return found
 
 
@@ -102,16 +102,16 @@ def foresee(
     owed_nano: int,
     at: datetime,
 ) -> Foreseen:
-    """Return a period's figures as its corrections will leave them, if they are made at `at`."""
-    made = corrections(tx, subscription, period, totals, at=at) if subscription else []
+    """Return a period's figures as its true-ups will leave them, if they are made at `at`."""
+    made = true_ups(tx, subscription, period, totals, at=at) if subscription else []
     if not made:
         return Foreseen(_in_order(totals), usage_nano, owed_nano)
     assert subscription is not None
     credit_nano = credit_of(tx, subscription.customer, at=at)
     lines = [ChargeLine(total.quantity, total.rate) for total in totals]
-    for correction in made:
-        lines += correction.charge.lines
-        price_nano = correction.charge.price_nano
+    for owing in made:
+        lines += owing.charge.lines
+        price_nano = owing.charge.price_nano
         paid_nano = min(max(price_nano, 0), credit_nano)
         credit_nano -= paid_nano
         usage_nano += price_nano
@@ -127,28 +127,28 @@ def _in_order(totals: Sequence[UsageTotal]) -> list[UsageTotal]:
 
 
 def true_up(tx: Tx, subscription: Subscription, period: Period, *, at: datetime) -> None:
-    """Make the corrections of a period that is about to be invoiced for good."""
+    """Make the true-ups of a period that is about to be invoiced for good."""
     customer = tx.find(Customer, subscription.customer)
     assert customer is not None, subscription.customer
     tx.balance_for_update(customer.id)
     totals, _ = tx.usage_totals(customer.id, period.start, period.end)
-    for correction in corrections(tx, subscription, period, totals, at=at):
+    for made in true_ups(tx, subscription, period, totals, at=at):
         event = usage_event(
             customer=customer.id,
             at=_moment(period, at=at),
-            key=f"item:{correction.event_name}:{period.start.isoformat()}:{subscription.id}",
+            key=f"item:{made.event_name}:{period.start.isoformat()}:{subscription.id}",
             usage=Usage({}),
-            source="correction",
+            source="true_up",
             provider=METER,
-            model=correction.event_name,
+            model=made.event_name,
             meter="",  # No meter counted it.
         )
         new = tx.append_events([event])
-        if correction.charge.price_nano >= 0:
-            settlement = Settlement(event=event, charge=correction.charge)
+        if made.charge.price_nano >= 0:
+            settlement = Settlement(event=event, charge=made.charge)
             settle_customer(tx, customer, subscription, [settlement], new, at=at)
         elif event.id in new:
-            _give_back(tx, customer, subscription, event, correction, period=period, at=at)
+            _give_back(tx, customer, subscription, event, made, period=period, at=at)
 
 
 def _moment(period: Period, *, at: datetime) -> datetime:
@@ -161,13 +161,13 @@ def _give_back(
     customer: Customer,
     subscription: Subscription,
     event: UsageEvent,
-    correction: Correction,
+    made: TrueUp,
     *,
     period: Period,
     at: datetime,
 ) -> None:
-    """Keep a correction that is worth less than nothing, and refund it."""
-    charge = correction.charge
+    """Keep a true-up that is worth less than nothing, and refund it."""
+    charge = made.charge
     assert charge.cost_nano == 0  # What units cost is not corrected: they were used.
     given = give_back(
         tx,
@@ -177,7 +177,7 @@ def _give_back(
             amount_nano=-charge.price_nano,
             period_start=milliseconds(period.start),
             reference=event.id,
-            name=f"{correction.display_name} · correction",
+            name=f"{made.display_name} · true-up",
         ),
         at=at,
     )

@@ -65,8 +65,10 @@ class Catalogue:
         self._recorded: dict[tuple[str, str], list[RecordedPrice]] = {}
         for entry in recorded:
             self._recorded.setdefault((entry.provider, entry.model), []).append(entry)
-        self._aliases = {(alias.provider, alias.name.lower()): alias.target for alias in aliases}
-        self._ends = {end.id: end.created for end in ends}
+        self._declared = tuple(aliases)
+        self._aliases = {(alias.provider, alias.name.lower()): alias.target for alias in self._declared}
+        self._ended_at = tuple(ends)
+        self._ends = {end.id: end.created for end in self._ended_at}
         self._names: dict[str, ProviderNames] = {}
         self._built: dict[tuple[str, str], tuple[PriceVersion, ...]] = {}
         self._resolved: dict[tuple[str, str], tuple[tuple[PriceVersion, ...], ResolvedName]] = {}
@@ -86,9 +88,9 @@ class Catalogue:
     def with_recorded(self, further: Iterable[RecordedPrice]) -> Catalogue:
         """Return a catalogue in which further prices were recorded; this one stays as it is."""
         known = [entry for entries in self._recorded.values() for entry in entries]
-        other = Catalogue(self._snapshot, recorded=[*known, *further])
-        other._aliases = self._aliases
-        return other
+        return Catalogue(
+            self._snapshot, recorded=[*known, *further], aliases=self._declared, ends=self._ended_at
+        )
 
     @property
     def taken_on(self) -> date:
@@ -147,6 +149,12 @@ class Catalogue:
     def versions(self, provider: str, model: str) -> tuple[PriceVersion, ...]:
         """Return every version of a model named by its exact id, oldest first; none where it is unknown."""
         return tuple(sorted(self._versions_of(provider, model), key=lambda v: (v.valid_from, v.recorded_at)))
+
+    def turns(self, provider: str, model: str, *, at: datetime) -> tuple[datetime, ...]:
+        """Return `at` and every later instant at which some version of a model begins or ends."""
+        versions = self._versions_of(provider, model)
+        edges = {edge for version in versions for edge in (version.valid_from, version.valid_to) if edge}
+        return (at, *sorted(edge for edge in edges if edge > at))
 
     def first_recorded(self, provider: str, model: str) -> datetime:
         """Return when a model named by its exact id got its first price."""

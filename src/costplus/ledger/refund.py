@@ -84,6 +84,6 @@ def _grant(refund: Refund, nano: int, *, at: datetime) -> Grant:
         effective_at=at,
         category="promotional",
         name=refund.name,
-        source="correction",
+        source="refund",
         minor_amount=nano // nano_per_minor(refund.currency),
     )

@@ -15,7 +15,7 @@ from typing import Literal
 from costplus.core.ids import CustomerId, EventId, event_id
 from costplus.core.usage import Usage
 
-Source = Literal["gateway", "meter_events_v1", "meter_events_v2", "sweep", "correction"]
+Source = Literal["gateway", "meter_events_v1", "meter_events_v2", "sweep", "true_up"]
 
 TOKEN_METER = "token-billing-tokens"  # The event name that Stripe's token SDKs report under.
 METER = "meter"  # What stands for the provider of usage that is no model's; the model is then the event name.

@@ -20,6 +20,7 @@ from costplus.catalog.catalogue import Catalogue
 from costplus.catalog.condition import Condition, when_of, when_text
 from costplus.catalog.context import ORDINARY
 from costplus.catalog.price import PriceVersion, chosen, standing_in
+from costplus.core.usage import LEAVES
 from costplus.rating.pricing import sells
 from costplus.rating.rate_card import PriceTracking, RateCard, RateCardVersion
 
@@ -58,7 +59,7 @@ class PartMove:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelMove:
-    """One model's price as a card sells it now and as it would after following. No `old`: it is new to it.
+    """One model's price as a card sells it now and as it would after following, at every instant to come.
 
     `known_at`: the card then sells the model by what was known at that instant.
     """
@@ -66,8 +67,8 @@ class ModelMove:
     change: str  # The price change's id; empty where the seller takes whatever is newest.
     provider: str
     model: str
-    old: PriceVersion | None
-    new: PriceVersion
+    is_new: bool  # The card does not sell the model yet.
+    pairs: tuple[tuple[PriceVersion, PriceVersion], ...]  # (old, new) wherever they differ.
     known_at: datetime
 
     @property
@@ -76,8 +77,8 @@ class ModelMove:
 
     @property
     def parts(self) -> tuple[PartMove, ...]:
-        """The parts that move."""
-        return () if self.old is None else parts_between(self.old, self.new)
+        """The parts that move, now or later."""
+        return tuple(part for old, new in self.pairs for part in parts_between(old, new))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ def decide_follow(card: RateCard, moves: Sequence[ModelMove]) -> FollowDecision:
     """Return which moves the card's own rules admit."""
     accepted, left = [], []
     for move in moves:
-        mode = card.tracking.new_models if move.old is None else card.price_tracking
+        mode = card.tracking.new_models if move.is_new else card.price_tracking
         reason = _refusal(card, move, mode)
         if reason is None:
             accepted.append(Accepted(move, mode))
@@ -120,7 +121,7 @@ def decide_follow(card: RateCard, moves: Sequence[ModelMove]) -> FollowDecision:
 
 def _refusal(card: RateCard, move: ModelMove, mode: PriceTracking) -> Reason | None:
     """Return why the card does not follow the move, or None where it does."""
-    if move.old is None:
+    if move.is_new:
         return "new_models_disabled" if mode == "disabled" else None
     if mode == "disabled":
         return "tracking_disabled"
@@ -138,10 +139,12 @@ def _refusal(card: RateCard, move: ModelMove, mode: PriceTracking) -> Reason | N
 def parts_between(old: PriceVersion, new: PriceVersion) -> tuple[PartMove, ...]:
     """Return every part in which two versions of a price differ, by leaf and conditions.
 
-    A part that one of them does not state is what that one charges in its place.
+    A part that one of them does not state is what that one charges in its place. Meters that no usage counts
+    are not sold, so they move nothing.
     """
     conditions = {*old.conditions, *new.conditions}
-    keys = sorted({(c.leaf, when_text(c.when)) for version in (old, new) for c in version.components})
+    rated = [c for version in (old, new) for c in version.components if c.leaf in LEAVES]
+    keys = sorted({(c.leaf, when_text(c.when)) for c in rated})
     found = []
     for leaf, when in keys:
         holding = _holding(when_of(when), conditions)
@@ -183,11 +186,11 @@ def applicable(
     ahead = []
     for move in moves:
         if not sells(catalogue, move.provider, move.model, card=version):
-            if move.old is None:
+            if move.is_new:
                 ahead.append(move)
             continue
         known = version.known_at(provider=move.provider, model=move.model)
-        if move.old is not None and known is not None and known < move.known_at:
+        if not move.is_new and known is not None and known < move.known_at:
             ahead.append(move)
     return ahead
 

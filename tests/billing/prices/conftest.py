@@ -17,7 +17,10 @@ import pytest
 
 from costplus.billing.card_change import CardFollowed
 from costplus.billing.report import report
+from costplus.billing.rerate import rate_used
+from costplus.billing.settle import Settlement, settle
 from costplus.billing.store import ChargedEvent, Tx
+from costplus.billing.terms import terms_of
 from costplus.billing.track import follow
 from costplus.catalog.book import BOOK, PriceBase, PriceChange, RecordedPrice
 from costplus.catalog.load import book_changed, catalogue_of
@@ -96,14 +99,22 @@ class Market:
     def pricing(self) -> Pricing:
         return Pricing(self.write(catalogue_of))
 
-    def change(self, model: str = "large", *, since: datetime | None = None, **prices: str) -> PriceChange:
-        """Return a change that is not applied yet."""
+    def change(
+        self,
+        model: str = "large",
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        **prices: str,
+    ) -> PriceChange:
+        """Return a change that is not applied yet; with an end it is the operator's own price."""
         return PriceChange(
             id=f"pc_{next(self._numbers)}",
             created=self.at,
             provider=OPENAI,
             model=model,
-            kind="price",
+            kind="override" if until else "price",
+            ends_at=until,
             status="pending",
             digest="",
             components=components(prices),
@@ -114,6 +125,7 @@ class Market:
         """Record the change's price as of now."""
         prices = {leaf + (f">{when}" if when else ""): amount for leaf, amount, _, when in change.components}
         entry = version_entry(change.model, prices, valid_from=change.effective_at)
+        entry = replace(entry, valid_to=change.ends_at)
         known = self.pricing.catalogue.versions(OPENAI, change.model)
         done = replace(
             change,
@@ -130,7 +142,7 @@ class Market:
             model=change.model,
             currency="usd",
             version=entry,
-            origin="sync",
+            origin="override" if change.ends_at else "sync",
             change=change.id,
         )
 
@@ -194,6 +206,24 @@ class Market:
         )
         pricing = self.pricing
         self.write(lambda tx: report(tx, pricing, [event], at=self.at))
+        charged = self.write(lambda tx: tx.charge_of(customer, event.id))
+        assert charged is not None
+        return charged  # type: ignore[no-any-return]  # As above.
+
+    def call(self, customer: str = "cus_1", *, model: str = "large", **tokens: int) -> ChargedEvent:
+        """Settle one call of the gateway, rated as the gateway does, and return it with its charge."""
+        event = usage_event(
+            customer=customer,
+            at=self.at,
+            key=f"call-{next(self._numbers)}",
+            usage=Usage(tokens),
+            source="gateway",
+            provider=OPENAI,
+            model=model,
+        )
+        card = self.write(lambda tx: terms_of(tx, customer)).card_at(self.at)
+        charge = rate_used(event, pricing=self.pricing, card=card)
+        self.write(lambda tx: settle(tx, [Settlement(event=event, charge=charge)], at=self.at))
         charged = self.write(lambda tx: tx.charge_of(customer, event.id))
         assert charged is not None
         return charged  # type: ignore[no-any-return]  # As above.

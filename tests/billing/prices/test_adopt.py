@@ -157,6 +157,19 @@ def test_an_action_cannot_be_undone_where_the_card_was_set_up_anew_since(market:
         take_back(market)
 
 
+def test_another_set_up_reprices_a_card_only_where_it_has_other_terms(market: Market) -> None:
+    market.rule("migrate_all")
+    market.move(input="3", output="8")
+    market.later(hours=1)
+    floor = replace(market.live, id="rcv_floor", created=market.at, floor_margin_percent=Decimal(5))
+    card = market.card
+    market.write(lambda tx: revise(tx, card, floor, at=market.at))
+    market.later(hours=1)
+    assert market.shop.set_up(fee_minor=900).version == floor
+    other = market.shop.set_up(default=adjustment("markup", Decimal(40))).version
+    assert (other.floor_margin_percent, other.priced_as_of) == (Decimal(5), market.at)
+
+
 def test_a_customers_own_markup_survives_what_moves_it_and_what_moves_it_back(market: Market) -> None:
     own = adjustment("markup", Decimal(100))
     kept = market.shop.subscription()

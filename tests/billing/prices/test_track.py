@@ -178,6 +178,29 @@ def test_a_price_announced_for_later_is_sold_from_then_on_and_not_before(market:
     assert market.worth() == (3_000_000, NEW)
 
 
+def test_a_fall_is_left_where_a_rise_that_was_left_begins_later(market: Market) -> None:
+    """The fall cannot be had without the rise: a model sells by all that was known at one instant."""
+    market.rule("migrate_all", apply_increases=False)
+    market.move(input="3", output="8", since=market.at + timedelta(days=5))
+    market.later(hours=1)
+    (done,) = market.move(input="1", output="8")
+    assert [left.reason for left in done.left] == ["increases_not_applied"]
+    market.later(days=6)
+    assert market.worth() == (3_000_000, OLD)
+
+
+def test_a_change_under_an_operators_price_is_sold_when_that_ends(market: Market) -> None:
+    market.rule("migrate_all")
+    end = market.at + timedelta(days=5)
+    market.move(input="5", output="8", until=end)
+    market.later(hours=1)
+    (done,) = market.move(input="3", output="8")
+    market.later(hours=1)
+    assert done.version and market.worth() == (5_000_000, 6_500_000)
+    market.later(days=5)
+    assert market.worth() == (3_000_000, NEW)
+
+
 def test_a_change_of_a_model_that_the_card_does_not_list_is_none_of_its_business(
     build: Any, market_of: Any
 ) -> None:

@@ -88,6 +88,7 @@ class Api:
 
     client: httpx2.AsyncClient
     store: MemoryStore
+    pricing: Pricing
     check: Check | None
     now: datetime = NOON
     flushes: int = 0
@@ -203,7 +204,7 @@ def sdk_check() -> Check | None:
 @pytest.fixture
 async def api(catalogue: Catalogue, sdk_check: Check | None) -> AsyncIterator[Api]:
     """Return the API with one seller's key."""
-    store = MemoryStore()
+    store, pricing = MemoryStore(), Pricing(catalogue)
     key = ApiKey(id="mk_tests", created=NOON - timedelta(days=1), digest=digest_of(KEY), name="tests")
     await store.write(lambda tx: tx.save(key))
 
@@ -212,7 +213,7 @@ async def api(catalogue: Catalogue, sdk_check: Check | None) -> AsyncIterator[Ap
 
     context = WebContext(
         store=store,
-        pricing=Pricing(catalogue),
+        pricing=pricing,
         now=lambda: api.now,
         base_url="https://bill.example",
         livemode=False,
@@ -221,5 +222,5 @@ async def api(catalogue: Catalogue, sdk_check: Check | None) -> AsyncIterator[Ap
     )
     transport = httpx2.ASGITransport(build_app(context), raise_app_exceptions=False)
     async with httpx2.AsyncClient(transport=transport, base_url="https://bill.example") as client:
-        api = Api(client=client, store=store, check=sdk_check)
+        api = Api(client=client, store=store, pricing=pricing, check=sdk_check)
         yield api

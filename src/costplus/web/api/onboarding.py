@@ -16,15 +16,14 @@ from costplus.billing.plan import Settings
 from costplus.billing.setup import SetUp, SetUpRequest, set_up
 from costplus.billing.store import Tx
 from costplus.catalog.catalogue import Catalogue, canonical_model
-from costplus.catalog.names import canonical_provider
 from costplus.core.errors import InvalidRequest
 from costplus.core.ids import new_id
-from costplus.rating.rate_card import Adjustment, adjustment
+from costplus.rating.rate_card import adjustment
+from costplus.web.api.card_terms import TRACKING, overrides, own_adjustment
 from costplus.web.call import Call, get, post
 from costplus.web.objects.wire import JsonObject
-from costplus.web.params import ParametersExclude, Params
 
-MARKUP_DEFAULT = Decimal("20.0")
+MARKUP_DEFAULT = adjustment("markup", Decimal("20.0"))
 CREDIT_DEFAULT_MINOR = 1000
 GRACE_MAX_S = 72 * 3600
 RECENT_EVENTS = 20
@@ -35,13 +34,6 @@ class NoModelPriced(InvalidRequest):
 
     code = "models_unpriced"
     remedy = "Name models as provider/model, as GET /v1/models lists them, or leave models out to sell all."
-
-
-class ProviderUnknown(InvalidRequest):
-    """A markup is set for a provider or model that has no price."""
-
-    code = "markup_override_unknown"
-    remedy = "Name a provider or a provider/model that GET /v1/models lists."
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,42 +56,6 @@ def _sold(catalogue: Catalogue, names: list[str], *, at: datetime) -> Sold:
     if names and not found:
         raise NoModelPriced(f"None of {', '.join(names)} has a price.", param="models")
     return Sold(tuple(sorted(found)), tuple(unpriced))
-
-
-def given_adjustment(params: Params) -> Adjustment | None:
-    """Return the default markup or margin that was asked for, or None."""
-    markup, margin = params.decimal("default_markup_percent"), params.decimal("default_margin_percent")
-    if markup is not None and margin is not None:
-        raise ParametersExclude(
-            "A markup is a share of the cost, a margin a share of the price: give one of them.",
-            param="default_margin_percent",
-        )
-    if margin is not None:
-        return adjustment("margin", margin)
-    return None if markup is None else adjustment("markup", markup)
-
-
-def _overrides(
-    params: Params, catalogue: Catalogue, *, at: datetime
-) -> tuple[dict[str, Adjustment], dict[str, Adjustment]]:
-    """Return the markups of providers and those of models."""
-    providers: dict[str, Adjustment] = {}
-    models: dict[str, Adjustment] = {}
-    level = params.within("markup_overrides")
-    for name in level.keys():  # noqa: SIM118 - Params is no mapping: it is not iterable by itself.
-        percent = level.decimal(name)
-        if percent is None:
-            continue
-        provider, model = canonical_provider(name), canonical_model(catalogue, name, at=at)
-        if model is not None:
-            models[model] = adjustment("markup", percent)
-        elif provider in catalogue.providers:
-            providers[provider] = adjustment("markup", percent)
-        else:
-            raise ProviderUnknown(
-                f"'{name}' is neither a provider nor a priced model.", param=level.name_of(name)
-            )
-    return dict(sorted(providers.items())), dict(sorted(models.items()))
 
 
 def webhook_healthy(tx: Tx) -> bool:
@@ -165,17 +121,14 @@ def init(tx: Tx, call: Call) -> object:
     params, catalogue = call.params, call.context.pricing.catalogue
     rejects = params.flag("zero_credit_rejection")
     sold = _sold(catalogue, params.texts("models"), at=call.at)
-    providers, models = _overrides(params, catalogue, at=call.at)
+    providers, models = overrides(params, catalogue, at=call.at)
     params.choice("interval", ("month",))
     credit_minor = params.integer("credit_grant_per_period_amount", most=10**9)
     request = SetUpRequest(
         plan_name=params.text("plan_name", longest=200) or "AI starter",
         models=sold.models,
-        default=given_adjustment(params) or adjustment("markup", MARKUP_DEFAULT),
-        price_tracking=params.choice(
-            "price_tracking_preference", ("disabled", "migrate_all", "new_customers_only")
-        )
-        or "disabled",
+        default=own_adjustment(params, prefix="default_") or MARKUP_DEFAULT,
+        price_tracking=params.choice("price_tracking_preference", TRACKING) or "disabled",
         fee_minor=params.integer("subscription_fee_amount", most=10**9) or 0,
         credit_minor=CREDIT_DEFAULT_MINOR if credit_minor is None else credit_minor,
         on_zero_credit=None if rejects is None else "block" if rejects else "overage",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Literal
 
+from costplus.billing.card_change import NoSuchRateCard
 from costplus.billing.card_items import drop_item, put_item
-from costplus.billing.offer import NoSuchRateCard
 from costplus.billing.store import Tx
 from costplus.rating.conversion import Rounding
 from costplus.rating.item import UNITS_MAX, CardItem, ItemKind, ItemTier

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from costplus.billing.card_change import NoSuchRateCard
 from costplus.billing.clock import customer_of, present
-from costplus.billing.offer import NoSuchRateCard, account_currency, card_named, card_offered
+from costplus.billing.offer import account_currency, card_named, card_offered
 from costplus.billing.store import Tx
 from costplus.billing.whatif import Window, simulate_within
 from costplus.catalog.context import RequestContext, served
@@ -18,7 +19,7 @@ from costplus.core.usage import LEAVES, Usage, usage_of
 from costplus.rating.match import Asked, match
 from costplus.rating.rate_card import RateCardVersion, adjustment
 from costplus.rating.scenario import Scenario, scenario_of
-from costplus.web.api.onboarding import given_adjustment
+from costplus.web.api.card_terms import own_adjustment
 from costplus.web.call import Call, post
 from costplus.web.objects.simulation import price_match_object, simulation_object
 from costplus.web.params import InvalidChoice, InvalidTime, Params
@@ -57,7 +58,7 @@ def _scenario(tx: Tx, call: Call, *, at: datetime) -> Scenario:
         call.context.pricing.catalogue,
         at=at,
         card=_card(tx, params),
-        default=given_adjustment(params),
+        default=own_adjustment(params, prefix="default_"),
         overrides={
             name: adjustment("markup", percent)
             for name, percent in _decimals(params.within("markup_overrides")).items()

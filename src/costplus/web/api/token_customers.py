@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from costplus.billing.adopt import adjust
 from costplus.billing.clock import customer_of
 from costplus.billing.close import account_settings
 from costplus.billing.customer import Customer, OnZeroCredit
 from costplus.billing.store import Tx
 from costplus.billing.subscription import Subscription
 from costplus.ledger.post import credit_of
+from costplus.web.api.card_terms import own_adjustment
 from costplus.web.call import Call, get, post
 from costplus.web.objects.token_billing import CustomerState
 
@@ -34,8 +36,10 @@ def retrieve(tx: Tx, call: Call) -> CustomerState:
 
 
 def update(tx: Tx, call: Call) -> CustomerState:
-    """Set what happens to the customer's calls without credit; empty goes by the account's setting."""
+    """Set a markup or margin of the customer's own, or what happens without credit; empty unsets."""
     customer = customer_of(tx, call.path["id"], param="id")
+    if "markup_percent" in call.params or "margin_percent" in call.params:
+        adjust(tx, customer, own_adjustment(call.params), at=call.present(tx, customer.id))
     if "on_zero_credit" in call.params:
         wanted: OnZeroCredit | None = call.params.choice("on_zero_credit", ("block", "overage"))
         customer = replace(customer, on_zero_credit=wanted)

@@ -8,13 +8,17 @@ from typing import Any
 import msgspec
 
 from costplus.billing.alert import Alert, AlertTriggered
+from costplus.billing.correction import PriceCorrection
 from costplus.billing.customer import ApiKey, Customer, TestClock
 from costplus.billing.event import Event, WebhookEndpoint
 from costplus.billing.invoice import Invoice
+from costplus.billing.margin_alarm import MarginAlarm
+from costplus.billing.notice import PriceNotice
 from costplus.billing.plan import Plan, Settings
 from costplus.billing.settle import UnpricedUsage
 from costplus.billing.store import ChargedEvent
 from costplus.billing.subscription import Subscription
+from costplus.catalog.book import PriceChange
 from costplus.ledger.grant import Grant
 from costplus.metering.meter import Meter
 from costplus.rating.rate_card import RateCard, RateCardVersion
@@ -30,6 +34,12 @@ from costplus.web.objects.credit import (
 from costplus.web.objects.customer import customer_object, test_clock_object
 from costplus.web.objects.invoice import invoice_object
 from costplus.web.objects.meter import MeterSum, meter_object, meter_sum_object
+from costplus.web.objects.prices import (
+    margin_alarm_object,
+    price_change_object,
+    price_correction_object,
+    price_notice_object,
+)
 from costplus.web.objects.subscription import subscription_object
 from costplus.web.objects.token_billing import (
     CustomerState,
@@ -57,10 +67,14 @@ _RENDERERS: Mapping[type, Callable[[Any, Surroundings], JsonObject]] = {
     CustomerState: customer_state_object,
     Grant: grant_object,
     Invoice: invoice_object,
+    MarginAlarm: margin_alarm_object,
     Meter: meter_object,
     MeterSum: meter_sum_object,
     Movement: movement_object,
     Plan: plan_object,
+    PriceChange: price_change_object,
+    PriceCorrection: price_correction_object,
+    PriceNotice: price_notice_object,
     RateCard: rate_card_object,
     RateCardVersion: rate_card_version_object,
     Settings: settings_object,
@@ -80,7 +94,11 @@ _SUBJECTS: Mapping[str, type[Any]] = {
             AlertTriggered,
             Customer,
             Invoice,
+            MarginAlarm,
             Meter,
+            PriceChange,
+            PriceCorrection,
+            PriceNotice,
             Subscription,
             TestClock,
             UnpricedUsage,

@@ -12,9 +12,9 @@ from costplus.billing.plan import Plan, Settings
 from costplus.billing.settle import UnpricedUsage
 from costplus.billing.store import ChargedEvent
 from costplus.billing.subscription import Subscription
-from costplus.core.money import nano_text
+from costplus.core.money import decimal_text, nano_text
 from costplus.rating.charge import explain
-from costplus.rating.rate_card import Adjustment, RateCard, RateCardVersion
+from costplus.rating.rate_card import Adjustment, FixedPrice, RateCard, RateCardVersion, Tracking
 from costplus.web.objects.card_items import card_item_objects
 from costplus.web.objects.wire import JsonObject, Surroundings, cut_decimal, plain, unix, unix_or_none
 
@@ -30,21 +30,51 @@ def adjustment_object(adjustment: Adjustment) -> JsonObject:
     }
 
 
+def fixed_price_object(price: FixedPrice) -> JsonObject:
+    """Return a price that stands by itself."""
+    return {"amount": decimal_text(price.amount), "per": price.per}
+
+
 def rate_card_version_object(version: RateCardVersion, surroundings: Surroundings) -> JsonObject:
     """Return one immutable state of a rate card."""
+    floor = version.floor_margin_percent
     return {
         "id": version.id,
         "object": "token_billing.rate_card_version",
+        "admitted_models": list(version.admitted),
         "created": unix(version.created),
-        "livemode": surroundings.livemode,
-        "rate_card": version.rate_card,
         "default": adjustment_object(version.default),
-        "providers": {name: adjustment_object(entry) for name, entry in version.providers.items()},
-        "models": list(version.models),
+        "fallback_prices": {name: fixed_price_object(entry) for name, entry in version.fallback.items()},
+        "fixed_prices": {name: fixed_price_object(entry) for name, entry in version.fixed.items()},
+        "floor_margin_percent": None if floor is None else decimal_text(floor),
+        "livemode": surroundings.livemode,
         "model_overrides": {
             name: adjustment_object(entry) for name, entry in version.model_overrides.items()
         },
         "items": card_item_objects(version.items.values()),
+        "models": list(version.models),
+        "models_as_of": unix_or_none(version.models_as_of),
+        "models_priced_as_of": {name: unix(at) for name, at in version.kept_as_of.items()},
+        "priced_as_of": unix_or_none(version.priced_as_of),
+        "providers": {name: adjustment_object(entry) for name, entry in version.providers.items()},
+        "rate_card": version.rate_card,
+        "token_type_overrides": {
+            name: adjustment_object(entry) for name, entry in version.token_types.items()
+        },
+        "unpriced": version.unpriced,
+    }
+
+
+def tracking_object(tracking: Tracking) -> JsonObject:
+    """Return what a card does by itself about changed prices and new models."""
+    most = tracking.max_increase_percent
+    return {
+        "apply_decreases": tracking.apply_decreases,
+        "apply_increases": tracking.apply_increases,
+        "max_increase_percent": None if most is None else decimal_text(most),
+        "moves": tracking.moves,
+        "new_models": tracking.new_models,
+        "notice_days": tracking.notice_days,
     }
 
 
@@ -63,6 +93,7 @@ def rate_card_object(
         "livemode": surroundings.livemode,
         "metadata": plain(card.metadata),
         "price_tracking_preference": card.price_tracking,
+        "tracking": tracking_object(card.tracking),
     }
 
 
@@ -179,9 +210,11 @@ def customer_state_object(state: CustomerState, surroundings: Surroundings) -> J
     """Return a customer's balance and terms."""
     default = state.settings.on_zero_credit if state.settings else "overage"
     subscription = state.subscription
+    own = subscription.pins[-1].adjustment if subscription and subscription.pins else None
     return {
         "id": state.customer.id,
         "object": "token_billing.customer",
+        "adjustment": adjustment_object(own) if own else None,
         "balance": {
             "available": nano_text(state.credit_nano - state.held_nano),
             "carried": nano_text(state.carried_nano),
@@ -202,6 +235,9 @@ def customer_state_object(state: CustomerState, surroundings: Surroundings) -> J
             "id": subscription.id,
             "pricing_plan": subscription.plan,
             "rate_card_version": subscription.newest_version,
+            "rate_card_versions": [
+                {"rate_card_version": pin.version, "since": unix(pin.since)} for pin in subscription.every_pin
+            ],
             "status": subscription.status,
         },
         "test_clock": state.customer.test_clock,
