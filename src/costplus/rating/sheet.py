@@ -8,6 +8,7 @@ Rule 4: which conditions a request passes decides its rates; each such combinati
 first occurs, and kept.
 Rule 5: what a leaf costs and what it sells for may follow from two versions of the price: the one in force,
 and the one that its rate card sells by (the basis).
+Rule 6: a sheet may stand in for a price that is not known (`rating.fallback`); its charges say so.
 Source: gateway rules 1, 4, 7 and 14.
 """
 
@@ -18,6 +19,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from typing import Literal
 
 from costplus.catalog.condition import Condition, when_text
 from costplus.catalog.context import ORDINARY, RequestContext
@@ -71,6 +73,9 @@ class RateSheet:
     minimums: Mapping[str, int]
     cost_denominator: int
     price_denominator: int
+    # What its charges say is missing: `fallback` where they are by the card's fallback prices, `model` where
+    # nothing is charged.
+    stands_in: Literal["", "model", "fallback"] = ""
     _tables: dict[tuple[bool, ...], Rates] = field(default_factory=dict, compare=False, repr=False)
 
     def rates_for(self, *, prompt_tokens: int, context: RequestContext = ORDINARY) -> Rates:
