@@ -112,7 +112,7 @@ class Roles:
         if settings.role in ("all", "api"):
             self.web = web
         if settings.role in ("all", "worker"):
-            self._worker, self._dispatcher = Worker(store, now=now), web.dispatcher
+            self._worker, self._dispatcher = Worker(store, pricing=pricing, now=now), web.dispatcher
             self._background += [
                 asyncio.create_task(self._worker.run()),
                 asyncio.create_task(self._dispatcher.run()),

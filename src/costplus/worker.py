@@ -1,4 +1,6 @@
-"""The worker: what happens by itself. Periods close, credit expires, webhooks go out, old replies go."""
+"""The worker: what happens by itself. Periods close, credit expires, webhooks go out, old replies go, and usage
+that had no price is charged once it has one.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +13,15 @@ import structlog
 
 from costplus.billing.clock import customer_of
 from costplus.billing.close import close_customer, due_customers
+from costplus.billing.resolve import entries_seen, priceable, resolve
 from costplus.billing.store import Store, Tx
+from costplus.catalog.catalogue import Catalogue
 from costplus.core.errors import BillingError
+from costplus.rating.pricing import Pricing
 
 CLOSE_EVERY_S = 30
+RESOLVE_EVERY_S = 60
+LOOK_FOR_PRICES_S = 2
 FORGET_EVERY_S = 3600
 REPLIES_KEPT = timedelta(hours=48)
 
@@ -24,15 +31,22 @@ log = structlog.get_logger("costplus.worker")
 class Worker:
     """Runs the periodic jobs of one process until it is stopped."""
 
-    def __init__(self, store: Store, *, now: Callable[[], datetime]) -> None:
+    def __init__(self, store: Store, *, pricing: Pricing, now: Callable[[], datetime]) -> None:
         self._store = store
+        self._pricing = pricing
         self._now = now
+        self._priced_by: Catalogue | None = None  # The prices by which unpriced usage was resolved last,
+        self._seen = 0  # and how much of it there had been.
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
         """Run every job at its pace until `stop`."""
         await asyncio.gather(
-            self._repeat(CLOSE_EVERY_S, self.close_due), self._repeat(FORGET_EVERY_S, self.forget_replies)
+            self._repeat(CLOSE_EVERY_S, self.close_due),
+            self._repeat(RESOLVE_EVERY_S, self.resolve_unpriced),
+            self._repeat(LOOK_FOR_PRICES_S, self.resolve_at_new_prices),
+            self._repeat(FORGET_EVERY_S, self.forget_replies),
+            self._repeat(FORGET_EVERY_S, self.try_all_again),
         )
 
     def stop(self) -> None:
@@ -57,6 +71,31 @@ class Worker:
         for customer in await self._store.read(partial(due_customers, at=at)):
             steps = await self._store.write(partial(_close, customer=customer, at=at))
             log.info("closed", customer=customer, steps=steps)
+
+    async def resolve_unpriced(self) -> None:
+        """Charge unpriced usage that has a price by now, a batch a transaction.
+
+        Where neither the prices nor the queue changed since the last time, there is nothing to be found.
+        """
+        pricing, catalogue = self._pricing, self._pricing.catalogue
+        seen = await self._store.read(entries_seen)
+        if catalogue is self._priced_by and seen == self._seen:
+            return
+        while not self._stop.is_set():
+            if not await self._store.read(lambda tx: priceable(tx, pricing, limit=1)):
+                self._priced_by, self._seen = catalogue, seen
+                return
+            done = await self._store.write(lambda tx: resolve(tx, pricing, at=self._now()))
+            log.info("resolved", entries=done.count, still_open=done.still_open)
+
+    async def resolve_at_new_prices(self) -> None:
+        """Resolve at once where this process has come to sell by other prices."""
+        if self._pricing.catalogue is not self._priced_by:
+            await self.resolve_unpriced()
+
+    async def try_all_again(self) -> None:
+        """Let the next resolution look at everything: a card may have come to sell what it did not."""
+        self._priced_by = None
 
     async def forget_replies(self) -> None:
         """Delete stored replies that no retry will ask for any more."""

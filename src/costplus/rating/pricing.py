@@ -89,7 +89,7 @@ class Pricing:
             return Priced(unpriced_sheet(card, provider=name.provider, model=model), name, held_by)
 
     def _dearest(self, name: ResolvedName, *, card: RateCardVersion, at: datetime) -> RateSheet | None:
-        """Return the sheet of the provider's dearest list price; it is worked out once a day and catalogue."""
+        """Return the sheet of the provider's dearest list price; found once a day and catalogue."""
         catalogue, day = self._catalogue, at.date()
         known = self._dearest_prices.get(name.provider)
         if known is None or known[0] is not catalogue or known[1] != day:

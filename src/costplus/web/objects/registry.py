@@ -12,9 +12,9 @@ from costplus.billing.customer import ApiKey, Customer, TestClock
 from costplus.billing.event import Event, WebhookEndpoint
 from costplus.billing.invoice import Invoice
 from costplus.billing.plan import Plan, Settings
-from costplus.billing.settle import UnpricedUsage
 from costplus.billing.store import ChargedEvent
 from costplus.billing.subscription import Subscription
+from costplus.billing.unpriced import UnpricedUsage
 from costplus.ledger.grant import Grant
 from costplus.metering.meter import Meter
 from costplus.rating.rate_card import RateCard, RateCardVersion
@@ -39,9 +39,9 @@ from costplus.web.objects.token_billing import (
     rate_card_object,
     rate_card_version_object,
     settings_object,
-    unpriced_usage_object,
     usage_event_object,
 )
+from costplus.web.objects.unpriced import unpriced_usage_object
 from costplus.web.objects.webhook import webhook_endpoint_object
 from costplus.web.objects.wire import JsonObject, Surroundings, View, unix
 
