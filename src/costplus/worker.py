@@ -1,5 +1,5 @@
-"""The worker: what happens by itself. Periods close, credit expires, webhooks go out, old replies go, and usage
-that had no price is charged once it has one.
+"""The worker: what happens by itself. Periods close, credit expires, webhooks go out, old replies go, and
+usage that had no price is charged once it has one.
 """
 
 from __future__ import annotations
