@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from costplus.billing.store import ChargedEvent
+from costplus.billing.unpriced import waits
 from costplus.catalog.context import RequestContext, asking, context_of, served
 from costplus.catalog.names import ResolvedName
 from costplus.metering.event import UsageEvent
@@ -49,9 +50,10 @@ def rate_again(entry: ChargedEvent, *, pricing: Pricing, card: RateCardVersion) 
     """Return what a charged event is worth under a card at the prices of `pricing`. Raises `ModelUnpriced`.
 
     A call that ran on several models is rated line by line, each by its own model. A reversal is worth what
-    it takes back, whatever a price says now.
+    it takes back, whatever a price says now; and what waits in the queue of unpriced usage is corrected there
+    alone, or it would be corrected twice.
     """
-    if entry.event.source == "reversal":
+    if entry.event.source == "reversal" or waits(entry.charge):
         return entry.charge
     ran_on = {(line.rate.provider, line.rate.model) for line in entry.charge.lines}
     if len(ran_on) <= 1:

@@ -87,6 +87,7 @@ class Api:
 
     client: httpx2.AsyncClient
     store: MemoryStore
+    pricing: Pricing
     check: Check | None
     now: datetime = NOON
     flushes: int = 0
@@ -206,12 +207,14 @@ async def api(catalogue: Catalogue, sdk_check: Check | None) -> AsyncIterator[Ap
     key = ApiKey(id="mk_tests", created=NOON - timedelta(days=1), digest=digest_of(KEY), name="tests")
     await store.write(lambda tx: tx.save(key))
 
+    pricing = Pricing(catalogue)
+
     async def flush() -> None:
         api.flushes += 1
 
     context = WebContext(
         store=store,
-        pricing=Pricing(catalogue),
+        pricing=pricing,
         now=lambda: api.now,
         base_url="https://bill.example",
         livemode=False,
@@ -220,5 +223,5 @@ async def api(catalogue: Catalogue, sdk_check: Check | None) -> AsyncIterator[Ap
     )
     transport = httpx2.ASGITransport(build_app(context), raise_app_exceptions=False)
     async with httpx2.AsyncClient(transport=transport, base_url="https://bill.example") as client:
-        api = Api(client=client, store=store, check=sdk_check)
+        api = Api(client=client, store=store, pricing=pricing, check=sdk_check)
         yield api
