@@ -1,8 +1,9 @@
 """Self-reported usage: a meter event becomes a usage event, is rated and settled like any other.
 
 Rule 1: what the event says is kept even where it cannot be priced; then it is announced, never charged as 0
-in silence. Rule 2: events on meters that carry no tokens are kept and summed, and charged by the card's
-item of that name; where there is none, nothing.
+in silence. What it is charged meanwhile is for its card to say (`rating.fallback`).
+Rule 2: events on meters that carry no tokens are kept and summed, and charged by the card's item of that
+name; where there is none, nothing.
 Rule 3: a reported event holds one kind of tokens, perhaps of many requests: long-context prices cannot apply.
 """
 
@@ -12,13 +13,15 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from costplus.billing.rate_item import NOTHING, ItemRater
-from costplus.billing.rerate import context_for
+from costplus.billing.rerate import rate_priced
 from costplus.billing.settle import Settled, Settlement, settle_kept
 from costplus.billing.store import Tx
 from costplus.billing.terms import terms_of
+from costplus.catalog.names import canonical_provider
 from costplus.catalog.price import ModelUnpriced
 from costplus.metering.event import TOKEN_METER, UsageEvent
-from costplus.rating.charge import Charge, rate, unpriced_charge
+from costplus.rating.charge import NOT_ON_CARD, Charge, rate, unpriced_charge
+from costplus.rating.fallback import stand_in
 from costplus.rating.pricing import Pricing
 from costplus.rating.rate_card import ModelNotOnCard
 
@@ -30,10 +33,12 @@ def rate_event(tx: Tx, pricing: Pricing, items: ItemRater, event: UsageEvent) ->
     card = terms_of(tx, event.customer).card_at(event.at)
     try:
         priced = pricing.sold(event.provider, event.model, card=card, at=event.at)
-    except (ModelUnpriced, ModelNotOnCard):
-        return unpriced_charge()
-    context = context_for(event, priced.name)
-    return rate(event.usage, priced.sheet, context=context, is_one_request=False)
+    except ModelNotOnCard:
+        return unpriced_charge(NOT_ON_CARD)
+    except ModelUnpriced:
+        sheet = stand_in(card, provider=canonical_provider(event.provider), model=event.model)
+        return rate(event.usage, sheet, is_one_request=False)
+    return rate_priced(event, priced)
 
 
 def report(tx: Tx, pricing: Pricing, events: Sequence[UsageEvent], *, at: datetime) -> Settled:

@@ -6,18 +6,20 @@ The one way in for every kind of usage. All of a batch commits together; settlin
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from costplus.billing.clock import frozen_time
 from costplus.billing.customer import Customer, NoSuchCustomer
-from costplus.billing.event import Event
-from costplus.billing.notify import announce, cross
+from costplus.billing.enqueue import enqueue
+from costplus.billing.notify import cross
 from costplus.billing.store import ChargedEvent, Tx
 from costplus.billing.subscription import NotSubscribed, Subscription
+from costplus.billing.unpriced import correction_grant
 from costplus.core.ids import CustomerId, milliseconds
-from costplus.core.records import Record
+from costplus.ledger.account import grant_in
+from costplus.ledger.grant import Grant
 from costplus.ledger.post import UsagePosting, post_usage
 from costplus.metering.event import METER, TOKEN_METER, UsageEvent
 from costplus.rating.charge import Charge
@@ -28,7 +30,8 @@ from costplus.rating.item_charge import Metered
 class Settlement:
     """A rated event with the hold it captures: `release_nano` of `hold` is no longer reserved.
 
-    `closes` says that the hold was this call's own and ends with it (not a lease).
+    `closes` says that the hold was this call's own and ends with it (not a lease). `reverses` names the
+    transaction of the charge that this one takes back.
     """
 
     event: UsageEvent
@@ -36,6 +39,7 @@ class Settlement:
     hold: str = ""
     release_nano: int = 0
     closes: bool = False
+    reverses: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +48,6 @@ class Settled:
 
     new: int
     duplicate: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnpricedUsage(Record):
-    """Usage that was kept although no price covers it; what `token_billing.usage.unpriced` shows."""
-
-    KIND = "unpriced_usage"
-
-    customer: str
-    provider: str
-    model: str
-    leaves: tuple[str, ...]
 
 
 def subscription_of(tx: Tx, customer: str) -> Subscription:
@@ -138,6 +130,8 @@ def settle_customer(
             cost_nano=sum(entry.charge.cost_nano for entry in charged),
             releases=_releases(batch, fresh),
             closes=frozenset(item.hold for item in batch if item.closes),
+            burned_nano=_burned(tx, customer, {item.reverses for item in fresh.values()}),
+            spare=_spare(fresh.values(), currency=record.currency, at=at),
         ),
         at=at,
     )
@@ -145,9 +139,7 @@ def settle_customer(
     tx.append_charges([replace(entry, transaction=reference) for entry in charged])
     count_metered(tx, subscription, charged)
     cross(tx, posted.crossing, currency=record.currency, at=at)
-    for entry in charged:
-        if entry.charge.unpriced:
-            _announce_unpriced(tx, entry, at=at)
+    enqueue(tx, charged, subscription, at=at)
     return len(fresh)
 
 
@@ -159,6 +151,25 @@ def count_metered(tx: Tx, subscription: Subscription, charged: Sequence[ChargedE
             start = subscription.billed_in(entry.billed_at).start
             added = Metered(event.usage.quantities.get("unit", 0), entry.charge.price_nano)
             tx.add_metered(event.customer, event.model, start, added)
+
+
+def _burned(tx: Tx, customer: str, transactions: Collection[str]) -> Mapping[str, int]:
+    """Return what each grant paid in the transactions, by its id."""
+    burned: dict[str, int] = defaultdict(int)
+    for id in sorted(transactions):
+        entry = tx.transaction(customer, id) if id else None
+        for posting in entry.postings if entry else ():
+            if (grant := grant_in(posting.account)) and posting.amount_nano < 0:
+                burned[grant] -= posting.amount_nano
+    return burned
+
+
+def _spare(fresh: Iterable[Settlement], *, currency: str, at: datetime) -> Grant | None:
+    """Return the grant for credit that no grant can take back; its id follows from what is taken back."""
+    reversing = min((item.event for item in fresh if item.reverses), key=lambda event: event.id, default=None)
+    if reversing is None:
+        return None
+    return correction_grant(reversing, id=reversing.id, nano=0, currency=currency, at=at)
 
 
 def _releases(batch: Sequence[Settlement], fresh: Mapping[str, Settlement]) -> Mapping[str, int]:
@@ -175,16 +186,3 @@ def _releases(batch: Sequence[Settlement], fresh: Mapping[str, Settlement]) -> M
         if item.closes:
             releases.setdefault(item.hold, item.release_nano)
     return releases
-
-
-def _announce_unpriced(tx: Tx, entry: ChargedEvent, *, at: datetime) -> Event:
-    event = entry.event
-    subject = UnpricedUsage(
-        id=event.id,
-        created=at,
-        customer=event.customer,
-        provider=event.provider,
-        model=event.model,
-        leaves=entry.charge.unpriced,
-    )
-    return announce(tx, "token_billing.usage.unpriced", subject, at=at)

@@ -83,7 +83,7 @@ class ChargeStore(Protocol):
         """Return units per rate and Σ `price_nano` of charges with `start ≤ billed_at < end`.
 
         Whole hours come from the roll-ups, the ends from the charges themselves. Ordered by provider,
-        model, leaf, rate id.
+        model, leaf, rate id; rates whose units were all taken back are left out.
         """
 
     def metered(self, customer: str, meter: str, period_start: datetime) -> Metered:
@@ -96,7 +96,10 @@ class ChargeStore(Protocol):
         """Add what new events on a meter count and are charged in the billing period that begins then."""
 
     def model_totals(self, customer: str | None, start: datetime, end: datetime) -> Sequence[ModelTotal]:
-        """Return use per model over the whole hours that touch `[start, end)`, dearest first."""
+        """Return use per model over the whole hours that touch `[start, end)`, dearest first.
+
+        Corrections count in what was charged, not among the events.
+        """
 
     def charged_between(
         self, customer: str, start: datetime, end: datetime, *, after: str = "", limit: int = 1000

@@ -97,7 +97,7 @@ class MemoryCharges(Undoable):
                 price_nano += entry.charge.price_nano
                 for line in entry.charge.lines:
                     quantities[line.rate.id] += line.quantity
-        totals = [UsageTotal(self.tables.unit_rates[id], n) for id, n in quantities.items()]
+        totals = [UsageTotal(self.tables.unit_rates[id], n) for id, n in quantities.items() if n]
         totals.sort(key=lambda total: (total.rate.provider, total.rate.model, total.rate.leaf, total.rate.id))
         return totals, price_nano
 
@@ -118,7 +118,8 @@ class MemoryCharges(Undoable):
             if first <= entry.billed_at and hour_floor(entry.billed_at) < end:
                 model, charge = (entry.event.provider, entry.event.model), entry.charge
                 events, price_nano, cost_nano = sums[model]
-                sums[model] = (events + 1, price_nano + charge.price_nano, cost_nano + charge.cost_nano)
+                events += not entry.event.is_correction
+                sums[model] = (events, price_nano + charge.price_nano, cost_nano + charge.cost_nano)
         totals = [
             ModelTotal(provider=provider, model=model, events=events, price_nano=price, cost_nano=cost)
             for (provider, model), (events, price, cost) in sums.items()

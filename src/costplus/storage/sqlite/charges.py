@@ -71,7 +71,7 @@ class SqliteCharges(Tables):
         for entry in charged:
             event, charge = entry.event, entry.charge
             customer, bucket, billed_us = event.customer, bucket_of(event.customer), micros(entry.billed_at)
-            hour = hour_of(billed_us)
+            hour, counted = hour_of(billed_us), int(not event.is_correction)
             lines = []
             for line in charge.lines:
                 rate, quantity = line.rate, line.quantity
@@ -85,9 +85,9 @@ class SqliteCharges(Tables):
                 lines.append((rate.id, quantity))
                 unit = units[bucket, customer, hour, rate.id]
                 unit[0] += quantity
-                unit[1] += 1
+                unit[1] += counted
             total = totals[bucket, customer, hour, event.provider, event.model]
-            total[0] += 1
+            total[0] += counted
             total[1] += charge.price_nano
             total[2] += charge.cost_nano
             rows.append(
@@ -164,7 +164,7 @@ class SqliteCharges(Tables):
                 price_nano += nano
                 for id, quantity in _decode_lines(lines):
                     quantities[id] += quantity
-        totals = [UsageTotal(self._rate(id), quantity) for id, quantity in quantities.items()]
+        totals = [UsageTotal(self._rate(id), quantity) for id, quantity in quantities.items() if quantity]
         totals.sort(key=lambda total: (total.rate.provider, total.rate.model, total.rate.leaf, total.rate.id))
         return totals, price_nano
 

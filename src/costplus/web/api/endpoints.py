@@ -20,6 +20,7 @@ from costplus.web.api import (
     subscriptions,
     test_clocks,
     token_customers,
+    unpriced_usage,
     usage_events,
     webhook_endpoints,
 )
@@ -33,6 +34,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *invoices.ENDPOINTS,
     *events.ENDPOINTS,
     *usage_events.ENDPOINTS,
+    *unpriced_usage.ENDPOINTS,
     *token_customers.ENDPOINTS,
     *meter_event_summaries.ENDPOINTS,
     *meters.ENDPOINTS,

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 
 from costplus.billing.customer import ApiKey, Customer
 from costplus.billing.plan import Plan, Settings
-from costplus.billing.settle import UnpricedUsage
 from costplus.billing.store import ChargedEvent
 from costplus.billing.subscription import Subscription
 from costplus.core.money import decimal_text, nano_text
@@ -142,21 +141,6 @@ def key_object(key: ApiKey, surroundings: Surroundings) -> JsonObject:
     }
 
 
-def unpriced_usage_object(usage: UnpricedUsage, surroundings: Surroundings) -> JsonObject:
-    """Return usage that was kept and that no price covers."""
-    return {
-        "id": usage.id,
-        "object": "token_billing.unpriced_usage",
-        "created": unix(usage.created),
-        "customer": usage.customer,
-        "livemode": surroundings.livemode,
-        "model": usage.model,
-        "provider": usage.provider,
-        "token_types": list(usage.leaves),
-        "usage_event": usage.id,
-    }
-
-
 def usage_event_object(charged: ChargedEvent, surroundings: Surroundings) -> JsonObject:
     """Return a usage event with its charge and how it came about: the seller's view, costs included."""
     event, charge = charged.event, charged.charge
@@ -166,6 +150,7 @@ def usage_event_object(charged: ChargedEvent, surroundings: Surroundings) -> Jso
         "object": "token_billing.usage_event",
         "at": unix(event.at),
         "billed_at": unix(charged.billed_at),
+        "corrects": event.corrects or None,
         "cost": derivation.cost,
         "cost_nano": charge.cost_nano,
         "customer": event.customer,
