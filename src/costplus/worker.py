@@ -1,4 +1,6 @@
-"""The worker: what happens by itself. Periods close, credit expires, prices follow, old replies go."""
+"""The worker: what happens by itself. Periods close, credit expires, prices follow, old replies go, and usage
+that had no price is charged once it has one.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +16,18 @@ from costplus.billing.clock import customer_of
 from costplus.billing.close import close_customer, due_customers
 from costplus.billing.correct import correction_of, keep_correction, uncorrected
 from costplus.billing.price_sync import PriceSync
+from costplus.billing.resolve import entries_seen, priceable, resolve
 from costplus.billing.store import Store, Tx
 from costplus.billing.watch import check_margins
+from costplus.catalog.catalogue import Catalogue
 from costplus.catalog.load import catalogue_of, revision_of
 from costplus.catalog.sources.fetch import open_client
 from costplus.core.errors import BillingError
 from costplus.rating.pricing import Pricing
 
 CLOSE_EVERY_S = 30
+RESOLVE_EVERY_S = 60
+LOOK_FOR_PRICES_S = 2
 FORGET_EVERY_S = 3600
 FOLLOW_UP_EVERY_S = 60
 PRICES_SPREAD_S = 600
@@ -37,27 +43,31 @@ class Worker:
         self,
         store: Store,
         *,
+        pricing: Pricing,
         now: Callable[[], datetime],
-        pricing: Pricing | None = None,
         prices: PriceSync | None = None,
         prices_every_s: int = 21_600,
     ) -> None:
         self._store = store
-        self._now = now
         self._pricing = pricing
+        self._now = now
         self._followed_up: tuple[int, date] | None = None
         self._prices = prices
         self._prices_every_s = prices_every_s
+        self._priced_by: Catalogue | None = None  # The prices by which unpriced usage was resolved last,
+        self._seen = 0  # and how much of it there had been.
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
         """Run every job at its pace until `stop`."""
         jobs = [
             self._repeat(CLOSE_EVERY_S, self.close_due),
+            self._repeat(RESOLVE_EVERY_S, self.resolve_unpriced),
+            self._repeat(LOOK_FOR_PRICES_S, self.resolve_at_new_prices),
+            self._repeat(FOLLOW_UP_EVERY_S, self.follow_up),
             self._repeat(FORGET_EVERY_S, self.forget_replies),
+            self._repeat(FORGET_EVERY_S, self.try_all_again),
         ]
-        if self._pricing is not None:
-            jobs.append(self._repeat(FOLLOW_UP_EVERY_S, self.follow_up))
         if self._prices is not None:
             jobs.append(self._repeat(self._prices_every_s, self.sync_prices, spread_s=PRICES_SPREAD_S))
         await asyncio.gather(*jobs)
@@ -105,7 +115,6 @@ class Worker:
     async def follow_up(self) -> None:
         """After prices changed, and once a day: report what was learned late, and look at the margins."""
         pricing, at = self._pricing, self._now()
-        assert pricing is not None
         state = await self._store.read(revision_of), at.date()
         if state == self._followed_up:
             return
@@ -116,6 +125,31 @@ class Worker:
                 await self._store.write(partial(keep_correction, report=report, at=at))
         await self._store.write(partial(check_margins, pricing=pricing, at=at))
         self._followed_up = state
+
+    async def resolve_unpriced(self) -> None:
+        """Charge unpriced usage that has a price by now, a batch a transaction.
+
+        Where neither the prices nor the queue changed since the last time, there is nothing to be found.
+        """
+        pricing, catalogue = self._pricing, self._pricing.catalogue
+        seen = await self._store.read(entries_seen)
+        if catalogue is self._priced_by and seen == self._seen:
+            return
+        while not self._stop.is_set():
+            if not await self._store.read(lambda tx: priceable(tx, pricing, limit=1)):
+                self._priced_by, self._seen = catalogue, seen
+                return
+            done = await self._store.write(lambda tx: resolve(tx, pricing, at=self._now()))
+            log.info("resolved", entries=done.count, still_open=done.still_open)
+
+    async def resolve_at_new_prices(self) -> None:
+        """Resolve at once where this process has come to sell by other prices."""
+        if self._pricing.catalogue is not self._priced_by:
+            await self.resolve_unpriced()
+
+    async def try_all_again(self) -> None:
+        """Let the next resolution look at everything: a card may have come to sell what it did not."""
+        self._priced_by = None
 
     async def forget_replies(self) -> None:
         """Delete stored replies that no retry will ask for any more."""

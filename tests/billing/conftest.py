@@ -91,8 +91,8 @@ def set_up_request(**changes: object) -> SetUpRequest:
 class Shop:
     """An account with one plan, and the verbs on it, run at once."""
 
-    def __init__(self, *, grace_s: int = 3600, **request: object) -> None:
-        self.store = MemoryStore()
+    def __init__(self, *, grace_s: int = 3600, store: Any = None, **request: object) -> None:
+        self.store = store or MemoryStore()
         self.at = AT
         self._keys = itertools.count(1)
         self.account: SetUp = self.set_up(**request)

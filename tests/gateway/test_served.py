@@ -16,11 +16,12 @@ from costplus.catalog.context import RequestContext, served
 from costplus.catalog.price import Component, Multiplier, PriceVersion
 from costplus.core.usage import Usage
 from costplus.gateway.call import runs_of
-from costplus.gateway.served import asked_for, kept_for, served_as, unpriced_in
+from costplus.gateway.served import asked_for, kept_for, served_as
 from costplus.gateway.wire import Reading
 from costplus.gateway.wire.anthropic import usage_from_raw
 from costplus.gateway.wire.base import EMPTY_READING
 from costplus.gateway.wire.request import parse_request
+from costplus.rating.charge import uncovered
 
 AT = datetime(2026, 11, 24, tzinfo=UTC)
 
@@ -84,7 +85,7 @@ UNPRICED = [
 def test_only_what_may_cost_more_and_has_no_price_is_unpriced(
     version: PriceVersion, told: dict[str, str], missing: list[tuple[str, str]]
 ) -> None:
-    assert list(unpriced_in(version, served(**told))) == missing
+    assert list(uncovered(version, served(**told))) == missing
 
 
 LIFETIMES = [

@@ -84,6 +84,8 @@ class Book:
         cost_nano: int = 0,
         releases: dict[str, int] | None = None,
         closes: tuple[str, ...] = (),
+        burned_nano: dict[str, int] | None = None,
+        spare: Grant | None = None,
     ) -> Posted:
         posting = UsagePosting(
             customer=CUSTOMER,  # type: ignore[arg-type]  # An id by any name.
@@ -91,6 +93,8 @@ class Book:
             cost_nano=cost_nano,
             releases=releases or {},
             closes=frozenset(closes),
+            burned_nano=burned_nano or {},
+            spare=spare,
         )
         return self.write(lambda tx: post_usage(tx, posting, at=self.at))
 

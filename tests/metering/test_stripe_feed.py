@@ -124,7 +124,7 @@ def test_other_meters_count_units_by_their_own_keys() -> None:
     found = Reported(event_name="calls", payload={"who": "cus_1", "n": "3", "region": "eu"}, identifier="x")
     event = event_of(found, calls)
     assert (event.customer, event.usage.quantities, event.meter) == ("cus_1", {"unit": 3}, "calls")
-    assert (event.provider, event.model) == ("", "")
+    assert (event.provider, event.model) == ("meter", "calls")
     lacking = Reported(event_name="calls", payload={"who": "cus_1", "n": "3"}, identifier="x")
     with pytest.raises(BillingError, match="region"):
         event_of(lacking, calls)

@@ -1,4 +1,4 @@
-"""The worker: what is due in real time is closed, old replies go."""
+"""The worker: what is due in real time is closed, unpriced usage is resolved, old replies go."""
 
 from __future__ import annotations
 
@@ -7,14 +7,26 @@ from decimal import Decimal
 
 from costplus.billing.customer import Customer
 from costplus.billing.invoice import Invoice
+from costplus.billing.report import report
+from costplus.billing.resolve import BATCH
+from costplus.billing.settle import Settlement, settle
 from costplus.billing.setup import SetUpRequest, set_up
 from costplus.billing.store import StoredReply, Tx
 from costplus.billing.subscribe import subscribe
+from costplus.catalog.book import RecordedPrice
+from costplus.catalog.catalogue import Catalogue
+from costplus.catalog.snapshot import VersionEntry
+from costplus.catalog.sources.bundled import bundled_catalogue, bundled_snapshot
+from costplus.core.usage import Usage
+from costplus.metering.event import usage_event
+from costplus.rating.charge import unpriced_charge
+from costplus.rating.pricing import Pricing
 from costplus.rating.rate_card import adjustment
 from costplus.storage.memory import MemoryStore
 from costplus.worker import REPLIES_KEPT, Worker
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
+PRICING = Pricing(bundled_catalogue())
 
 
 async def shop_with_one_customer() -> MemoryStore:
@@ -40,7 +52,7 @@ async def shop_with_one_customer() -> MemoryStore:
 
 async def test_periods_that_ended_are_invoiced_once() -> None:
     store = await shop_with_one_customer()
-    worker = Worker(store, now=lambda: START + timedelta(days=32))
+    worker = Worker(store, pricing=PRICING, now=lambda: START + timedelta(days=32))
     await worker.close_due()
     await worker.close_due()
     invoices = await store.read(lambda tx: tx.page(Invoice, parent="cus_1"))
@@ -54,8 +66,73 @@ async def test_replies_are_forgotten_after_two_days() -> None:
     store = MemoryStore()
     reply = StoredReply(key="k", request_digest="d", status=200, body=b"{}", created=START)
     await store.write(lambda tx: tx.save_reply(reply))
-    await Worker(store, now=lambda: START + REPLIES_KEPT).forget_replies()
+    await Worker(store, pricing=PRICING, now=lambda: START + REPLIES_KEPT).forget_replies()
     assert await store.read(lambda tx: tx.reply("k")) is not None
     late = START + REPLIES_KEPT + timedelta(seconds=1)
-    await Worker(store, now=lambda: late).forget_replies()
+    await Worker(store, pricing=PRICING, now=lambda: late).forget_replies()
     assert await store.read(lambda tx: tx.reply("k")) is None
+
+
+def at_price(usd: str) -> Catalogue:
+    """Return the packaged prices with one more model."""
+    version = VersionEntry("pv_new", START - timedelta(days=1), (("input", usd, 1_000_000, None),))
+    price = RecordedPrice(
+        id="pv_new",
+        created=START,
+        provider="openai",
+        model="gpt-of-tomorrow",
+        currency="usd",
+        version=version,
+        origin="sync",
+    )
+    return Catalogue(bundled_snapshot(), recorded=[price])
+
+
+async def test_unpriced_usage_is_resolved_in_batches_once_the_prices_change() -> None:
+    store, pricing = await shop_with_one_customer(), Pricing(bundled_catalogue())
+    events = [
+        usage_event(
+            customer="cus_1",
+            at=START + timedelta(seconds=number),
+            key=f"event-{number}",
+            usage=Usage({"input": 1000}),
+            source="meter_events_v1",
+            provider="openai",
+            model="gpt-of-tomorrow",
+        )
+        for number in range(BATCH + 1)
+    ]
+    await store.write(lambda tx: report(tx, pricing, events, at=START))
+    worker = Worker(store, pricing=pricing, now=lambda: START + timedelta(hours=1))
+    await worker.resolve_unpriced()
+    await worker.resolve_at_new_prices()
+    assert await owed_nano(store) == 0
+    pricing.adopt(at_price("1"))
+    await worker.resolve_at_new_prices()
+    assert await owed_nano(store) == len(events) * 1_300_000
+    await worker.try_all_again()
+    await worker.resolve_unpriced()
+    assert await owed_nano(store) == len(events) * 1_300_000
+
+
+async def test_usage_that_came_after_a_resolution_is_looked_at_next_time() -> None:
+    store, pricing = await shop_with_one_customer(), Pricing(at_price("1"))
+    worker = Worker(store, pricing=pricing, now=lambda: START)
+    await worker.resolve_unpriced()
+    event = usage_event(
+        customer="cus_1",
+        at=START,
+        key="late",
+        usage=Usage({"input": 1000}),
+        source="gateway",
+        provider="openai",
+        model="gpt-of-tomorrow",
+    )
+    settlement = Settlement(event=event, charge=unpriced_charge())  # From a process with older prices.
+    await store.write(lambda tx: settle(tx, [settlement], at=START))
+    await worker.resolve_unpriced()
+    assert await owed_nano(store) == 1_300_000
+
+
+async def owed_nano(store: MemoryStore) -> int:
+    return await store.read(lambda tx: tx.balance_for_update("cus_1").owed_total_nano)

@@ -67,6 +67,18 @@ async def test_transactions_stand_in_the_order_in_which_they_came(
     assert await store.read(lambda tx: tx.transactions_of("cus_none")) == []
 
 
+async def test_a_transaction_is_found_by_its_id_among_its_customers(
+    store: Store, build: SimpleNamespace
+) -> None:
+    made = [entry(build, id, nano=nano) for nano, id in enumerate(["txn_b", "txn_a"], 1)]
+    for one in made:
+        await store.write(lambda tx, one=one: tx.append_transaction(one))
+    for one in made:
+        assert await store.read(lambda tx, one=one: tx.transaction("cus_1", one.id)) == one
+    assert await store.read(lambda tx: tx.transaction("cus_1", "txn_none")) is None
+    assert await store.read(lambda tx: tx.transaction("cus_2", "txn_a")) is None
+
+
 async def test_an_account_beyond_64_bits_is_refused(store: Store, build: SimpleNamespace) -> None:
     await store.write(lambda tx: tx.append_transaction(entry(build, nano=NANO_MAX)))
     with pytest.raises(InvalidAmount):

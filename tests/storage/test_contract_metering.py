@@ -18,7 +18,8 @@ from costplus.billing.store import ChargedEvent, ModelTotal, Store, Tx
 from costplus.core.money import InvalidAmount
 from costplus.core.period import hour_ceil, hour_floor
 from costplus.core.records import RecordImmutable
-from costplus.rating.charge import unpriced_charge
+from costplus.metering.event import rerated, reversed_event
+from costplus.rating.charge import reversal_of, unpriced_charge
 
 WINDOW = timedelta(days=35)
 TICK = timedelta(microseconds=1)
@@ -235,6 +236,28 @@ async def test_model_totals_are_dearest_first_over_whole_hours(store: Store, bui
     assert await store.read(lambda tx: tx.model_totals(None, build.at, build.at)) == []
     both = await store.read(lambda tx: tx.model_totals("cus_1", build.at, build.at + HOUR))
     assert [(total.events, total.price_nano) for total in both] == [(2, 40_000)]
+
+
+@pytest.mark.parametrize("around", [timedelta(minutes=1), 3 * HOUR])  # By the charges, by the roll-ups.
+async def test_what_was_taken_back_is_in_no_sum_and_comes_back_as_it_was(
+    store: Store, build: SimpleNamespace, around: timedelta
+) -> None:
+    first = build.charged(quantities={"input": 10**10 + 1})
+    again = build.charged(rates=build.sheet(margin="0"), quantities={"input": 10**10 + 1})
+    back = replace(first, event=reversed_event(first.event), charge=reversal_of(first.charge))
+    again = replace(again, event=rerated(again.event))
+    span = (build.at - around, build.at + around)
+    await store.write(lambda tx: build.keep(tx, [first, back]))
+    totals, price_nano = await store.read(lambda tx: tx.usage_totals("cus_1", *span))
+    assert (list(totals), price_nano) == ([], 0)
+    await store.write(lambda tx: build.keep(tx, [again]))
+    for entry in (first, back, again):
+        assert await store.read(lambda tx, one=entry.event: tx.charge_of("cus_1", one.id)) == entry
+    (total,), price_nano = await store.read(lambda tx: tx.usage_totals("cus_1", *span))
+    assert (total.rate, total.quantity) == (again.charge.lines[0].rate, 10**10 + 1)
+    assert price_nano == again.charge.price_nano
+    (model,) = await store.read(lambda tx: tx.model_totals("cus_1", *span))
+    assert (model.events, model.cost_nano) == (1, again.charge.cost_nano)
 
 
 async def test_sums_over_hours_may_pass_64_bits(store: Store, build: SimpleNamespace) -> None:

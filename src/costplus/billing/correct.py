@@ -13,9 +13,9 @@ from datetime import datetime
 
 from costplus.billing.correction import CorrectionLine, PriceCorrection
 from costplus.billing.notify import announce
+from costplus.billing.pinned import card_of
 from costplus.billing.rerate import rate_again
 from costplus.billing.store import Tx
-from costplus.billing.terms import card_of
 from costplus.billing.weigh import charged_with, users_of
 from costplus.catalog.book import PriceChange
 from costplus.catalog.load import every

@@ -8,7 +8,7 @@ Rule 3: prepaid credit is shown in minor units but moves in nanos.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
@@ -18,7 +18,10 @@ from costplus.core.errors import InvalidRequest, NotFound
 from costplus.core.money import NANO, decimal_text, for_invoice, nano_per_minor, spread
 from costplus.core.period import Period
 from costplus.core.records import Record
+from costplus.rating.item_charge import LIMITS
 from costplus.rating.sheet import UnitRate
+
+NO_NAMES: Mapping[str, str] = {}
 
 
 class NoSuchInvoice(NotFound):
@@ -104,7 +107,9 @@ class Draft:
     carried_out_nano: int
 
 
-def _title(rate: UnitRate) -> str:
+def _title(rate: UnitRate, name: str | None) -> str:
+    if name is not None:
+        return f"{name} · {rate.conditions}"
     band = f"prompt above {rate.above_prompt_tokens} tokens" if rate.above_prompt_tokens else ""
     because = ", ".join(part for part in (band, rate.conditions.replace("&", ", ")) if part)
     title = f"{rate.provider}/{rate.model} · {rate.leaf.replace('_', ' ')}"
@@ -128,6 +133,40 @@ def exact_line_nanos(totals: Sequence[UsageTotal], *, usage_nano: int) -> list[i
     ]
 
 
+def _line_minors(usage_minor: int, nanos: Sequence[int], *, per_minor: int) -> list[int]:
+    """Return each line's minor units; they sum to `usage_minor`.
+
+    Beside a discount proportions say nothing: then each line has its own whole minor units, and the rest goes
+    to the largest remainders.
+    """
+    if not nanos:
+        return []
+    if min(nanos) >= 0:
+        return spread(usage_minor, [Fraction(nano) for nano in nanos])
+    floors = [nano // per_minor for nano in nanos]
+    rest = spread(usage_minor - sum(floors), [nano % per_minor for nano in nanos])
+    return [floor + extra for floor, extra in zip(floors, rest, strict=True)]
+
+
+def _usage_line(
+    id: str, total: UsageTotal, *, name: str | None, minor: int, nano: int, period: Period
+) -> InvoiceLine:
+    """Return a rate's line; what a limit adds or takes off is shown as one amount."""
+    rate, is_amount = total.rate, total.rate.leaf in LIMITS
+    return InvoiceLine(
+        id=id,
+        description=_title(rate, name),
+        amount_minor=minor,
+        amount_nano=nano,
+        period=period,
+        provider=rate.provider,
+        model=rate.model,
+        leaf=rate.leaf,
+        quantity=1 if is_amount else total.quantity,
+        unit_price=decimal_text(rate.unit_price * total.quantity if is_amount else rate.unit_price),
+    )
+
+
 def draft(
     totals: Sequence[UsageTotal],
     *,
@@ -138,11 +177,12 @@ def draft(
     owed_nano: int,
     carried_in_nano: int,
     fees: Sequence[tuple[str, int, Period]] = (),
+    names: Mapping[str, str] = NO_NAMES,
 ) -> Draft:
     """Return lines and totals of a period's invoice.
 
     `usage_nano`: Σ charges; `owed_nano`: what credit did not pay of them; `fees`: (title, minor units,
-    period). `line_ids` has an id for each total and then each fee.
+    period). `line_ids` has an id for each total and then each fee. `names`: what items are called, by rate.
     """
     assert 0 <= owed_nano <= usage_nano or not totals
     assert len(line_ids) == len(totals) + len(fees)
@@ -150,20 +190,9 @@ def draft(
     due_minor = for_invoice(due_nano, currency=currency)
     usage_minor = for_invoice(usage_nano + carried_in_nano, currency=currency)
     nanos = exact_line_nanos(totals, usage_nano=usage_nano) if totals else []
-    minors = spread(usage_minor, [Fraction(nano) for nano in nanos]) if nanos else []
+    minors = _line_minors(usage_minor, nanos, per_minor=nano_per_minor(currency))
     lines = [
-        InvoiceLine(
-            id=id,
-            description=_title(total.rate),
-            amount_minor=minor,
-            amount_nano=nano,
-            period=period,
-            provider=total.rate.provider,
-            model=total.rate.model,
-            leaf=total.rate.leaf,
-            quantity=total.quantity,
-            unit_price=decimal_text(total.rate.unit_price),
-        )
+        _usage_line(id, total, name=names.get(total.rate.id), minor=minor, nano=nano, period=period)
         for id, total, nano, minor in zip(line_ids, totals, nanos, minors, strict=False)
     ]
     for id, (title, minor, fee_period) in zip(line_ids[len(totals) :], fees, strict=True):

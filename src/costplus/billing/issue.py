@@ -1,6 +1,6 @@
 """Issue invoices: draft them when a period ends, finalise them after the grace, take payment, void them.
 
-Rule 1: a draft's figures are provisional; finalising computes them again from the charges.
+Rule 1: a draft's figures are provisional; finalising trues items up and computes them again from the charges.
 Rule 2: finalising moves what is owed from accrued to receivable; what cannot be asked for is carried.
 """
 
@@ -14,6 +14,7 @@ from costplus.billing.invoice import Draft, Invoice, InvoiceState, draft
 from costplus.billing.notify import announce
 from costplus.billing.store import Tx
 from costplus.billing.subscription import Subscription
+from costplus.billing.true_up import foresee, item_names, true_up, versions_of
 from costplus.core.ids import milliseconds, new_id
 from costplus.core.money import nano_per_minor
 from costplus.core.period import Period
@@ -26,6 +27,7 @@ def figures_of(
     *,
     customer: str,
     currency: str,
+    subscription: Subscription | None,
     period: Period,
     fees: Sequence[tuple[str, int, Period]],
     at: datetime,
@@ -34,9 +36,12 @@ def figures_of(
     totals, usage_nano = tx.usage_totals(customer, period.start, period.end)
     balance = tx.balance_for_update(customer)
     owed_nano = balance.owed_nano.get(milliseconds(period.start), 0)
+    seen = foresee(tx, subscription, period, totals, usage_nano=usage_nano, owed_nano=owed_nano, at=at)
+    usage_nano, owed_nano = seen.usage_nano, seen.owed_nano
     figures = draft(
-        totals,
-        line_ids=[new_id("il", at=at) for _ in range(len(totals) + len(fees))],
+        seen.totals,
+        names=item_names(versions_of(tx, seen.totals), seen.totals),
+        line_ids=[new_id("il", at=at) for _ in range(len(seen.totals) + len(fees))],
         period=period,
         currency=currency,
         usage_nano=usage_nano,
@@ -53,7 +58,13 @@ def with_figures(tx: Tx, invoice: Invoice, *, at: datetime) -> Invoice:
         (line.description, line.amount_minor, line.period) for line in invoice.lines if line.kind == "fee"
     ]
     figures, usage_nano, credit_nano, carried_in_nano = figures_of(
-        tx, customer=invoice.customer, currency=invoice.currency, period=invoice.period, fees=fees, at=at
+        tx,
+        customer=invoice.customer,
+        currency=invoice.currency,
+        subscription=tx.find(Subscription, invoice.subscription),
+        period=invoice.period,
+        fees=fees,
+        at=at,
     )
     return replace(
         invoice,
@@ -73,6 +84,9 @@ def finalize(tx: Tx, invoice: Invoice, *, at: datetime) -> Invoice:
     if invoice.status != "draft":
         raise InvoiceState(f"Invoice {invoice.id} is {invoice.status}, not a draft.")
     if invoice.billing_reason == "subscription_cycle":
+        subscription = tx.find(Subscription, invoice.subscription)
+        if subscription is not None:
+            true_up(tx, subscription, invoice.period, at=at)
         invoice = with_figures(tx, invoice, at=at)
         _book_usage(tx, invoice, at=at)
     fees_nano = sum(line.amount_nano for line in invoice.lines if line.kind == "fee")

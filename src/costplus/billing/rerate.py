@@ -7,38 +7,54 @@ Rule 3: nothing is changed here; what becomes of the new figure is for the calle
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from costplus.billing.store import ChargedEvent
+from costplus.billing.unpriced import waits
 from costplus.catalog.context import RequestContext, asking, context_of, served
 from costplus.catalog.names import ResolvedName
 from costplus.metering.event import UsageEvent
-from costplus.rating.charge import Charge, ChargeLine, charge_of, rate
-from costplus.rating.pricing import Prices
+from costplus.rating.charge import Charge, ChargeLine, charge_of, rate, uncovered
+from costplus.rating.pricing import Priced, Prices
 from costplus.rating.rate_card import RateCardVersion
-
-ONE_REQUEST = frozenset({"gateway", "sweep"})  # Sources whose events are one call each.
 
 
 def context_for(event: UsageEvent, name: ResolvedName) -> RequestContext:
     """Return the circumstances of an event whose model was understood as `name`."""
-    if event.source in ONE_REQUEST:
+    if event.is_one_request:
         return context_of(event.circumstances, at=event.at)
     return asking(served(service_tier=event.service_tier, at=event.at), name.modifiers)
 
 
 def rate_used(event: UsageEvent, *, pricing: Prices, card: RateCardVersion) -> Charge:
     """Return what an event is worth under a card at its own time. Raises `ModelUnpriced`."""
-    priced = pricing.used(event.provider, event.model, card=card, at=event.at)
-    is_one_request = event.source in ONE_REQUEST
-    return rate(
-        event.usage, priced.sheet, context=context_for(event, priced.name), is_one_request=is_one_request
-    )
+    return rate_priced(event, pricing.used(event.provider, event.model, card=card, at=event.at))
+
+
+def rate_priced(event: UsageEvent, priced: Priced) -> Charge:
+    """Return what an event is worth by its model's sheet.
+
+    What the event shows to have been used but not counted, and what was served at a price that is not known,
+    is said to be unpriced.
+    """
+    context = context_for(event, priced.name)
+    charge = rate(event.usage, priced.sheet, context=context, is_one_request=event.is_one_request)
+    if not event.is_one_request:
+        return charge
+    unpriced = [flag for flag in event.usage.flags if flag.startswith("unmetered_")]
+    unpriced += [f"{field}={word}" for field, word in uncovered(priced.sheet.price, context)]
+    return replace(charge, unpriced=(*charge.unpriced, *unpriced)) if unpriced else charge
 
 
 def rate_again(entry: ChargedEvent, *, pricing: Prices, card: RateCardVersion) -> Charge:
     """Return what a charged event is worth under a card at the prices of `pricing`. Raises `ModelUnpriced`.
 
-    A call that ran on several models is rated line by line, each by its own model.
+    A call that ran on several models is rated line by line, each by its own model. A reversal is worth what
+    it takes back, whatever a price says now; and what waits in the queue of unpriced usage is corrected there
+    alone, or it would be corrected twice.
     """
+    if entry.event.source == "reversal" or waits(entry.charge):
+        return entry.charge
     ran_on = {(line.rate.provider, line.rate.model) for line in entry.charge.lines}
     if len(ran_on) <= 1:
         return rate_used(entry.event, pricing=pricing, card=card)

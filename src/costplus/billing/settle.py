@@ -6,28 +6,32 @@ The one way in for every kind of usage. All of a batch commits together; settlin
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from costplus.billing.clock import frozen_time
 from costplus.billing.customer import Customer, NoSuchCustomer
-from costplus.billing.event import Event
-from costplus.billing.notify import announce, cross
+from costplus.billing.enqueue import enqueue
+from costplus.billing.notify import cross
 from costplus.billing.store import ChargedEvent, Tx
 from costplus.billing.subscription import NotSubscribed, Subscription
+from costplus.billing.unpriced import correction_grant
 from costplus.core.ids import CustomerId, milliseconds
-from costplus.core.records import Record
+from costplus.ledger.account import grant_in
+from costplus.ledger.grant import Grant
 from costplus.ledger.post import UsagePosting, post_usage
-from costplus.metering.event import UsageEvent
+from costplus.metering.event import METER, TOKEN_METER, UsageEvent
 from costplus.rating.charge import Charge
+from costplus.rating.item_charge import Metered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
     """A rated event with the hold it captures: `release_nano` of `hold` is no longer reserved.
 
-    `closes` says that the hold was this call's own and ends with it (not a lease).
+    `closes` says that the hold was this call's own and ends with it (not a lease). `reverses` names the
+    transaction of the charge that this one takes back.
     """
 
     event: UsageEvent
@@ -35,6 +39,7 @@ class Settlement:
     hold: str = ""
     release_nano: int = 0
     closes: bool = False
+    reverses: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +50,6 @@ class Settled:
     duplicate: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnpricedUsage(Record):
-    """Usage that was kept although no price covers it; what `token_billing.usage.unpriced` shows."""
-
-    KIND = "unpriced_usage"
-
-    customer: str
-    provider: str
-    model: str
-    leaves: tuple[str, ...]
-
-
 def subscription_of(tx: Tx, customer: str) -> Subscription:
     """Return the customer's active subscription, or raise `NotSubscribed`."""
     for subscription in tx.page(Subscription, parent=customer):
@@ -65,7 +58,7 @@ def subscription_of(tx: Tx, customer: str) -> Subscription:
     raise NotSubscribed(f"Customer {customer} is not subscribed to a pricing plan.")
 
 
-def _billed_by(tx: Tx, customer: str) -> Subscription:
+def billed_by(tx: Tx, customer: str) -> Subscription:
     """Return the subscription that bills the customer's usage: the active one, else the last there was.
 
     A call may end after its customer was deleted or its subscription canceled; it is booked all the same.
@@ -78,25 +71,41 @@ def _billed_by(tx: Tx, customer: str) -> Subscription:
 
 
 def settle(tx: Tx, settlements: Sequence[Settlement], *, at: datetime) -> Settled:
-    """Settle a batch of any customers' events."""
+    """Keep and settle a batch of any customers' events."""
     new = tx.append_events([settlement.event for settlement in settlements])
+    return settle_kept(tx, settlements, new, at=at)
+
+
+def settle_kept(tx: Tx, settlements: Sequence[Settlement], new: set[str], *, at: datetime) -> Settled:
+    """Settle a batch whose events are kept already; `new` are the ids of those that were not known before."""
     by_customer: dict[CustomerId, list[Settlement]] = defaultdict(list)
     for settlement in settlements:
         by_customer[settlement.event.customer].append(settlement)
     count = 0
     for customer in sorted(by_customer):  # A fixed order, so that two batches never wait for each other.
-        count += _settle_customer(tx, customer, by_customer[customer], new, at=at)
+        record = tx.find(Customer, customer)
+        if record is None:
+            raise NoSuchCustomer(f"No such customer: '{customer}'")
+        present = frozen_time(tx, record) or at
+        batch, subscription = by_customer[customer], billed_by(tx, customer)
+        count += settle_customer(tx, record, subscription, batch, new, at=present)
     return Settled(new=count, duplicate=len(settlements) - count)
 
 
-def _settle_customer(
-    tx: Tx, customer: CustomerId, batch: Sequence[Settlement], new: set[str], *, at: datetime
+def settle_customer(
+    tx: Tx,
+    record: Customer,
+    subscription: Subscription,
+    batch: Sequence[Settlement],
+    new: set[str],
+    *,
+    at: datetime,
 ) -> int:
-    record = tx.find(Customer, customer)
-    if record is None:
-        raise NoSuchCustomer(f"No such customer: '{customer}'")
-    at = frozen_time(tx, record) or at
-    subscription = _billed_by(tx, customer)
+    """Settle one customer's kept events at `at`, its present, in the periods of the subscription.
+
+    Returns how many were new.
+    """
+    customer = CustomerId(record.id)
     fresh: dict[str, Settlement] = {}
     for settlement in batch:
         if settlement.event.id in new:
@@ -121,16 +130,46 @@ def _settle_customer(
             cost_nano=sum(entry.charge.cost_nano for entry in charged),
             releases=_releases(batch, fresh),
             closes=frozenset(item.hold for item in batch if item.closes),
+            burned_nano=_burned(tx, customer, {item.reverses for item in fresh.values()}),
+            spare=_spare(fresh.values(), currency=record.currency, at=at),
         ),
         at=at,
     )
     reference = posted.transaction.id if posted.transaction else ""
     tx.append_charges([replace(entry, transaction=reference) for entry in charged])
+    count_metered(tx, subscription, charged)
     cross(tx, posted.crossing, currency=record.currency, at=at)
-    for entry in charged:
-        if entry.charge.unpriced:
-            _announce_unpriced(tx, entry, at=at)
+    enqueue(tx, charged, subscription, at=at)
     return len(fresh)
+
+
+def count_metered(tx: Tx, subscription: Subscription, charged: Sequence[ChargedEvent]) -> None:
+    """Add what meters without tokens counted and were charged to the periods that are billed for it."""
+    for entry in charged:
+        event = entry.event
+        if event.provider == METER and event.meter != TOKEN_METER:
+            start = subscription.billed_in(entry.billed_at).start
+            added = Metered(event.usage.quantities.get("unit", 0), entry.charge.price_nano)
+            tx.add_metered(event.customer, event.model, start, added)
+
+
+def _burned(tx: Tx, customer: str, transactions: Collection[str]) -> Mapping[str, int]:
+    """Return what each grant paid in the transactions, by its id."""
+    burned: dict[str, int] = defaultdict(int)
+    for id in sorted(transactions):
+        entry = tx.transaction(customer, id) if id else None
+        for posting in entry.postings if entry else ():
+            if (grant := grant_in(posting.account)) and posting.amount_nano < 0:
+                burned[grant] -= posting.amount_nano
+    return burned
+
+
+def _spare(fresh: Iterable[Settlement], *, currency: str, at: datetime) -> Grant | None:
+    """Return the grant for credit that no grant can take back; its id follows from what is taken back."""
+    reversing = min((item.event for item in fresh if item.reverses), key=lambda event: event.id, default=None)
+    if reversing is None:
+        return None
+    return correction_grant(reversing, id=reversing.id, nano=0, currency=currency, at=at)
 
 
 def _releases(batch: Sequence[Settlement], fresh: Mapping[str, Settlement]) -> Mapping[str, int]:
@@ -147,16 +186,3 @@ def _releases(batch: Sequence[Settlement], fresh: Mapping[str, Settlement]) -> M
         if item.closes:
             releases.setdefault(item.hold, item.release_nano)
     return releases
-
-
-def _announce_unpriced(tx: Tx, entry: ChargedEvent, *, at: datetime) -> Event:
-    event = entry.event
-    subject = UnpricedUsage(
-        id=event.id,
-        created=at,
-        customer=event.customer,
-        provider=event.provider,
-        model=event.model,
-        leaves=entry.charge.unpriced,
-    )
-    return announce(tx, "token_billing.usage.unpriced", subject, at=at)

@@ -19,6 +19,7 @@ from costplus.ledger.store import LedgerStore
 from costplus.metering.event import UsageEvent
 from costplus.metering.store import MeteringStore
 from costplus.rating.charge import Charge
+from costplus.rating.item_charge import Metered
 from costplus.rating.sheet import UnitRate
 
 T = TypeVar("T")
@@ -82,11 +83,23 @@ class ChargeStore(Protocol):
         """Return units per rate and Σ `price_nano` of charges with `start ≤ billed_at < end`.
 
         Whole hours come from the roll-ups, the ends from the charges themselves. Ordered by provider,
-        model, leaf, rate id.
+        model, leaf, rate id; rates whose units were all taken back are left out.
         """
 
+    def metered(self, customer: str, meter: str, period_start: datetime) -> Metered:
+        """Return what a meter without tokens counted and was charged in the billing period that begins then.
+
+        Kept as a sum per period, so that asking costs the same however many events there were.
+        """
+
+    def add_metered(self, customer: str, meter: str, period_start: datetime, added: Metered) -> None:
+        """Add what new events on a meter count and are charged in the billing period that begins then."""
+
     def model_totals(self, customer: str | None, start: datetime, end: datetime) -> Sequence[ModelTotal]:
-        """Return use per model over the whole hours that touch `[start, end)`, dearest first."""
+        """Return use per model over the whole hours that touch `[start, end)`, dearest first.
+
+        Corrections count in what was charged, not among the events.
+        """
 
     def charged_between(
         self, customer: str, start: datetime, end: datetime, *, after: str = "", limit: int = 1000

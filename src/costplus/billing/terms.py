@@ -7,10 +7,11 @@ from datetime import datetime
 from costplus.billing.clock import customer_of, frozen_time
 from costplus.billing.close import account_settings
 from costplus.billing.entitlement import Terms
+from costplus.billing.pinned import card_of
 from costplus.billing.plan import Plan
 from costplus.billing.settle import subscription_of
 from costplus.billing.store import Tx
-from costplus.billing.subscription import NotSubscribed, Pin, Subscription
+from costplus.billing.subscription import NotSubscribed, Subscription
 from costplus.rating.rate_card import RateCard, RateCardVersion
 
 
@@ -31,14 +32,6 @@ def terms_of(tx: Tx, customer: str) -> Terms:
 def _cards(tx: Tx, subscription: Subscription) -> tuple[tuple[datetime, RateCardVersion], ...]:
     """Return every card version that prices the subscription's usage, with since when."""
     return tuple((pin.since, card_of(tx, subscription, pin)) for pin in subscription.every_pin)
-
-
-def card_of(tx: Tx, subscription: Subscription, pin: Pin) -> RateCardVersion:
-    """Return the card version that a pin stands for, as it applies to its customer."""
-    card = tx.find(RateCardVersion, pin.version)
-    if card is None:
-        raise NotSubscribed(f"Subscription {subscription.id} has no rate card version.")
-    return card.for_customer(subscription.customer, pin.adjustment) if pin.adjustment else card
 
 
 def default_card(tx: Tx) -> RateCardVersion:

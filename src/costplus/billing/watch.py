@@ -9,8 +9,8 @@ from fractions import Fraction
 
 from costplus.billing.margin_alarm import MarginAlarm, alarm_lookup
 from costplus.billing.notify import announce
+from costplus.billing.pinned import card_of
 from costplus.billing.store import Tx
-from costplus.billing.terms import card_of
 from costplus.billing.weigh import WINDOW_DAYS, users_of
 from costplus.catalog.load import every
 from costplus.core.ids import new_id

@@ -16,10 +16,10 @@ from costplus.billing.card_change import CardFollowed
 from costplus.billing.clock import frozen_time
 from costplus.billing.customer import Customer
 from costplus.billing.move import SUBSCRIPTIONS_MAX, live_version
+from costplus.billing.pinned import card_of
 from costplus.billing.rerate import rate_again
 from costplus.billing.store import ChargedEvent, Tx
 from costplus.billing.subscription import Subscription
-from costplus.billing.terms import card_of
 from costplus.billing.track import moves_for
 from costplus.catalog.book import PriceChange, RecordedPrice
 from costplus.catalog.catalogue import Catalogue

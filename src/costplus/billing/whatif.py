@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from costplus.billing.rerate import ONE_REQUEST, rate_again
+from costplus.billing.rerate import rate_again
 from costplus.billing.settle import subscription_of
 from costplus.billing.store import ChargedEvent, Store, Tx
 from costplus.billing.subscription import NotSubscribed, Pin
@@ -169,7 +169,7 @@ class Run:
 
         A call is admitted by what it asked for, whatever then served it.
         """
-        if event.source not in ONE_REQUEST:
+        if not event.is_one_request:
             self._pricing.sold(event.provider, event.model, card=card, at=event.at)
         elif self._scenario.card is not None:
             try:

@@ -145,11 +145,23 @@ class Catalogue:
 
     def models(self, *, at: datetime) -> Iterator[PriceVersion]:
         """Yield the version in force at `at` of every model that has one, by provider and model."""
-        for provider, models in self._models.items():
-            for model in models:
-                current = self.current(provider, model, at=at)
-                if current is not None:
-                    yield current
+        for provider in self._models:
+            yield from self.models_of(provider, at=at)
+
+    def models_of(self, provider: str, *, at: datetime) -> Iterator[PriceVersion]:
+        """Yield the version in force at `at` of every model of a provider that has one."""
+        for model in self._models.get(provider, ()):
+            current = self.current(provider, model, at=at)
+            if current is not None:
+                yield current
+
+    def knows(self, provider: str, model: str) -> bool:
+        """Return whether the name means a model that has a price at some time."""
+        try:
+            self._resolve(provider, model)
+        except ModelUnpriced:
+            return False
+        return True
 
     def current(self, provider: str, model: str, *, at: datetime) -> PriceVersion | None:
         """Return the version in force of a model named by its exact id, or None."""

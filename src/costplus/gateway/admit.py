@@ -3,6 +3,7 @@
 Rule 1: everything that can refuse comes before the hold, the hold before the intent, the intent before the
 provider. A refusal changes nothing.
 Rule 2: the model's provider is the one its name or the endpoint declares, never guessed from the name.
+Rule 3: a model without a price is refused, or taken by what its card lets stand in for the price.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from costplus.gateway.directory import Directory
 from costplus.gateway.journal import Intent, Journal
 from costplus.gateway.leases import Leases
 from costplus.gateway.providers import Provider, Providers
-from costplus.gateway.served import asked_for, unpriced_in
+from costplus.gateway.served import asked_for
 from costplus.gateway.wire.request import WireRequest, parse_request, rewrite
+from costplus.rating.charge import uncovered
 from costplus.rating.pricing import Pricing
 from costplus.rating.quote import OUTPUT_TOKENS_DEFAULT, quote
 
@@ -93,7 +95,7 @@ class Admitter:
         """Price the request as of the customer's present; nothing is changed by it."""
         at = terms.now(self._now())
         card = terms.card_at(at)
-        priced = self._pricing.sold(provider.catalog, model, card=card, at=at)
+        priced = self._pricing.taken(provider.catalog, model, card=card, at=at)
         sheet, name = priced.sheet, priced.name
         sheet.check_floor()
         # A call made now is no batch, whatever its model's name says; its fast mode costs what it costs.
@@ -101,7 +103,7 @@ class Admitter:
         context = asked_for(request, at=at)
         if fast:
             context = asking(context, [("speed", "fast")])
-        _check_tier(context, sheet.price)
+        _check_tier(context, priced.quoted.price)
         limit = None if request.max_tokens is None else request.max_tokens * request.choices_max
         if provider.settings.wire == "anthropic":
             model = model.replace(".", "-")  # Stripe writes claude-sonnet-4.5, Anthropic claude-sonnet-4-5.
@@ -118,7 +120,7 @@ class Admitter:
             terms=terms,
             sheet=sheet,
             quote=quote(
-                sheet,
+                priced.quoted,
                 body_bytes=len(body),
                 output_tokens_max=limit,
                 has_output=endpoint.has_output,
@@ -168,7 +170,7 @@ def secrets_in(headers: Mapping[str, str]) -> tuple[str, ...]:
 
 def _check_tier(context: RequestContext, price: PriceVersion) -> None:
     """Refuse what may cost more than the price version says: it would be sold below cost."""
-    for field, word in unpriced_in(price, context):
+    for field, word in uncovered(price, context):
         raise TierUnpriced(
             f"{field} '{word}' has no price for {price.provider}/{price.model} yet.", param=field
         )

@@ -14,14 +14,14 @@ from costplus.core.usage import ESTIMATED, Usage, usage_of
 from costplus.gateway.dialect import Endpoint
 from costplus.gateway.journal import Used
 from costplus.gateway.providers import Provider
-from costplus.gateway.served import asked_word, kept_for, served_as, unpriced_in
+from costplus.gateway.served import asked_word, kept_for, served_as
 from costplus.gateway.wire import Reading
 from costplus.gateway.wire.anthropic import OTHER_MODEL, iteration_usages
 from costplus.gateway.wire.base import EMPTY_READING
 from costplus.gateway.wire.request import WireRequest
 from costplus.ledger.lease import Lease
 from costplus.metering.event import usage_event
-from costplus.rating.charge import Charge, ChargeLine, charge_of, rate
+from costplus.rating.charge import Charge, ChargeLine, charge_of, rate, uncovered
 from costplus.rating.quote import Quote
 from costplus.rating.sheet import RateSheet, UnitRate
 
@@ -185,5 +185,5 @@ def charged(
         unpriced += [
             f"model:{model}" for (model, _), sheet in zip(runs, sheets, strict=True) if sheet is None
         ]
-    unpriced += [f"{field}={word}" for field, word in unpriced_in(call.sheet.price, context)]
+    unpriced += [f"{field}={word}" for field, word in uncovered(call.sheet.price, context)]
     return replace(charge, unpriced=(*charge.unpriced, *unpriced)) if unpriced else charge

@@ -204,14 +204,16 @@ class Forwarder:
     def _serve(self, call: Call, reading: Reading) -> None:
         """Where another model served than was asked for, price what was served (gateway rule 2).
 
-        A served name without a price leaves the requested model's price standing, and is flagged.
+        A served name without a price leaves the requested model's price standing, and is flagged; where that
+        had none either, there is nothing to flag: the charge says so.
         """
         if not reading.model or reading.model == call.sheet.model:
             return
         try:
             priced = self._pricing.used(call.sheet.provider, reading.model, card=call.sheet.card, at=call.at)
         except ModelUnpriced:
-            call.flags = (SERVED_UNPRICED,)
+            if not call.sheet.stands_in:
+                call.flags = (SERVED_UNPRICED,)
             return
         call.fast = call.fast or ("speed", "fast") in priced.name.modifiers
         if priced.sheet.price.id != call.sheet.price.id:

@@ -3,6 +3,7 @@
 Rule 1: usage that was journalled is settled as it was charged; settling it twice changes nothing.
 Rule 2: an intent without usage is swept to an estimate of its input, flagged, never to zero.
 Rule 3: usage whose rates' record is torn is rated again under its intent's card; without one, it is unpriced.
+A model without a price is charged by what its card lets stand in, as it would have been.
 Rule 4: reservations are released only after that; given back earlier, their credit could be spent twice.
 """
 
@@ -30,6 +31,7 @@ from costplus.gateway.leases import reclaim
 from costplus.gateway.settle import Settler
 from costplus.metering.event import UsageEvent, usage_event
 from costplus.rating.charge import Charge, rate, unpriced_charge
+from costplus.rating.fallback import stand_in
 from costplus.rating.pricing import Pricing
 from costplus.rating.rate_card import RateCardVersion
 from costplus.rating.sheet import UnitRate
@@ -142,5 +144,5 @@ def _rated(event: UsageEvent, *, pricing: Pricing, card: RateCardVersion | None)
     try:
         sheet = pricing.used(event.provider, event.model, card=card, at=event.at).sheet
     except ModelUnpriced:
-        return unpriced_charge()
+        sheet = stand_in(card, provider=event.provider, model=event.model)
     return rate(event.usage, sheet, context=context_of(event.circumstances, at=event.at))

@@ -7,21 +7,17 @@ Rule 2: what was served at a price that is not known is charged at the list pric
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from costplus.catalog.condition import Field
 from costplus.catalog.context import STANDARD, RequestContext, is_plain, served
-from costplus.catalog.price import PriceVersion
 from costplus.core.usage import Usage
 from costplus.gateway.wire import Reading
 from costplus.gateway.wire.counts import decode_or_none, text_or_none
 from costplus.gateway.wire.request import WireRequest
 
-_CHEAPER = frozenset({"flex", "batch"})  # Known to cost less than the list price, wherever they exist.
 _HOURS = re.compile(r"(\d{1,4})\s*h")
 _LIFETIMES = ((12, "cache_write_12h"), (1, "cache_write_1h"))  # At least so many hours → the leaf.
 _TEXT: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
@@ -58,17 +54,6 @@ def served_as(request: WireRequest, reading: Reading, *, asked: RequestContext) 
         region=(text_or_none(told.inference_geo) if told else None) or "",
         at=asked.at,
     )
-
-
-def unpriced_in(price: PriceVersion, context: RequestContext) -> Iterator[tuple[Field, str]]:
-    """Yield each circumstance that may cost more than the price version says."""
-    is_dear = context.service_tier != STANDARD and context.service_tier not in _CHEAPER
-    if is_dear and not price.covers("service_tier", context.service_tier):
-        yield "service_tier", context.service_tier
-    if context.speed != STANDARD and not price.covers("speed", context.speed):
-        yield "speed", context.speed
-    if context.region and not price.covers("region", context.region):
-        yield "region", context.region
 
 
 def asked_word(request: WireRequest, field: str) -> str:

@@ -17,6 +17,11 @@ def credit(customer: str, grant: str) -> str:
     return f"{customer}/credit/{grant}"
 
 
+def grant_in(account: str) -> str:
+    """Return the id of the grant whose credit the account is, or empty for any other account."""
+    return account.partition("/credit/")[2]
+
+
 def accrued(customer: str) -> str:
     """Usage that credit did not cover and no invoice has asked for yet."""
     return f"{customer}/accrued"

@@ -8,7 +8,7 @@ Rule 2: a grant burns only while it is effective, unexpired and unvoided; what r
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -57,7 +57,7 @@ class Grant:
     metadata: Mapping[str, str] = field(default_factory=dict)
     voided_at: datetime | None = None
     expired_at: datetime | None = None  # When its remainder was booked as breakage.
-    source: Literal["api", "plan"] = "api"
+    source: Literal["api", "plan", "correction", "refund"] = "api"
     updated: datetime | None = None
     minor_amount: int = 0  # The amount as it was asked for, in minor units.
 
@@ -100,5 +100,25 @@ def burn(in_order: Sequence[Grant], amount_nano: int) -> tuple[list[tuple[Grant,
         part = min(grant.remaining_nano, rest)
         parts.append((grant, part))
         rest -= part
+    assert sum(part for _, part in parts) + rest == amount_nano
+    return parts, rest
+
+
+def refill(
+    burned: Sequence[tuple[Grant, int]], amount_nano: int, *, at: datetime
+) -> tuple[list[tuple[Grant, int]], int]:
+    """Give `amount_nano` back to grants that `burned` so much: return what each takes, and what none can.
+
+    The last in burn order gets its credit back first, as if it had never burned. A grant that has ended takes
+    nothing: its credit would be lost with it.
+    """
+    assert amount_nano >= 0
+    parts: list[tuple[Grant, int]] = []
+    rest = amount_nano
+    for grant, paid_nano in sorted(burned, key=lambda entry: burn_key(entry[0]), reverse=True):
+        part = min(rest, paid_nano, grant.amount_nano - grant.remaining_nano)
+        if part > 0 and replace(grant, remaining_nano=part).is_burnable(at):
+            parts.append((grant, part))
+            rest -= part
     assert sum(part for _, part in parts) + rest == amount_nano
     return parts, rest

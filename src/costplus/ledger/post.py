@@ -2,19 +2,21 @@
 
 Rule 1: reads lock the customer's balance first, so that everything about one customer happens in turn.
 Rule 2: credit pays usage in burn order; what no credit covers is owed, and a new grant pays that first.
+Rule 3: usage that is taken back lessens what its own period owes, then what other periods owe, oldest first;
+the rest goes back to the grants that it was burned from, and to a new one where they have ended.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from costplus.core.ids import CustomerId, milliseconds, new_id
-from costplus.core.money import nano_text
+from costplus.core.money import nano_per_minor, nano_text
 from costplus.ledger import account
 from costplus.ledger.balance import Balance, Crossing
-from costplus.ledger.grant import GRANTS_MAX, Grant, GrantUsed, TooManyGrants, burn, burnable
+from costplus.ledger.grant import GRANTS_MAX, Grant, GrantUsed, TooManyGrants, burn, burnable, refill
 from costplus.ledger.hold import Hold, InsufficientCredit
 from costplus.ledger.store import LedgerStore
 from costplus.ledger.transaction import Kind, Transaction, transaction
@@ -25,10 +27,13 @@ class UsagePosting:
     """One customer's share of a batch: what its events are worth and which holds they release."""
 
     customer: CustomerId
-    price_nano: Mapping[int, int]  # Billing period start (ms) → what its events are charged.
+    # Billing period start (ms) → what its events are charged; below 0 where more was taken back.
+    price_nano: Mapping[int, int]
     cost_nano: int  # What the provider charges for all of them.
     releases: Mapping[str, int]  # Hold id → nanos no longer reserved.
     closes: frozenset[str] = frozenset()  # Request holds that are captured by this.
+    burned_nano: Mapping[str, int] = field(default_factory=dict)  # Grant id → what it paid of what goes back.
+    spare: Grant | None = None  # Takes what no such grant can; its amount is set here.
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +53,9 @@ def credit_of(store: LedgerStore, customer: str, *, at: datetime) -> int:
 def grant_credit(store: LedgerStore, grant: Grant, *, at: datetime) -> Crossing:
     """Book a new grant; usage already owed is paid from it at once.
 
-    Raises `TooManyGrants` at the limit of unused grants; a plan's own credit is above it, because a period
-    must always be able to begin. A grant that is booked already stays as it is.
+    Raises `TooManyGrants` at the limit of unused grants; a plan's own credit and corrections are above it,
+    because a period must always be able to begin and a wrong charge to be taken back. A grant that is booked
+    already stays as it is.
     """
     balance = store.balance_for_update(grant.customer)
     live = store.live_grants(grant.customer)
@@ -187,39 +193,66 @@ def _release(store: LedgerStore, posting: UsagePosting) -> int:
 
 
 def post_usage(store: LedgerStore, posting: UsagePosting, *, at: datetime) -> Posted:
-    """Capture a batch of one customer's charges: burn credit, book the rest as owed, free the holds."""
+    """Capture a batch of one customer's charges: burn credit, book the rest as owed, free the holds.
+
+    What was taken back goes first, so that it may pay for what was charged in the same batch.
+    """
     customer = posting.customer
     balance = store.balance_for_update(customer)
-    price_nano = sum(posting.price_nano.values())
-    grants = burnable(store.live_grants(customer), at=at)
-    before = sum(grant.remaining_nano for grant in grants)
-    parts, owed_nano = burn(grants, price_nano)
+    before = credit_of(store, customer, at=at)
+    owed, returned = _take_back(store, posting, owed_nano=balance.owed_nano, at=at)
+    charged = {period: nano for period, nano in posting.price_nano.items() if nano > 0}
+    parts, owed_nano = burn(burnable(store.live_grants(customer), at=at), sum(charged.values()))
     for grant, part in parts:
         store.save_grant(replace(grant, remaining_nano=grant.remaining_nano - part))
-    owed, rest = dict(balance.owed_nano), owed_nano
-    for period in sorted(posting.price_nano, reverse=True):  # Credit pays the oldest period first.
-        part = min(posting.price_nano[period], rest)
+    rest = owed_nano
+    for period in sorted(charged, reverse=True):  # Credit pays the oldest period first.
+        part = min(charged[period], rest)
         if part:
             owed[period], rest = owed.get(period, 0) + part, rest - part
     freed = _release(store, posting)
     store.save_balance(replace(balance, held_nano=balance.held_nano - freed, owed_nano=owed))
+    moved = [(grant, nano) for grant, nano in returned] + [(grant, -part) for grant, part in parts]
+    price_nano, credit_nano = sum(posting.price_nano.values()), sum(nano for _, nano in moved)
+    postings = [
+        *((account.credit(customer, grant.id), nano) for grant, nano in moved),
+        (account.accrued(customer), -price_nano - credit_nano),
+        (account.book("revenue"), price_nano),
+        (account.book("cost"), -posting.cost_nano),
+        (account.book("provider_payable"), posting.cost_nano),
+    ]
     entry = None
-    if price_nano or posting.cost_nano:
+    if any(nano for _, nano in postings):
         entry = transaction(
-            id=new_id("txn", at=at),
-            customer=customer,
-            at=at,
-            kind="usage",
-            postings=[
-                *((account.credit(customer, grant.id), -part) for grant, part in parts),
-                (account.accrued(customer), -owed_nano),
-                (account.book("revenue"), price_nano),
-                (account.book("cost"), -posting.cost_nano),
-                (account.book("provider_payable"), posting.cost_nano),
-            ],
+            id=new_id("txn", at=at), customer=customer, at=at, kind="usage", postings=postings
         )
         store.append_transaction(entry)
-    return Posted(entry, Crossing(customer, before, before - price_nano + owed_nano), owed_nano)
+    return Posted(entry, Crossing(customer, before, before + credit_nano), owed_nano)
+
+
+def _take_back(
+    store: LedgerStore, posting: UsagePosting, *, owed_nano: Mapping[int, int], at: datetime
+) -> tuple[dict[int, int], list[tuple[Grant, int]]]:
+    """Undo what the posting takes back; return what is owed after that, and what each grant got back."""
+    owed, rest = dict(owed_nano), 0
+    for period, nano in posting.price_nano.items():
+        if nano < 0:
+            part = min(owed.get(period, 0), -nano)
+            owed[period], rest = owed.get(period, 0) - part, rest - nano - part
+    for period in sorted(owed):
+        part = min(owed[period], rest)
+        owed[period], rest = owed[period] - part, rest - part
+    known = [(grant, nano) for id, nano in posting.burned_nano.items() if (grant := store.grant(id))]
+    parts, rest = refill(known, rest, at=at)
+    for grant, part in parts:
+        store.save_grant(replace(grant, remaining_nano=grant.remaining_nano + part))
+    if rest:
+        assert posting.spare is not None  # Whoever takes something back says where it may go.
+        minor = rest // nano_per_minor(posting.spare.currency)
+        spare = replace(posting.spare, amount_nano=rest, remaining_nano=rest, minor_amount=minor)
+        store.save_grant(spare)
+        parts = [*parts, (spare, rest)]
+    return {period: nano for period, nano in owed.items() if nano}, parts
 
 
 def void_grant(store: LedgerStore, grant: Grant, *, at: datetime) -> Crossing:

@@ -27,6 +27,9 @@ class LedgerStore(Protocol):
     def account_balance(self, customer: str, account: str) -> int:
         """Return an account's balance in nanos within the customer's bucket; 0 where it has none."""
 
+    def transaction(self, customer: str, id: str) -> Transaction | None:
+        """Return one of the customer's transactions, or None."""
+
     def transactions_of(self, customer: str, *, limit: int = 100_000) -> Sequence[Transaction]:
         """Return the customer's transactions, oldest first."""
 

@@ -5,18 +5,30 @@ Rule 2: the derivation is what the rating used, not a second calculation.
 Rule 3: a leaf is charged its minimum where the price has one and any was used.
 Rule 4: a model's fee per request is charged once for one request that used anything.
 Rule 5: a leaf that has no price makes the charge say so (`unpriced`); it is never charged as zero in silence.
+Rule 6: a reversal is a charge with every figure negated: its rounding is that of what it takes back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Final
 
-from costplus.catalog.context import ORDINARY, RequestContext
+from costplus.catalog.condition import Field
+from costplus.catalog.context import ORDINARY, STANDARD, RequestContext
+from costplus.catalog.price import PriceVersion
 from costplus.core.money import decimal_text, for_ledger, nano_text
 from costplus.core.usage import Usage
 from costplus.rating.sheet import RateSheet, UnitRate
+
+# Why a whole charge is open, beside the single leaves and circumstances that may be: the model has no price;
+# it has none and the card's fallback prices were charged; the card does not sell it.
+MODEL: Final = "model"
+FALLBACK: Final = "fallback"
+NOT_ON_CARD: Final = "not_on_card"
+
+_CHEAPER = frozenset({"flex", "batch"})  # Known to cost less than the list price, wherever they exist.
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +46,7 @@ class Charge:
     price_nano: int
     cost_nano: int
     lines: tuple[ChargeLine, ...]
-    unpriced: tuple[str, ...] = ()  # Leaves (or `model`) that no price covers.
+    unpriced: tuple[str, ...] = ()  # Leaves that no price covers, and other reasons: see below.
 
 
 def rate(
@@ -45,6 +57,8 @@ def rate(
     Context bands go by a request's prompt. Usage that does not say what one request's prompt was
     (reported sums, one kind of token at a time) is charged in the base band.
     """
+    if sheet.stands_in == MODEL:
+        return unpriced_charge()
     prompt_tokens = usage.input_tokens if is_one_request and sheet.is_banded else 1
     rate_of = sheet.rates_for(prompt_tokens=prompt_tokens, context=context).of
     minimums = sheet.minimums
@@ -64,6 +78,8 @@ def rate(
         cost += quantity * found[0]
         price += quantity * found[1]
         lines.append(ChargeLine(quantity, found[2]))
+    if sheet.stands_in:
+        unpriced.append(sheet.stands_in)
     return Charge(
         price_nano=for_ledger(price, over=sheet.price_denominator),
         cost_nano=for_ledger(cost, over=sheet.cost_denominator),
@@ -83,9 +99,29 @@ def charge_of(lines: Iterable[ChargeLine], *, unpriced: Iterable[str] = ()) -> C
     )
 
 
-def unpriced_charge(reason: str = "model") -> Charge:
+def unpriced_charge(reason: str = MODEL) -> Charge:
     """Return the charge of usage that has no price yet: nothing is posted, and it says why."""
     return Charge(price_nano=0, cost_nano=0, lines=(), unpriced=(reason,))
+
+
+def reversal_of(charge: Charge) -> Charge:
+    """Return what takes a charge back: together both are nothing, line by line."""
+    return Charge(
+        price_nano=-charge.price_nano,
+        cost_nano=-charge.cost_nano,
+        lines=tuple(ChargeLine(-line.quantity, line.rate) for line in charge.lines),
+    )
+
+
+def uncovered(price: PriceVersion, context: RequestContext) -> Iterator[tuple[Field, str]]:
+    """Yield each circumstance that may cost more than the price version says."""
+    is_dear = context.service_tier != STANDARD and context.service_tier not in _CHEAPER
+    if is_dear and not price.covers("service_tier", context.service_tier):
+        yield "service_tier", context.service_tier
+    if context.speed != STANDARD and not price.covers("speed", context.speed):
+        yield "speed", context.speed
+    if context.region and not price.covers("region", context.region):
+        yield "region", context.region
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +174,8 @@ def explain(charge: Charge) -> Derivation:
     )
     exact_cost = sum((line.quantity * line.rate.unit_cost for line in charge.lines), Fraction(0))
     exact_price = sum((line.quantity * line.rate.unit_price for line in charge.lines), Fraction(0))
-    assert for_ledger(exact_price) == charge.price_nano
+    sign = -1 if charge.price_nano < 0 else 1
+    assert sign * for_ledger(sign * exact_price) == charge.price_nano
     return Derivation(
         steps=steps,
         exact_cost=decimal_text(exact_cost),

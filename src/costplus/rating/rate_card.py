@@ -22,6 +22,7 @@ from typing import ClassVar, Literal
 
 from costplus.core.errors import InvalidRequest
 from costplus.core.records import Record
+from costplus.rating.item import CardItem
 
 # Stripe's words for what a card does about a change: tell, price new customers by it, or everybody.
 PriceTracking = Literal["disabled", "migrate_all", "new_customers_only"]
@@ -163,6 +164,9 @@ class RateCardVersion(Record):
     floor_margin_percent: Decimal | None = None
     unpriced: UnpricedPolicy = "block"
     fallback: Mapping[str, FixedPrice] = field(default_factory=dict)  # Per leaf, for models without a price.
+    items: Mapping[str, CardItem] = field(
+        default_factory=dict
+    )  # What it sells besides tokens, by event name.
     customer: str = ""  # Whose own reading of the card this is; it is not kept.
 
     @property

@@ -8,6 +8,7 @@ Rule 4: which conditions a request passes decides its rates; those of each such 
 leaf at a time when it first occurs, and kept: most are never asked for.
 Rule 5: what a leaf costs and what it sells for may follow from two versions of the price: the one in force,
 and the one that its rate card sells by (the basis).
+Rule 6: a sheet may stand in for a price that is not known (`rating.fallback`); its charges say so.
 Source: gateway rules 1, 4, 7 and 14.
 """
 
@@ -18,7 +19,7 @@ import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import TypeAlias, TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 from costplus.catalog.condition import Condition, selector, when_text
 from costplus.catalog.context import ORDINARY, RequestContext
@@ -99,6 +100,9 @@ class RateSheet:
     minimums: Mapping[str, int]
     cost_denominator: int
     price_denominator: int
+    # What its charges say is missing: `fallback` where they are by the card's fallback prices, `model` where
+    # nothing is charged.
+    stands_in: Literal["", "model", "fallback"] = ""
     _select: Callable[[int, RequestContext], Hashable] = field(compare=False, repr=False)
     _selected: dict[Hashable, Rates] = field(default_factory=dict, compare=False, repr=False)
     _tables: dict[tuple[bool, ...], Rates] = field(default_factory=dict, compare=False, repr=False)

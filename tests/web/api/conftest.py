@@ -208,6 +208,8 @@ async def api(catalogue: Catalogue, sdk_check: Check | None) -> AsyncIterator[Ap
     key = ApiKey(id="mk_tests", created=NOON - timedelta(days=1), digest=digest_of(KEY), name="tests")
     await store.write(lambda tx: tx.save(key))
 
+    pricing = Pricing(catalogue)
+
     async def flush() -> None:
         api.flushes += 1
 

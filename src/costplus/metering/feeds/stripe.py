@@ -18,7 +18,7 @@ import msgspec
 
 from costplus.core.errors import InvalidRequest
 from costplus.core.usage import LEAVES, Usage, usage_of
-from costplus.metering.event import TOKEN_METER, Source, UsageEvent, usage_event
+from costplus.metering.event import METER, TOKEN_METER, Source, UsageEvent, usage_event
 from costplus.metering.meter import Meter
 
 PAST_MAX = timedelta(days=35)
@@ -209,7 +209,7 @@ def usage_event_of(
     at = present if reported.timestamp is None else reported.timestamp
     _check_time(at, present=present)
     usage = _usage(reported, meter, value, param=param)
-    provider, model = "", ""
+    provider, model = METER, meter.event_name
     if meter.event_name == TOKEN_METER:
         provider, model = split_model(reported.payload["model"])
     return usage_event(
@@ -220,7 +220,7 @@ def usage_event_of(
         source=source,
         provider=provider,
         model=model,
-        requested_model=reported.payload.get("model", ""),
+        requested_model=reported.payload.get("model", "") if meter.event_name == TOKEN_METER else "",
         meter=meter.event_name,
         raw_usage=msgspec.json.encode(Kept(received_at, dict(reported.payload))).decode(),
     )

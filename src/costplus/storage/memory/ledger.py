@@ -41,6 +41,9 @@ class MemoryLedger(Undoable):
     def account_balance(self, customer: str, account: str) -> int:
         return self.tables.accounts.get((bucket_of(customer), account), 0)
 
+    def transaction(self, customer: str, id: str) -> Transaction | None:
+        return self.tables.transactions[customer].get(id)
+
     def transactions_of(self, customer: str, *, limit: int = 100_000) -> Sequence[Transaction]:
         return list(self.tables.transactions[customer].values())[:limit]
 

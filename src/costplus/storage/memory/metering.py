@@ -12,6 +12,7 @@ from costplus.billing.store import ChargedEvent, ModelTotal
 from costplus.core.period import hour_floor
 from costplus.core.records import check_unchanged
 from costplus.metering.event import UsageEvent
+from costplus.rating.item_charge import Metered
 from costplus.rating.sheet import UnitRate
 from costplus.storage.codec import KEY_WINDOW
 from costplus.storage.memory.tables import Undoable
@@ -96,9 +97,17 @@ class MemoryCharges(Undoable):
                 price_nano += entry.charge.price_nano
                 for line in entry.charge.lines:
                     quantities[line.rate.id] += line.quantity
-        totals = [UsageTotal(self.tables.unit_rates[id], n) for id, n in quantities.items()]
+        totals = [UsageTotal(self.tables.unit_rates[id], n) for id, n in quantities.items() if n]
         totals.sort(key=lambda total: (total.rate.provider, total.rate.model, total.rate.leaf, total.rate.id))
         return totals, price_nano
+
+    def metered(self, customer: str, meter: str, period_start: datetime) -> Metered:
+        return self.tables.metered.get((customer, meter, period_start), Metered())
+
+    def add_metered(self, customer: str, meter: str, period_start: datetime, added: Metered) -> None:
+        known = self.metered(customer, meter, period_start)
+        total = Metered(known.units + added.units, known.price_nano + added.price_nano)
+        self.put(self.tables.metered, (customer, meter, period_start), total)
 
     def model_totals(self, customer: str | None, start: datetime, end: datetime) -> Sequence[ModelTotal]:
         if start >= end:
@@ -109,7 +118,8 @@ class MemoryCharges(Undoable):
             if first <= entry.billed_at and hour_floor(entry.billed_at) < end:
                 model, charge = (entry.event.provider, entry.event.model), entry.charge
                 events, price_nano, cost_nano = sums[model]
-                sums[model] = (events + 1, price_nano + charge.price_nano, cost_nano + charge.cost_nano)
+                events += not entry.event.is_correction
+                sums[model] = (events, price_nano + charge.price_nano, cost_nano + charge.cost_nano)
         totals = [
             ModelTotal(provider=provider, model=model, events=events, price_nano=price, cost_nano=cost)
             for (provider, model), (events, price, cost) in sums.items()

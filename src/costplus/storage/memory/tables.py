@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, MutableMapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
@@ -20,6 +21,7 @@ from costplus.ledger.grant import Grant
 from costplus.ledger.hold import Hold
 from costplus.ledger.transaction import Transaction
 from costplus.metering.event import UsageEvent
+from costplus.rating.item_charge import Metered
 from costplus.rating.sheet import UnitRate
 
 K = TypeVar("K")
@@ -69,6 +71,7 @@ class Tables:
     keys: dict[tuple[str, str], tuple[UsageEvent, ...]] = field(default_factory=dict)
     charges: dict[str, dict[str, ChargedEvent]] = field(default_factory=lambda: defaultdict(dict))
     unit_rates: dict[str, UnitRate] = field(default_factory=dict)
+    metered: dict[tuple[str, str, datetime], Metered] = field(default_factory=dict)
     balances: dict[str, Balance] = field(default_factory=dict)
     transactions: dict[str, dict[str, Transaction]] = field(default_factory=lambda: defaultdict(dict))
     accounts: dict[tuple[int, str], int] = field(default_factory=dict)

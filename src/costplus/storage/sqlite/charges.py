@@ -21,6 +21,7 @@ from costplus.core.money import InvalidAmount
 from costplus.core.period import hour_ceil, hour_floor
 from costplus.core.records import check_unchanged
 from costplus.rating.charge import Charge, ChargeLine
+from costplus.rating.item_charge import Metered
 from costplus.rating.sheet import UnitRate
 from costplus.storage.codec import (
     EVENT_COLUMNS,
@@ -70,7 +71,7 @@ class SqliteCharges(Tables):
         for entry in charged:
             event, charge = entry.event, entry.charge
             customer, bucket, billed_us = event.customer, bucket_of(event.customer), micros(entry.billed_at)
-            hour = hour_of(billed_us)
+            hour, counted = hour_of(billed_us), int(not event.is_correction)
             lines = []
             for line in charge.lines:
                 rate, quantity = line.rate, line.quantity
@@ -84,9 +85,9 @@ class SqliteCharges(Tables):
                 lines.append((rate.id, quantity))
                 unit = units[bucket, customer, hour, rate.id]
                 unit[0] += quantity
-                unit[1] += 1
+                unit[1] += counted
             total = totals[bucket, customer, hour, event.provider, event.model]
-            total[0] += 1
+            total[0] += counted
             total[1] += charge.price_nano
             total[2] += charge.cost_nano
             rows.append(
@@ -111,7 +112,7 @@ class SqliteCharges(Tables):
             self._db.executemany(sql, rows)
         except (sqlite3.IntegrityError, OverflowError) as error:
             # Beyond 64 bits SQLite turns to REAL, which a STRICT table refuses; Python refuses to bind it.
-            raise InvalidAmount("An hour's total is beyond what one roll-up can hold.") from error
+            raise InvalidAmount("A total is beyond what one roll-up can hold.") from error
 
     def charge_of(self, customer: str, event_id: str) -> ChargedEvent | None:
         row = self._one(SQL.find_charge, (bucket_of(customer), customer, event_id))
@@ -163,9 +164,17 @@ class SqliteCharges(Tables):
                 price_nano += nano
                 for id, quantity in _decode_lines(lines):
                     quantities[id] += quantity
-        totals = [UsageTotal(self._rate(id), quantity) for id, quantity in quantities.items()]
+        totals = [UsageTotal(self._rate(id), quantity) for id, quantity in quantities.items() if quantity]
         totals.sort(key=lambda total: (total.rate.provider, total.rate.model, total.rate.leaf, total.rate.id))
         return totals, price_nano
+
+    def metered(self, customer: str, meter: str, period_start: datetime) -> Metered:
+        row = self._one(SQL.find_metered, (bucket_of(customer), customer, meter, micros(period_start)))
+        return Metered() if row is None else Metered(*row)
+
+    def add_metered(self, customer: str, meter: str, period_start: datetime, added: Metered) -> None:
+        key = (bucket_of(customer), customer, meter, micros(period_start))
+        self._add(SQL.add_to_metered, [(*key, added.units, added.price_nano)])
 
     def model_totals(self, customer: str | None, start: datetime, end: datetime) -> Sequence[ModelTotal]:
         if start >= end:

@@ -15,6 +15,7 @@ from costplus.ledger.grant import Grant
 from costplus.ledger.hold import Hold
 from costplus.ledger.transaction import Posting, Transaction
 from costplus.storage.codec import (
+    Row,
     encode_json,
     from_micros,
     grant_from_row,
@@ -97,6 +98,14 @@ class SqliteLedger(Tables):
         row = self._one(SQL.find_account, (bucket_of(customer), account))
         return 0 if row is None else int(row[0])
 
+    def transaction(self, customer: str, id: str) -> Transaction | None:
+        bucket = bucket_of(customer)
+        row = self._one(SQL.find_transaction, (bucket, customer, id))
+        if row is None:
+            return None
+        postings = self._all(SQL.postings_of_one, (bucket, customer, row[0]))
+        return _transaction(customer, row, [Posting(account, nano) for account, nano in postings])
+
     def transactions_of(self, customer: str, *, limit: int = 100_000) -> Sequence[Transaction]:
         bucket = bucket_of(customer)
         rows = self._all(SQL.transactions_of, (bucket, customer, limit))
@@ -105,17 +114,7 @@ class SqliteLedger(Tables):
         postings: dict[int, list[Posting]] = defaultdict(list)
         for seq, account, nano in self._all(SQL.postings_of, (bucket, customer, rows[-1][0])):
             postings[seq].append(Posting(account, nano))
-        return [
-            Transaction(
-                id=id,
-                customer=CustomerId(customer),
-                at=from_micros(at),
-                kind=kind,
-                postings=tuple(postings[seq]),
-                reference=reference,
-            )
-            for seq, id, at, kind, reference in rows
-        ]
+        return [_transaction(customer, row, postings[row[0]]) for row in rows]
 
     def save_grant(self, grant: Grant) -> None:
         checked_nano(grant.amount_nano)
@@ -171,3 +170,15 @@ class SqliteLedger(Tables):
             filters = {"owner": owner, "customer": customer, "bucket": bucket_of(customer)}
             rows = self._all(SQL.placed_holds_of_customer, filters)
         return [hold_from_row(row) for row in rows]
+
+
+def _transaction(customer: str, row: Row, postings: Sequence[Posting]) -> Transaction:
+    _, id, at, kind, reference = row
+    return Transaction(
+        id=id,
+        customer=CustomerId(customer),
+        at=from_micros(at),
+        kind=kind,
+        postings=tuple(postings),
+        reference=reference,
+    )

@@ -48,10 +48,10 @@ def windows_of(start: datetime, end: datetime, grouping: str | None) -> list[Per
 
 
 def events_within(tx: Tx, customer: str, meter: str, span: Period) -> Iterator[UsageEvent]:
-    """Yield the customer's events on the meter in time order, however many there are."""
+    """Yield the customer's usage on the meter in time order, however much there is; corrections are none."""
     events: Sequence[UsageEvent] = tx.events_between(customer, span.start, span.end, meter=meter, limit=FETCH)
     if len(events) < FETCH:
-        yield from events
+        yield from (event for event in events if not event.is_correction)
         return
     middle = span.start + (span.end - span.start) / 2
     yield from events_within(tx, customer, meter, Period(span.start, middle))

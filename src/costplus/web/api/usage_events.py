@@ -29,7 +29,10 @@ def retrieve(tx: Tx, call: Call) -> ChargedEvent:
 
 
 def index(tx: Tx, call: Call) -> Listing:
-    """List events, of one customer or of all, newest first; pages go back in time only."""
+    """List events, of one customer or of all, newest first; corrections name what they correct.
+
+    Pages go back in time only.
+    """
     params = call.params
     limit = params.integer("limit", least=1, most=LIMIT_MAX) or LIMIT_DEFAULT
     customer = params.text("customer")

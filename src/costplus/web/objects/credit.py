@@ -104,7 +104,7 @@ def movements(transactions: Iterable[Transaction], grants: Iterable[Grant]) -> l
 
 def movement_object(movement: Movement, surroundings: Surroundings) -> JsonObject:
     """Return a movement as Stripe writes it: billing.credit_balance_transaction."""
-    is_credit = movement.kind == "grant"
+    is_credit = movement.kind == "grant" or movement.minor_change > 0  # Usage can be taken back.
     amount = monetary(abs(movement.minor_change), currency=movement.currency)
     added = {"amount": amount, "credits_application_invoice_voided": None, "type": "credits_granted"}
     taken = {

@@ -16,9 +16,9 @@ from costplus.billing.margin_alarm import MarginAlarm
 from costplus.billing.notice import PriceNotice
 from costplus.billing.plan import Plan, Settings
 from costplus.billing.price_report import SourceReading
-from costplus.billing.settle import UnpricedUsage
 from costplus.billing.store import ChargedEvent
 from costplus.billing.subscription import Subscription
+from costplus.billing.unpriced import UnpricedUsage
 from costplus.catalog.book import ModelAlias, ModelMark, PriceChange, SourceState
 from costplus.ledger.grant import Grant
 from costplus.metering.meter import Meter
@@ -56,9 +56,9 @@ from costplus.web.objects.token_billing import (
     rate_card_object,
     rate_card_version_object,
     settings_object,
-    unpriced_usage_object,
     usage_event_object,
 )
+from costplus.web.objects.unpriced import unpriced_usage_object
 from costplus.web.objects.webhook import webhook_endpoint_object
 from costplus.web.objects.wire import JsonObject, Surroundings, View, unix
 

@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass
 
 from costplus.billing.customer import ApiKey, Customer
 from costplus.billing.plan import Plan, Settings
-from costplus.billing.settle import UnpricedUsage
 from costplus.billing.store import ChargedEvent
 from costplus.billing.subscription import Subscription
 from costplus.core.money import decimal_text, nano_text
 from costplus.rating.charge import explain
 from costplus.rating.rate_card import Adjustment, FixedPrice, RateCard, RateCardVersion, Tracking
+from costplus.web.objects.card_items import card_item_objects
 from costplus.web.objects.wire import JsonObject, Surroundings, cut_decimal, plain, unix, unix_or_none
 
 PERCENT_DECIMALS = 6
@@ -50,6 +50,7 @@ def rate_card_version_object(version: RateCardVersion, surroundings: Surrounding
         "model_overrides": {
             name: adjustment_object(entry) for name, entry in version.model_overrides.items()
         },
+        "items": card_item_objects(version.items.values()),
         "models": list(version.models),
         "models_as_of": unix_or_none(version.models_as_of),
         "models_priced_as_of": {name: unix(at) for name, at in version.kept_as_of.items()},
@@ -140,21 +141,6 @@ def key_object(key: ApiKey, surroundings: Surroundings) -> JsonObject:
     }
 
 
-def unpriced_usage_object(usage: UnpricedUsage, surroundings: Surroundings) -> JsonObject:
-    """Return usage that was kept and that no price covers."""
-    return {
-        "id": usage.id,
-        "object": "token_billing.unpriced_usage",
-        "created": unix(usage.created),
-        "customer": usage.customer,
-        "livemode": surroundings.livemode,
-        "model": usage.model,
-        "provider": usage.provider,
-        "token_types": list(usage.leaves),
-        "usage_event": usage.id,
-    }
-
-
 def usage_event_object(charged: ChargedEvent, surroundings: Surroundings) -> JsonObject:
     """Return a usage event with its charge and how it came about: the seller's view, costs included."""
     event, charge = charged.event, charged.charge
@@ -164,6 +150,7 @@ def usage_event_object(charged: ChargedEvent, surroundings: Surroundings) -> Jso
         "object": "token_billing.usage_event",
         "at": unix(event.at),
         "billed_at": unix(charged.billed_at),
+        "corrects": event.corrects or None,
         "cost": derivation.cost,
         "cost_nano": charge.cost_nano,
         "customer": event.customer,

@@ -52,9 +52,11 @@ def minor_amount(minor: int, currency: str) -> str:
 
 
 def unit_amount(unit_price: str, leaf: str, currency: str) -> str:
-    """Write an exact unit price: tokens by the million, calls one by one."""
+    """Write an exact unit price: tokens by the million, calls one by one, others as they are."""
     price, known = parse_exact(unit_price), LEAVES.get(leaf)
-    if known is None or known.unit == "token":
+    if known is None:
+        return exact_amount(price, currency)
+    if known.unit == "token":
         return f"{exact_amount(price * _PER_MILLION, currency)} / 1M tokens"
     return f"{exact_amount(price, currency)} / {known.unit}"
 

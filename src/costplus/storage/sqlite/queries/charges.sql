@@ -25,6 +25,14 @@ ON CONFLICT (bucket, customer, hour, provider, model) DO UPDATE SET
     events = events + excluded.events, price_nano = price_nano + excluded.price_nano,
     cost_nano = cost_nano + excluded.cost_nano
 
+-- :name find_metered
+SELECT units, price_nano FROM metered WHERE bucket = ? AND customer = ? AND meter = ? AND period_start = ?
+
+-- :name add_to_metered
+INSERT INTO metered (bucket, customer, meter, period_start, units, price_nano) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (bucket, customer, meter, period_start) DO UPDATE SET
+    units = units + excluded.units, price_nano = price_nano + excluded.price_nano
+
 -- :name find_charge
 SELECT e.customer, e.id, e.at, e.key, e.meter, e.provider, e.model, e.requested_model, e.usage, e.source,
     e.raw_usage, e.request_id, e.service_tier, e.reported_cost, e.circumstances, c.billed_at,

@@ -30,6 +30,12 @@ ON CONFLICT (bucket, account) DO UPDATE SET balance_nano = excluded.balance_nano
 SELECT seq, id, at, kind, reference FROM transactions
 WHERE bucket = ? AND customer = ? ORDER BY seq LIMIT ?
 
+-- :name find_transaction
+SELECT seq, id, at, kind, reference FROM transactions WHERE bucket = ? AND customer = ? AND id = ?
+
+-- :name postings_of_one
+SELECT account, amount_nano FROM postings WHERE bucket = ? AND customer = ? AND seq = ? ORDER BY position
+
 -- :name postings_of
 SELECT seq, account, amount_nano FROM postings
 WHERE bucket = ? AND customer = ? AND seq <= ? ORDER BY seq, position

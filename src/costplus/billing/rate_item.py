@@ -1,0 +1,73 @@
+"""Rate events of meters without tokens by the items of their customer's card, as they are kept.
+
+Rule 1: the period's counter is read behind the customer's balance lock and carried along within a batch:
+each event is charged after what came before it, and what was known already moves nothing.
+Rule 2: what counts is the period whose invoice asks for the event: a late one goes on where that stands.
+Rule 3: an event that no item prices is counted and charged nothing; an item added later goes on from there.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from costplus.billing.clock import customer_of
+from costplus.billing.pinned import card_of
+from costplus.billing.settle import billed_by
+from costplus.billing.store import Tx
+from costplus.billing.subscription import Subscription
+from costplus.metering.event import UsageEvent
+from costplus.metering.meter import Meter
+from costplus.rating.charge import Charge, unpriced_charge
+from costplus.rating.item_charge import Metered, PricedItem, rate_item
+from costplus.rating.rate_card import RateCardVersion
+
+NOTHING = Charge(price_nano=0, cost_nano=0, lines=())
+
+
+class ItemRater:
+    """Rates one batch's events in their order."""
+
+    def __init__(self, tx: Tx) -> None:
+        self._tx = tx
+        self._subscriptions: dict[str, Subscription] = {}
+        self._cards: dict[str, RateCardVersion] = {}
+        self._counts: dict[tuple[str, str, datetime], Metered] = {}
+        self._summed: dict[str, bool] = {}
+
+    def charge(self, event: UsageEvent) -> Charge:
+        """Return the charge of a new event after those before it."""
+        subscription = self._subscription(event.customer)
+        start = subscription.billed_in(max(event.at, subscription.finalized_until)).start
+        key = (event.customer, event.meter, start)
+        if key not in self._counts:
+            self._counts[key] = self._tx.metered(*key)
+        before, units = self._counts[key], event.usage.quantities.get("unit", 0)
+        charge = self._rated(event, subscription, before, units)
+        self._counts[key] = Metered(before.units + units, before.price_nano + charge.price_nano)
+        return charge
+
+    def _rated(self, event: UsageEvent, subscription: Subscription, before: Metered, units: int) -> Charge:
+        pin = subscription.pin_at(event.at)
+        if pin.version not in self._cards:
+            self._cards[pin.version] = card_of(self._tx, subscription, pin)
+        item = self._cards[pin.version].items.get(event.meter)
+        if item is None:
+            return NOTHING
+        if not self._is_summed(event.meter):
+            return unpriced_charge("unit")
+        return rate_item(PricedItem(pin.version, item), before=before, metered=units)
+
+    def _subscription(self, customer: str) -> Subscription:
+        """Return what bills the customer's usage, its balance locked from here on."""
+        if customer not in self._subscriptions:
+            customer_of(self._tx, customer)
+            self._tx.balance_for_update(customer)
+            self._subscriptions[customer] = billed_by(self._tx, customer)
+        return self._subscriptions[customer]
+
+    def _is_summed(self, event_name: str) -> bool:
+        """Whether the meter adds up; one that takes the last value, made since the set-up, has no price."""
+        if event_name not in self._summed:
+            meter = self._tx.find_by_lookup(Meter, event_name)
+            self._summed[event_name] = meter is None or meter.formula != "last"
+        return self._summed[event_name]

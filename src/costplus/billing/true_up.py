@@ -1,0 +1,192 @@
+"""True up items when their period ends: volume prices become final, minimums and maximums are met.
+
+Rule 1: a true-up is a usage event of its own (source `true_up`), charged and posted like any usage, so
+that charges, postings and invoice lines stay one sum. What it gives back goes through `ledger.refund`.
+Rule 2: what is corrected follows from what was counted and charged: done again, there is nothing to correct.
+Rule 3: drafts and previews show the true-ups of their moment; finalising makes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from costplus.billing.customer import Customer
+from costplus.billing.invoice import UsageTotal
+from costplus.billing.notify import announce, cross
+from costplus.billing.settle import Settlement, count_metered, settle_customer
+from costplus.billing.store import ChargedEvent, Tx
+from costplus.billing.subscription import Subscription
+from costplus.core.ids import CustomerId, milliseconds
+from costplus.core.period import Period
+from costplus.core.usage import Usage
+from costplus.ledger.post import credit_of
+from costplus.ledger.refund import Refund, give_back
+from costplus.metering.event import METER, UsageEvent, usage_event
+from costplus.rating.charge import Charge, ChargeLine
+from costplus.rating.item_charge import PricedItem, corrected, line_order, merged, priced_items
+from costplus.rating.rate_card import RateCardVersion
+
+_LAST = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class TrueUp:
+    """What one item's period is still charged, or given back where the charge is negative."""
+
+    event_name: str
+    display_name: str
+    charge: Charge
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """A period's usage with the true-ups that finalising it now would make."""
+
+    totals: Sequence[UsageTotal]
+    usage_nano: int
+    owed_nano: int
+
+
+def true_ups(
+    tx: Tx, subscription: Subscription, period: Period, totals: Sequence[UsageTotal], *, at: datetime
+) -> list[TrueUp]:
+    """Return what corrects the items of a period whose charges make `totals`, as of `at`."""
+    cards = versions_of(tx, totals)
+    in_force = subscription.pin_at(_moment(period, at=at)).version
+    last = cards.get(in_force) or tx.find(RateCardVersion, in_force)
+    items = {id: card.items for id, card in cards.items()}
+    names = {total.rate.model for total in totals if total.rate.provider == METER}
+    found: list[TrueUp] = []
+    for name in sorted(names.union(last.items if last else ())):
+        billed = [
+            ChargeLine(total.quantity, total.rate)
+            for total in totals
+            if (total.rate.provider, total.rate.model) == (METER, name)
+        ]
+        metered = tx.metered(subscription.customer, name, period.start)
+        final = PricedItem(last.id, last.items[name]) if last and name in last.items else None
+        sold = priced_items(name, items)
+        charge = corrected(billed, metered, sold=sold, last=final)
+        if charge is not None:
+            shown = final or sold[-1]
+            found.append(TrueUp(name, shown.item.display_name, charge))
+    return found
+
+
+def versions_of(tx: Tx, totals: Sequence[UsageTotal]) -> dict[str, RateCardVersion]:
+    """Return the card versions that items were charged by, oldest first."""
+    ids = {total.rate.rate_card_version for total in totals if total.rate.provider == METER}
+    found = [card for id in ids if (card := tx.find(RateCardVersion, id)) is not None]
+    return {card.id: card for card in sorted(found, key=lambda card: (card.created, card.id))}
+
+
+def item_names(cards: Mapping[str, RateCardVersion], totals: Sequence[UsageTotal]) -> dict[str, str]:
+    """Return what items are called on invoices, by the id of their rates."""
+    rates = [total.rate for total in totals if total.rate.provider == METER]
+    return {
+        rate.id: cards[rate.rate_card_version].items[rate.model].display_name
+        for rate in rates
+        if rate.rate_card_version in cards and rate.model in cards[rate.rate_card_version].items
+    }
+
+
+def foresee(
+    tx: Tx,
+    subscription: Subscription | None,
+    period: Period,
+    totals: Sequence[UsageTotal],
+    *,
+    usage_nano: int,
+    owed_nano: int,
+    at: datetime,
+) -> Foreseen:
+    """Return a period's figures as its true-ups will leave them, if they are made at `at`."""
+    made = true_ups(tx, subscription, period, totals, at=at) if subscription else []
+    if not made:
+        return Foreseen(_in_order(totals), usage_nano, owed_nano)
+    assert subscription is not None
+    credit_nano = credit_of(tx, subscription.customer, at=at)
+    lines = [ChargeLine(total.quantity, total.rate) for total in totals]
+    for owing in made:
+        lines += owing.charge.lines
+        price_nano = owing.charge.price_nano
+        paid_nano = min(max(price_nano, 0), credit_nano)
+        credit_nano -= paid_nano
+        usage_nano += price_nano
+        owed_nano = max(owed_nano + price_nano - paid_nano, 0)
+    kept = [UsageTotal(line.rate, line.quantity) for line in merged(lines)]
+    return Foreseen(_in_order(kept), usage_nano, owed_nano)
+
+
+def _in_order(totals: Sequence[UsageTotal]) -> list[UsageTotal]:
+    """Return the totals as invoices show them, without those that cancelled out."""
+    kept = (total for total in totals if total.quantity)
+    return sorted(kept, key=lambda total: line_order(total.rate))
+
+
+def true_up(tx: Tx, subscription: Subscription, period: Period, *, at: datetime) -> None:
+    """Make the true-ups of a period that is about to be invoiced for good."""
+    customer = tx.find(Customer, subscription.customer)
+    assert customer is not None, subscription.customer
+    tx.balance_for_update(customer.id)
+    totals, _ = tx.usage_totals(customer.id, period.start, period.end)
+    for made in true_ups(tx, subscription, period, totals, at=at):
+        event = usage_event(
+            customer=customer.id,
+            at=_moment(period, at=at),
+            key=f"item:{made.event_name}:{period.start.isoformat()}:{subscription.id}",
+            usage=Usage({}),
+            source="true_up",
+            provider=METER,
+            model=made.event_name,
+            meter="",  # No meter counted it.
+        )
+        new = tx.append_events([event])
+        if made.charge.price_nano >= 0:
+            settlement = Settlement(event=event, charge=made.charge)
+            settle_customer(tx, customer, subscription, [settlement], new, at=at)
+        elif event.id in new:
+            _give_back(tx, customer, subscription, event, made, period=period, at=at)
+
+
+def _moment(period: Period, *, at: datetime) -> datetime:
+    """Return the period's last instant, or `at` where it is cut short."""
+    return min(at, period.end - _LAST)
+
+
+def _give_back(
+    tx: Tx,
+    customer: Customer,
+    subscription: Subscription,
+    event: UsageEvent,
+    made: TrueUp,
+    *,
+    period: Period,
+    at: datetime,
+) -> None:
+    """Keep a true-up that is worth less than nothing, and refund it."""
+    charge = made.charge
+    assert charge.cost_nano == 0  # What units cost is not corrected: they were used.
+    given = give_back(
+        tx,
+        Refund(
+            customer=CustomerId(customer.id),
+            currency=customer.currency,
+            amount_nano=-charge.price_nano,
+            period_start=milliseconds(period.start),
+            reference=event.id,
+            name=f"{made.display_name} · true-up",
+        ),
+        at=at,
+    )
+    billed_at = max(event.at, subscription.finalized_until)
+    charged = [
+        ChargedEvent(event=event, charge=charge, billed_at=billed_at, transaction=given.transaction.id)
+    ]
+    tx.append_charges(charged)
+    count_metered(tx, subscription, charged)
+    if given.grant is not None:
+        announce(tx, "billing.credit_grant.created", given.grant, at=at)
+    cross(tx, given.crossing, currency=customer.currency, at=at)
