@@ -36,7 +36,12 @@ Each path also works without `/v1`. The key is a customer's own, or a merchant's
 
 def resource(endpoint: Endpoint) -> str:
     """Return what an endpoint is about: the path up to its first variable."""
-    return endpoint.path.split("/{")[0].removesuffix("/create_preview").removesuffix("/init")
+    return (
+        endpoint.path.split("/{")[0]
+        .removesuffix("/create_preview")
+        .removesuffix("/init")
+        .removesuffix("/resolve")
+    )
 
 
 def shown(endpoint: Endpoint) -> str:

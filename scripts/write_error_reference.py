@@ -40,18 +40,17 @@ def errors() -> Iterator[type[BillingError]]:
             yield kind
 
 
-def precedence(kind: type[BillingError]) -> tuple[int, bool, str, str]:
-    """Return which of several classes with one code speaks for it: the most general, then one with a remedy.
-
-    The order of imports must not matter.
-    """
-    return len(kind.__mro__), not kind.remedy, kind.__module__, kind.__qualname__
+def _generality(kind: type[BillingError]) -> tuple[int, bool, str, str]:
+    return len(kind.__mro__), not kind.remedy, kind.__module__, kind.__name__
 
 
 def rows() -> list[str]:
-    """Return the table's rows, one a code, in the codes' order."""
+    """Return the table's rows, one a code, in the codes' order.
+
+    Of classes that share a code the most general one speaks, and of equals one that says what to do.
+    """
     found: dict[str, str] = {}
-    for kind in sorted(errors(), key=precedence):
+    for kind in sorted(errors(), key=_generality):
         sentence = " ".join((kind.__doc__ or "").split("\n\n")[0].split()).replace("|", "\\|")
         status = status_of(kind.__new__(kind))
         remedy = kind.remedy.replace("|", "\\|")

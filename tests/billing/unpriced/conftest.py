@@ -16,16 +16,18 @@ from costplus.billing.report import report
 from costplus.billing.resolve import Resolved, resolve
 from costplus.billing.settle import Settlement
 from costplus.billing.store import Tx
+from costplus.billing.subscription import Subscription
 from costplus.billing.terms import terms_of
 from costplus.billing.unpriced import UnpricedUsage
 from costplus.catalog.book import RecordedPrice
 from costplus.catalog.catalogue import Catalogue
+from costplus.catalog.load import every
 from costplus.catalog.snapshot import SCHEMA, ModelEntry, ProviderEntry, Snapshot, VersionEntry
 from costplus.core.usage import Usage
 from costplus.metering.event import Source, UsageEvent, usage_event
 from costplus.rating.charge import Charge, rate
 from costplus.rating.pricing import Pricing
-from costplus.rating.rate_card import RateCardVersion
+from costplus.rating.rate_card import RateCard, RateCardVersion
 from costplus.storage.sqlite.connection import connect_writer
 from costplus.storage.sqlite.transaction import SqliteTx
 
@@ -103,9 +105,18 @@ class Queue:
 
     def card(self, **changes: Any) -> None:
         """Change the card version that everybody is on, such as its rule for models without a price."""
-        known = self.shop.write(lambda tx: tx.find(RateCardVersion, self.shop.account.version.id))
+        self.shop.write(lambda tx: self._other_version(tx, changes))
+
+    def _other_version(self, tx: Tx, changes: Mapping[str, Any]) -> None:
+        card = tx.find(RateCard, self.shop.account.card.id)
+        assert card is not None
+        known = tx.find(RateCardVersion, card.live_version)
         assert known is not None
-        self.shop.write(lambda tx: tx.save(replace(known, **changes)))
+        version = replace(known, id=f"rcv_{next(self._keys)}", **changes)
+        tx.save(version)
+        tx.save(replace(card, live_version=version.id, latest_version=version.id))
+        for subscription in list(every(tx, Subscription)):
+            tx.save(replace(subscription, rate_card_version=version.id))
 
     def call(self, pricing: Pricing, model: str, *, customer: str = CUSTOMER, **leaves: int) -> UsageEvent:
         """Settle a call as the gateway does."""

@@ -16,6 +16,7 @@ from costplus.billing.customer import Customer
 from costplus.billing.rerate import rate_again
 from costplus.billing.resolve import Resolved, priceable
 from costplus.billing.store import ChargedEvent, Tx
+from costplus.billing.terms import terms_of
 from costplus.billing.unpriced import UnpricedModel, UnpricedUsage, WaitingUsage
 from costplus.metering.event import UsageEvent, rerated, reversed_event
 from costplus.rating.charge import explain
@@ -234,7 +235,7 @@ def test_a_call_stays_one_request_and_a_reported_sum_does_not(any_shop: Shop, qu
     any_shop.resolve(pricing)
     assert any_shop.charge(rerated(call)).price_nano == 2 * any_shop.charge(rerated(reported)).price_nano
     assert sources(any_shop) == ["gateway", "meter_events_v1", "rerate", "rerate_reported"]
-    card = any_shop.write(lambda tx: tx.find(type(any_shop.account.version), any_shop.account.version.id))
+    card = any_shop.write(lambda tx: terms_of(tx, "cus_1")).cards[0][1]
     for entry in charged(any_shop):
         if entry.event.is_correction:  # Rated once more, it is worth the same.
             assert rate_again(entry, pricing=pricing, card=card) == entry.charge

@@ -80,7 +80,9 @@ def event_row(tx: Tx, charged: ChargedEvent) -> EventRow:
     """Return the row of a charged event."""
     event, charge = charged.event, charged.charge
     margin_nano = charge.price_nano - charge.cost_nano
-    unpriced = tuple(f"unpriced: {leaf}" for leaf in charge.unpriced)
+    notes = [f"unpriced: {reason}" for reason in charge.unpriced]
+    if event.is_correction:
+        notes.append(f"{event.source.replace('_', ' ')} of {event.corrects}")
     return EventRow(
         id=event.id,
         at=event.at,
@@ -92,7 +94,7 @@ def event_row(tx: Tx, charged: ChargedEvent) -> EventRow:
         price_nano=charge.price_nano,
         margin_nano=margin_nano,
         margin=percent(margin_nano, charge.price_nano),
-        notes=(*unpriced, *event.usage.flags),
+        notes=(*notes, *event.usage.flags),
         derivation=explain(charge),
     )
 
