@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from costplus.billing.store import Store, Tx
+from costplus.billing.subscription import Subscription
 from costplus.billing.unpriced import UnpricedUsage
 from costplus.catalog.sources.bundled import bundled_catalogue
 from costplus.core.usage import Usage
@@ -45,8 +46,10 @@ async def test_recovered_calls_are_charged_by_the_cards_rule(
 ) -> None:
     def change(tx: Tx) -> RateCardVersion:
         (version,) = tx.page(RateCardVersion)
-        changed = replace(version, unpriced=unpriced, fallback=FALLBACK)  # type: ignore[arg-type]  # A policy.
+        changed = replace(version, id="rcv_changed", unpriced=unpriced, fallback=FALLBACK)  # type: ignore[arg-type]  # A policy.
         tx.save(changed)
+        for subscription in tx.page(Subscription):
+            tx.save(replace(subscription, rate_card_version=changed.id))
         return changed
 
     card = await store.write(change)

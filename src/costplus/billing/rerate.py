@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from costplus.billing.store import ChargedEvent
-from costplus.billing.unpriced import waits
 from costplus.catalog.context import RequestContext, asking, context_of, served
 from costplus.catalog.names import ResolvedName
 from costplus.metering.event import UsageEvent
@@ -50,10 +49,9 @@ def rate_again(entry: ChargedEvent, *, pricing: Prices, card: RateCardVersion) -
     """Return what a charged event is worth under a card at the prices of `pricing`. Raises `ModelUnpriced`.
 
     A call that ran on several models is rated line by line, each by its own model. A reversal is worth what
-    it takes back, whatever a price says now; and what waits in the queue of unpriced usage is corrected there
-    alone, or it would be corrected twice.
+    it takes back, whatever a price says now.
     """
-    if entry.event.source == "reversal" or waits(entry.charge):
+    if entry.event.source == "reversal":
         return entry.charge
     ran_on = {(line.rate.provider, line.rate.model) for line in entry.charge.lines}
     if len(ran_on) <= 1:

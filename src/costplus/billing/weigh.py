@@ -21,6 +21,7 @@ from costplus.billing.rerate import rate_again
 from costplus.billing.store import ChargedEvent, Tx
 from costplus.billing.subscription import Subscription
 from costplus.billing.track import moves_for
+from costplus.billing.unpriced import waits
 from costplus.catalog.book import PriceChange, RecordedPrice
 from costplus.catalog.catalogue import Catalogue
 from costplus.catalog.load import every
@@ -44,6 +45,8 @@ def charged_with(
     while True:
         page = tx.charged_between(customer, start, end, after=after, limit=PAGE)
         for entry in page:
+            if waits(entry.charge):  # It is charged by the queue of unpriced usage, at its own time's price.
+                continue
             if any((line.rate.provider, line.rate.model) == (provider, model) for line in entry.charge.lines):
                 yield entry
         if len(page) < PAGE:

@@ -19,6 +19,7 @@ from costplus.billing.rerate import rate_again
 from costplus.billing.settle import subscription_of
 from costplus.billing.store import ChargedEvent, Store, Tx
 from costplus.billing.subscription import NotSubscribed, Pin
+from costplus.billing.unpriced import WaitingUsage, waits
 from costplus.catalog.price import ModelUnpriced
 from costplus.core.errors import TooLarge
 from costplus.core.usage import LEAVES
@@ -94,7 +95,7 @@ class Run:
             page = tx.charged_between(
                 customer, self._window.start, self._window.end, after=self._after, limit=left
             )
-            self._tally.add(customer, self._compared(page))
+            self._tally.add(customer, self._compared(tx, page))
             self.events += len(page)
             self._after = page[-1].event.id if len(page) == left else ""
             left -= len(page)
@@ -123,11 +124,16 @@ class Run:
                 return card
         return self._cards[-1][1] if self._cards else None
 
-    def _compared(self, page: Iterable[ChargedEvent]) -> Iterable[tuple[str, Comparison]]:
+    def _is_resolved(self, tx: Tx, entry: ChargedEvent) -> bool:
+        """Return whether a later event says what the entry is worth: then it stays as it was charged."""
+        return waits(entry.charge) and tx.find(WaitingUsage, entry.event.id) is None
+
+    def _compared(self, tx: Tx, page: Iterable[ChargedEvent]) -> Iterable[tuple[str, Comparison]]:
         """Return the page's comparisons, one a model."""
         sums: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0] * 8)
         for entry in page:
-            was, then = entry.charge, self._again(entry)
+            was = entry.charge
+            then = was if self._is_resolved(tx, entry) else self._again(entry)
             had_none = 1 if was.unpriced else 0
             has_none = 1 if then.unpriced else 0
             event = entry.event

@@ -215,7 +215,9 @@ def test_a_new_model_is_sold_to_whom_the_rule_admits(market: Market, rule: str) 
     market.move("tiny", input="0.1", output="1")
     market.later(hours=1)
     market.shop.customer("cus_2")
-    assert market.use("cus_1", model="tiny").charge.unpriced == (() if rule == "migrate_all" else ("model",))
+    assert market.use("cus_1", model="tiny").charge.unpriced == (
+        () if rule == "migrate_all" else ("not_on_card",)
+    )
     assert market.worth("cus_2", model="tiny") == (100_000, 130_000)
     assert market.live.admitted == ("openai/tiny",)
 
@@ -224,7 +226,7 @@ def test_a_new_model_that_no_rule_admits_is_not_sold(market: Market) -> None:
     (done,) = market.move("tiny", input="0.1", output="1")
     market.later(hours=1)
     assert [left.reason for left in done.left] == ["new_models_disabled"]
-    assert market.use(model="tiny").charge.unpriced == ("model",)
+    assert market.use(model="tiny").charge.unpriced == ("not_on_card",)
 
 
 def test_an_admitted_model_does_not_bring_along_one_that_came_before(market: Market) -> None:
@@ -232,7 +234,7 @@ def test_an_admitted_model_does_not_bring_along_one_that_came_before(market: Mar
     market.rule(new_models="migrate_all")
     market.move("mini", input="0.2", output="1")
     market.later(hours=1)
-    assert market.use(model="tiny").charge.unpriced == ("model",)
+    assert market.use(model="tiny").charge.unpriced == ("not_on_card",)
     assert market.worth(model="mini") == (200_000, 260_000)
 
 

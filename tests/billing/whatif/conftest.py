@@ -19,6 +19,7 @@ from costplus.billing import whatif
 from costplus.billing.customer import Customer
 from costplus.billing.plan import Plan
 from costplus.billing.report import report
+from costplus.billing.rerate import rate_priced
 from costplus.billing.settle import Settlement, settle, subscription_of
 from costplus.billing.setup import SetUpRequest, set_up
 from costplus.billing.store import Store, Tx
@@ -143,7 +144,7 @@ def charged(tx: Tx, pricing: Pricing, use: Use, number: int) -> None:
         return
     context = asking(context, priced.name.modifiers)
     event = replace(event, circumstances=circumstances(context))
-    charge = rate(event.usage, priced.sheet, context=context)
+    charge = rate_priced(event, priced)
     if use.second:
         other = pricing.used(event.provider, use.second, card=card, at=event.at).sheet
         ran = rate(event.usage, other, context=context)
