@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
-from typing import Literal
 
 from costplus.billing.notify import announce
+from costplus.billing.price_record import Person, record_change
 from costplus.billing.store import Tx
 from costplus.billing.track import follow
 from costplus.catalog.agreement import components_of, part_of, same_price
@@ -27,30 +27,19 @@ from costplus.catalog.book import (
     PriceChange,
     PriceEnd,
     RecordedMove,
-    RecordedPrice,
 )
-from costplus.catalog.catalogue import Catalogue
 from costplus.catalog.change import Move
 from costplus.catalog.feeds.stated import component_order
 from costplus.catalog.load import book_changed, catalogue_of
 from costplus.catalog.names import canonical_provider
-from costplus.catalog.price import ALWAYS, Component, Multiplier, PriceVersion
-from costplus.catalog.reconcile import with_moves
-from costplus.catalog.recorded import (
-    components_of_change,
-    multipliers_of_change,
-    proposed_of,
-    recorded_move,
-    version_entry,
-)
+from costplus.catalog.price import Component, Multiplier, PriceVersion
+from costplus.catalog.recorded import recorded_move
 from costplus.catalog.snapshot import component_entry, multiplier_entry
 from costplus.catalog.survey import listed
 from costplus.core.errors import InvalidRequest, NotFound
 from costplus.core.ids import new_id
 from costplus.core.usage import LEAVES
 from costplus.rating.pricing import Pricing
-
-CURRENCY = "USD"
 
 
 class NoSuchPrice(NotFound):
@@ -67,14 +56,6 @@ class InvalidPrice(InvalidRequest):
     remedy = "Give each leaf an amount of zero or more in USD per million tokens, such as input=1.25."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Person:
-    """Who decides, and why."""
-
-    name: str
-    note: str = ""
-
-
 def apply_changes(
     tx: Tx, changes: Sequence[PriceChange], *, at: datetime, by: Person, watched: Collection[str] = ()
 ) -> list[PriceChange]:
@@ -84,8 +65,12 @@ def apply_changes(
     """
     if not changes:
         return []
-    catalogue = catalogue_of(tx)
-    applied = [_recorded(tx, catalogue, change, at=at, by=by) for change in changes]
+    catalogue, applied = catalogue_of(tx), []
+    latest: dict[str, PriceVersion | None] = {}  # By model: a later change is one of what an earlier made.
+    for change in changes:
+        old = latest.get(change.parent) or listed(catalogue, (change.provider, change.model), at=at)
+        done, latest[change.parent] = record_change(tx, old, change, at=at, by=by)
+        applied.append(done)
     book_changed(tx, at=at)
     tx.touch("config")
     for change in applied:
@@ -106,64 +91,6 @@ def _announce_parts(tx: Tx, change: PriceChange, *, at: datetime) -> None:
         announce(tx, "price.component_added", change, at=at)
     if any(move.new is None for move in change.moves):
         announce(tx, "price.component_removed", change, at=at)
-
-
-def _recorded(tx: Tx, catalogue: Catalogue, change: PriceChange, *, at: datetime, by: Person) -> PriceChange:
-    """Record the version that a change makes; return the change, applied."""
-    key = change.provider, change.model
-    old = listed(catalogue, key, at=at)
-    components, multipliers = components_of_change(change), multipliers_of_change(change)
-    is_stale = change.kind == "price" and old is not None and old.id != change.old_version
-    if is_stale and old is not None:
-        components, multipliers = with_moves(old, proposed_of(change))
-    valid_from = change.effective_at if change.precision != "detected" else at
-    if change.kind == "new_model" and change.precision == "detected":
-        valid_from = ALWAYS  # It had no price before; usage that waits for one is priced by its first.
-    entry = version_entry(
-        provider=change.provider,
-        model=change.model,
-        currency=old.currency if old else CURRENCY,
-        components=components,
-        multipliers=multipliers,
-        old=old,
-        valid_from=valid_from,
-        valid_to=change.ends_at,
-    )
-    if tx.find(RecordedPrice, entry.id) is None:
-        tx.save(
-            RecordedPrice(
-                id=entry.id,
-                created=at,
-                provider=change.provider,
-                model=change.model,
-                currency=old.currency if old else CURRENCY,
-                version=entry,
-                origin=_origin(change.kind),
-                source=_said_by(change, by),
-                change=change.id,
-            )
-        )
-    return replace(
-        change,
-        status="applied",
-        old_version=old.id if old else "",
-        new_version=entry.id,
-        effective_at=valid_from,
-        due_at=None,
-        decided_at=at,
-        decided_by=by.name,
-        note=by.note or change.note,
-    )
-
-
-def _origin(kind: ChangeKind) -> Literal["sync", "override", "redirect", "undo"]:
-    return kind if kind in ("override", "redirect", "undo") else "sync"
-
-
-def _said_by(change: PriceChange, by: Person) -> str:
-    """Return who says so, for people."""
-    said = ", ".join(f"{source} {revision}".strip() for source, revision in sorted(change.sources.items()))
-    return said or f"{change.kind} by {by.name}"
 
 
 def change_of(tx: Tx, id: str) -> PriceChange:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from costplus.billing.notify import announce
-from costplus.billing.price_book import Person, apply_changes
+from costplus.billing.price_book import apply_changes
+from costplus.billing.price_record import Person
 from costplus.billing.store import Tx
 from costplus.catalog.book import ModelMark, PriceChange
 from costplus.catalog.guard import Retirement
@@ -57,17 +58,23 @@ def keep_findings(tx: Tx, found: Survey, *, watched: Collection[str], at: dateti
         if change is not None:
             (applying if change.status == "applied" else kept.changes).append(change)
     for change in found.withdrawn:
-        tx.save(replace(change, status="withdrawn", due_at=None, decided_at=at, decided_by=POLICY.name))
-    kept.withdrawn = len(found.withdrawn)
+        if _is_as_surveyed(tx, change):
+            tx.save(replace(change, status="withdrawn", due_at=None, decided_at=at, decided_by=POLICY.name))
+            kept.withdrawn += 1
     kept.changes += [_scheduled(desk, announced) for announced in found.announced]
     for change, outcome in found.due:
-        moved = _came_due(desk, change, outcome)
+        moved = _came_due(desk, change, outcome) if _is_as_surveyed(tx, change) else None
         if moved is not None:
             (applying if moved.status == "applied" else kept.changes).append(moved)
     kept.changes += apply_changes(tx, applying, at=at, by=POLICY, watched=watched)
     for key, said in found.retired.items():
         _mark(desk, key, said)
     return kept
+
+
+def _is_as_surveyed(tx: Tx, change: PriceChange) -> bool:
+    """Return whether nobody has decided about an open change since it was read."""
+    return tx.find(PriceChange, change.id) == change
 
 
 def _kept(desk: _Desk, finding: Finding) -> PriceChange | None:
@@ -85,8 +92,10 @@ def _kept(desk: _Desk, finding: Finding) -> PriceChange | None:
             sources=finding.sources,
             at=desk.at,
         )
-        first = "model.discovered" if finding.old is None else "price.change_detected"
-        desk.tell(first, change, provider=change.provider)
+        if change.kind == "price":
+            desk.tell("price.change_detected", change, provider=change.provider)
+        elif not desk.tx.page(PriceChange, parent=change.parent, limit=1):
+            desk.tell("model.discovered", change, provider=change.provider)
     else:
         change = replace(decided(known, proposed.decision), sources=dict(finding.sources), moves=known.moves)
         if (change.status, change.reasons) == (known.status, known.reasons):

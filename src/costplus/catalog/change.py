@@ -49,6 +49,7 @@ REASONS = (
     "component_removed",
     "scheduled_unconfirmed",
     "waits_for_second_source",
+    "packaged",
     "single_source",
     "soak_passed",
     "no_longer_stated",
