@@ -14,6 +14,7 @@ from costplus.billing.clock import customer_of
 from costplus.billing.close import close_customer, due_customers
 from costplus.billing.correct import correction_of, keep_correction, uncorrected
 from costplus.billing.price_sync import PriceSync
+from costplus.billing.reconcile_cost import check_costs
 from costplus.billing.store import Store, Tx
 from costplus.billing.watch import check_margins
 from costplus.catalog.load import catalogue_of, revision_of
@@ -25,6 +26,7 @@ CLOSE_EVERY_S = 30
 FORGET_EVERY_S = 3600
 FOLLOW_UP_EVERY_S = 60
 PRICES_SPREAD_S = 600
+COSTS_EVERY_S = 86_400
 REPLIES_KEPT = timedelta(hours=48)
 
 log = structlog.get_logger("costplus.worker")
@@ -55,6 +57,7 @@ class Worker:
         jobs = [
             self._repeat(CLOSE_EVERY_S, self.close_due),
             self._repeat(FORGET_EVERY_S, self.forget_replies),
+            self._repeat(COSTS_EVERY_S, self.compare_costs),
         ]
         if self._pricing is not None:
             jobs.append(self._repeat(FOLLOW_UP_EVERY_S, self.follow_up))
@@ -89,7 +92,7 @@ class Worker:
     async def sync_prices(self) -> None:
         """Ask the price sources, and say what came of it."""
         assert self._prices is not None
-        async with open_client() as client:
+        async with await asyncio.to_thread(open_client) as client:
             report = await self._prices.run(client)
         for source in report.sources:
             say = log.info if source.outcome in ("new", "unchanged") else log.warning
@@ -116,6 +119,12 @@ class Worker:
                 await self._store.write(partial(keep_correction, report=report, at=at))
         await self._store.write(partial(check_margins, pricing=pricing, at=at))
         self._followed_up = state
+
+    async def compare_costs(self) -> None:
+        """Compare what calls cost by our figures with what providers said, for the days that passed."""
+        found = await check_costs(self._store, at=self._now())
+        if found:
+            log.info("costs_compared", models=len(found), requests=sum(c.requests for c in found.values()))
 
     async def forget_replies(self) -> None:
         """Delete stored replies that no retry will ask for any more."""

@@ -205,6 +205,8 @@ def faults(move: Move) -> Iterator[str]:
         yield "became_zero"
     if before == 0 and after:
         yield "was_zero"
+    if move.new is None and after is None and move.leaf in ("input", "output"):
+        yield "component_removed"  # Nothing else would price these tokens.
     if ratio is not None and ratio >= HUGE:
         if not move.is_cache or move.is_increase:
             yield "ratio_10x"

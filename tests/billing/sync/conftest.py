@@ -12,7 +12,6 @@ import hashlib
 import itertools
 import json
 import zlib
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
@@ -34,21 +33,11 @@ from costplus.billing.report import report
 from costplus.billing.setup import SetUpRequest, set_up
 from costplus.billing.store import ChargedEvent, Store, Tx
 from costplus.billing.subscribe import subscribe
+from costplus.catalog import snapshot as form
 from costplus.catalog.agreement import components_of
 from costplus.catalog.book import BOOK, PriceBase, PriceChange, RecordedPrice, SourceState
 from costplus.catalog.load import catalogue_of, every
-from costplus.catalog.price import ALWAYS, Component
-from costplus.catalog.snapshot import (
-    SCHEMA,
-    ComponentEntry,
-    ModelEntry,
-    ProviderEntry,
-    ScheduledEntry,
-    Snapshot,
-    VersionEntry,
-    component_from_entry,
-    price_version_id,
-)
+from costplus.catalog.price import ALWAYS
 from costplus.catalog.sources.archive import Archive
 from costplus.catalog.sources.fetch import open_client
 from costplus.core.usage import Usage
@@ -62,7 +51,6 @@ T = TypeVar("T")
 Prices = dict[str, dict[str, str]]  # Model → leaf → dollars per million.
 
 BEGIN = datetime(2026, 11, 1, 9, tzinfo=UTC)
-HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 PROVIDER = "openai"
 GENAI, LITELLM, MODELS_DEV = "genai-prices", "litellm", "models.dev"
 FEATURED: Prices = {
@@ -114,7 +102,7 @@ def models_dev_document(prices: Mapping[str, Any]) -> Any:
     return {PROVIDER: {"models": models}}
 
 
-def entries(stated: Mapping[str, str]) -> tuple[ComponentEntry, ...]:
+def entries(stated: Mapping[str, str]) -> tuple[form.ComponentEntry, ...]:
     return tuple((leaf, amount, 1_000_000, None) for leaf, amount in stated.items())
 
 
@@ -125,21 +113,19 @@ def snapshot_body(
     models = {}
     for model, stated in prices.items():
         written = entries(stated)
-        id = price_version_id(
+        id = form.price_version_id(
             provider=PROVIDER,
             model=model,
             currency="usd",
             valid_from=ALWAYS,
-            components=list(map(component_from_entry, written)),
+            components=list(map(form.component_from_entry, written)),
         )
-        scheduled = [
-            ScheduledEntry(day, entries(announced))
-            for name, (day, announced) in (later or {}).items()
-            if name == model
-        ]
-        models[model] = ModelEntry(GENAI, (VersionEntry(id, ALWAYS, written),), scheduled=tuple(scheduled))
+        day, announced = (later or {}).get(model, (None, {}))
+        scheduled = (form.ScheduledEntry(day, entries(announced)),) if day else ()
+        version = form.VersionEntry(id, ALWAYS, written)
+        models[model] = form.ModelEntry(GENAI, (version,), scheduled=scheduled)
     return msgspec.json.encode(
-        Snapshot(SCHEMA, taken_on, "usd", {GENAI: "1"}, {PROVIDER: ProviderEntry(models, {})})
+        form.Snapshot(form.SCHEMA, taken_on, "usd", {GENAI: "1"}, {PROVIDER: form.ProviderEntry(models, {})})
     )
 
 
@@ -232,6 +218,7 @@ class World:
         self.serve(name, json.dumps(document).encode())
 
     def serve(self, name: str, body: bytes, *, packed: bool = False) -> None:
+        """Serve any bytes."""
         self.lists.bodies[name] = gzip.compress(body, 1) if packed else body
         (self.lists.packed.add if packed else self.lists.packed.discard)(name)
 
@@ -400,8 +387,6 @@ def build() -> SimpleNamespace:
     """Return the words and builders of these tests."""
     return SimpleNamespace(
         begin=BEGIN,
-        hour=HOUR,
-        day=DAY,
         genai=GENAI,
         litellm=LITELLM,
         models_dev=MODELS_DEV,
@@ -409,6 +394,5 @@ def build() -> SimpleNamespace:
         featured=FEATURED,
         snapshot_body=snapshot_body,
         world=World,
-        component=Component,
-        counted=Counter,
+        memory=MemoryStore,
     )

@@ -312,3 +312,14 @@ async def test_a_model_that_is_gone_keeps_its_price_and_is_said_to_be_gone_once(
     await world.sync()
     await world.sync()
     assert await world.news() == ["model.retired"] and world.price()["input"] == "2"
+
+
+async def test_the_last_price_of_a_kind_of_token_is_not_taken_away_by_two_sources(
+    world: Any, build: Any
+) -> None:
+    await world.sync()
+    world.state(build.genai, build.litellm, input=None)
+    await world.sync()
+    (change,) = await world.changes()
+    assert change.status == "held" and "component_removed" in change.reasons
+    assert world.price()["input"] == "2"
