@@ -43,6 +43,7 @@ class _Desk:
     tx: Tx
     watched: Collection[str]
     at: datetime
+    disputed: set[ModelKey] = field(default_factory=set)  # What a change already told of.
 
     def tell(self, type: str, subject: Record, *, provider: str) -> None:
         if not self.watched or provider in self.watched:
@@ -69,6 +70,8 @@ def keep_findings(tx: Tx, found: Survey, *, watched: Collection[str], at: dateti
     kept.changes += apply_changes(tx, applying, at=at, by=POLICY, watched=watched)
     for key, said in found.retired.items():
         _mark(desk, key, said)
+    for key, leaves in found.disputed.items():
+        _mark_disputed(desk, key, leaves, is_news=not found.is_first)
     return kept
 
 
@@ -111,6 +114,7 @@ def _tell_decision(desk: _Desk, change: PriceChange, known: PriceChange | None) 
         desk.tell("price.change_held", change, provider=change.provider)
         if "sources_disagree" in change.reasons:
             desk.tell("price.source_disagreement", change, provider=change.provider)
+            desk.disputed.add((change.provider, change.model))
     elif change.status == "applied" and change.kind == "price":
         desk.tell("price.change_confirmed", change, provider=change.provider)
 
@@ -186,3 +190,16 @@ def _mark(desk: _Desk, key: ModelKey, said: Iterable[Retirement]) -> None:
         desk.tell("model.retired", marked, provider=provider)
     if marked.redirect_to != mark.redirect_to:
         desk.tell("model.redirected", marked, provider=provider)
+
+
+def _mark_disputed(desk: _Desk, key: ModelKey, leaves: tuple[str, ...], *, is_news: bool) -> None:
+    """Keep on which list prices the sources of a model differ, and tell where they did not before."""
+    provider, model = key
+    id = f"{provider}/{model}"
+    mark = desk.tx.find(ModelMark, id) or ModelMark(id=id, created=desk.at, provider=provider, model=model)
+    if mark.disputed == leaves:
+        return
+    marked = replace(mark, disputed=leaves)
+    desk.tx.save(marked)
+    if is_news and set(leaves) - set(mark.disputed) and key not in desk.disputed:
+        desk.tell("price.source_disagreement", marked, provider=provider)

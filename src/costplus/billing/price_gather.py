@@ -70,6 +70,7 @@ class Known:
     base: PriceBase | None = None
     open_changes: tuple[PriceChange, ...] = ()
     refused: tuple[PriceChange, ...] = ()
+    ending: tuple[PriceChange, ...] = ()  # Prices that end soon, and announced rises.
     watched: frozenset[str] = field(default_factory=frozenset)
 
 

@@ -20,6 +20,7 @@ import httpx2
 from costplus.billing.notify import announce
 from costplus.billing.price_findings import keep_findings
 from costplus.billing.price_gather import Gathered, Gatherer, Known, SourceReport
+from costplus.billing.price_notice import ends_soon, remind
 from costplus.billing.store import Store, Tx
 from costplus.catalog.book import BOOK, PriceBase, PriceChange, SourceState
 from costplus.catalog.catalogue import Catalogue
@@ -118,6 +119,7 @@ class PriceSync:
             states=_states(tx),
             base=tx.find(PriceBase, BOOK),
             open_changes=tuple(change for change in changes if change.is_open),
+            ending=tuple(change for change in changes if ends_soon(change, catalogue, at=self._now())),
             refused=tuple(change for change in changes if _is_over(change)),
             watched=self._providers | used,
         )
@@ -157,6 +159,7 @@ def _write(
     for one in gathered:
         _keep_state(tx, one, at=at)
     kept = keep_findings(tx, found, watched=known.watched, at=at)
+    remind(tx, known.ending, watched=known.watched, at=at)
     return SyncReport(
         at=at,
         sources=tuple(one.report for one in gathered),

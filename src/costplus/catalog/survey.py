@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from costplus.catalog.agreement import BUNDLED, components_of, voters
+from costplus.catalog.agreement import BUNDLED, components_of, disagreements, voters
 from costplus.catalog.book import PriceChange
 from costplus.catalog.catalogue import Catalogue
 from costplus.catalog.change import Decision, ProposedChange
@@ -72,13 +72,18 @@ class Announced:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
-    """What was found: changes, open changes that nobody states any more, announcements and their outcome."""
+    """What was found: changes, open changes that nobody states any more, announcements and their outcome.
+
+    `disputed` has, of the models looked at, the leaves on whose list price sources differ.
+    """
 
     findings: tuple[Finding, ...] = ()
     withdrawn: tuple[PriceChange, ...] = ()
     announced: tuple[Announced, ...] = ()
     due: tuple[tuple[PriceChange, Due], ...] = ()
     retired: Mapping[ModelKey, tuple[Retirement, ...]] = field(default_factory=dict)
+    disputed: Mapping[ModelKey, tuple[str, ...]] = field(default_factory=dict)
+    is_first: bool = False  # Some source was never read before: that it differs is no news.
 
 
 def survey(
@@ -101,11 +106,15 @@ def survey(
         place[change.provider, change.model].append(change)
     findings: list[Finding] = []
     withdrawn: list[PriceChange] = []
+    disputed = {}
     for key in _keys(catalogue, views, previous, standing, watched):
         active = listed(catalogue, key, at=at)
         found = list(_found(key, active, views, previous, standing[key], barred, at))
         findings += found
         again = {finding.proposed.digest for finding in found}
+        if active is not None:
+            differing = disagreements(key, views)
+            disputed[key] = tuple(one.part[0] for one in differing if not one.part[1])
         if voters(key, views):
             withdrawn += [change for change in standing[key] if change.digest not in again]
     return Survey(
@@ -114,6 +123,8 @@ def survey(
         announced=tuple(_announced(catalogue, views, scheduled, barred, watched, at)),
         due=tuple(_due(catalogue, views, scheduled, at)),
         retired=dict(_retired(catalogue, views, previous, watched, at)),
+        disputed=disputed,
+        is_first=any(view.source not in previous for view in views),
     )
 
 

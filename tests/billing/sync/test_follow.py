@@ -223,7 +223,7 @@ async def test_an_operators_price_wins_and_what_is_under_it_is_kept_up_to_date(
 async def test_two_synchronisations_at_once_make_no_double_records(world: Any, build: Any) -> None:
     world.alone(build.genai, model="small")
     await world.sync()
-    world.state(build.genai, build.litellm, input="3")
+    world.state(*world.followed, input="3")
     world.state(build.genai, model="small", input="0.6")
     world.wait(minutes=1)
     one, other = world.another(), world.another()
