@@ -119,7 +119,7 @@ class Gatherer:
                 return _unchanged(state, fetched, before)
             view = await asyncio.to_thread(self._new_view, name, fetched, known.catalogue)
             if not accept:
-                _check(view, before, state, known.catalogue)
+                await asyncio.to_thread(_check, view, before, state, known.catalogue)
             await asyncio.to_thread(self._keep, name, fetched)
         except (SourceUnavailable, SourceRejected) as error:
             return _refused(state, before, error, at=self._now())
