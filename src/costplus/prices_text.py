@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
+from costplus.billing.price_gather import SourceReport
 from costplus.billing.price_report import Freshness, KnownVersion, ModelPrices, SourceReading
-from costplus.billing.price_sync import SourceReport, SyncReport
+from costplus.billing.price_sync import SyncReport
 from costplus.catalog.book import PriceChange, RecordedMove
 from costplus.catalog.change import REASON_TEXT
 from costplus.catalog.condition import when_text

@@ -115,12 +115,11 @@ class Roles:
         if settings.role in ("all", "api"):
             self.web = web
         if settings.role in ("all", "worker"):
-            followed = bool(settings.prices.followed)
             self._worker = Worker(
                 store,
                 now=now,
                 pricing=pricing,
-                prices=bootstrap.price_sync(settings, store, pricing, now) if followed else None,
+                prices=bootstrap.price_sync(settings, store, pricing, now),
                 prices_every_s=settings.prices.every_s,
             )
             self._dispatcher = web.dispatcher

@@ -15,12 +15,14 @@ import structlog
 from costplus.billing.clock import customer_of
 from costplus.billing.close import close_customer, due_customers
 from costplus.billing.correct import correction_of, keep_correction, uncorrected
+from costplus.billing.price_current import keep_current
 from costplus.billing.price_sync import PriceSync
+from costplus.billing.reconcile_cost import check_costs
 from costplus.billing.resolve import entries_seen, priceable, resolve
 from costplus.billing.store import Store, Tx
 from costplus.billing.watch import check_margins
 from costplus.catalog.catalogue import Catalogue
-from costplus.catalog.load import catalogue_of, revision_of
+from costplus.catalog.load import revision_of
 from costplus.catalog.sources.fetch import open_client
 from costplus.core.errors import BillingError
 from costplus.rating.pricing import Pricing
@@ -31,6 +33,7 @@ LOOK_FOR_PRICES_S = 2
 FORGET_EVERY_S = 3600
 FOLLOW_UP_EVERY_S = 60
 PRICES_SPREAD_S = 600
+COSTS_EVERY_S = 86_400
 REPLIES_KEPT = timedelta(hours=48)
 
 log = structlog.get_logger("costplus.worker")
@@ -67,6 +70,7 @@ class Worker:
             self._repeat(FOLLOW_UP_EVERY_S, self.follow_up),
             self._repeat(FORGET_EVERY_S, self.forget_replies),
             self._repeat(FORGET_EVERY_S, self.try_all_again),
+            self._repeat(COSTS_EVERY_S, self.compare_costs),
         ]
         if self._prices is not None:
             jobs.append(self._repeat(self._prices_every_s, self.sync_prices, spread_s=PRICES_SPREAD_S))
@@ -99,7 +103,7 @@ class Worker:
     async def sync_prices(self) -> None:
         """Ask the price sources, and say what came of it."""
         assert self._prices is not None
-        async with open_client() as client:
+        async with await asyncio.to_thread(open_client) as client:
             report = await self._prices.run(client)
         for source in report.sources:
             say = log.info if source.outcome in ("new", "unchanged") else log.warning
@@ -118,7 +122,7 @@ class Worker:
         state = await self._store.read(revision_of), at.date()
         if state == self._followed_up:
             return
-        pricing.adopt(await self._store.read(catalogue_of))
+        await keep_current(self._store, pricing)
         for change in await self._store.read(uncorrected):
             report = await self._store.read(partial(correction_of, pricing=pricing, change=change, at=at))
             if report is not None:
@@ -150,6 +154,12 @@ class Worker:
     async def try_all_again(self) -> None:
         """Let the next resolution look at everything: a card may have come to sell what it did not."""
         self._priced_by = None
+
+    async def compare_costs(self) -> None:
+        """Compare what calls cost by our figures with what providers said, for the days that passed."""
+        found = await check_costs(self._store, at=self._now())
+        if found:
+            log.info("costs_compared", models=len(found), requests=sum(c.requests for c in found.values()))
 
     async def forget_replies(self) -> None:
         """Delete stored replies that no retry will ask for any more."""

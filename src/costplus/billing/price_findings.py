@@ -42,6 +42,7 @@ class _Desk:
     tx: Tx
     watched: Collection[str]
     at: datetime
+    disputed: set[ModelKey] = field(default_factory=set)  # What a change already told of.
 
     def tell(self, type: str, subject: Record, *, provider: str) -> None:
         if not self.watched or provider in self.watched:
@@ -57,17 +58,25 @@ def keep_findings(tx: Tx, found: Survey, *, watched: Collection[str], at: dateti
         if change is not None:
             (applying if change.status == "applied" else kept.changes).append(change)
     for change in found.withdrawn:
-        tx.save(replace(change, status="withdrawn", due_at=None, decided_at=at, decided_by=POLICY.name))
-    kept.withdrawn = len(found.withdrawn)
+        if _is_as_surveyed(tx, change):
+            tx.save(replace(change, status="withdrawn", due_at=None, decided_at=at, decided_by=POLICY.name))
+            kept.withdrawn += 1
     kept.changes += [_scheduled(desk, announced) for announced in found.announced]
     for change, outcome in found.due:
-        moved = _came_due(desk, change, outcome)
+        moved = _came_due(desk, change, outcome) if _is_as_surveyed(tx, change) else None
         if moved is not None:
             (applying if moved.status == "applied" else kept.changes).append(moved)
     kept.changes += apply_changes(tx, applying, at=at, by=POLICY, watched=watched)
     for key, said in found.retired.items():
         _mark(desk, key, said)
+    for key, leaves in found.disputed.items():
+        _mark_disputed(desk, key, leaves, is_news=not found.is_first)
     return kept
+
+
+def _is_as_surveyed(tx: Tx, change: PriceChange) -> bool:
+    """Return whether nobody has decided about an open change since it was read."""
+    return tx.find(PriceChange, change.id) == change
 
 
 def _kept(desk: _Desk, finding: Finding) -> PriceChange | None:
@@ -85,8 +94,10 @@ def _kept(desk: _Desk, finding: Finding) -> PriceChange | None:
             sources=finding.sources,
             at=desk.at,
         )
-        first = "model.discovered" if finding.old is None else "price.change_detected"
-        desk.tell(first, change, provider=change.provider)
+        if change.kind == "price":
+            desk.tell("price.change_detected", change, provider=change.provider)
+        elif not desk.tx.page(PriceChange, parent=change.parent, limit=1):
+            desk.tell("model.discovered", change, provider=change.provider)
     else:
         change = replace(decided(known, proposed.decision), sources=dict(finding.sources), moves=known.moves)
         if (change.status, change.reasons) == (known.status, known.reasons):
@@ -102,6 +113,7 @@ def _tell_decision(desk: _Desk, change: PriceChange, known: PriceChange | None) 
         desk.tell("price.change_held", change, provider=change.provider)
         if "sources_disagree" in change.reasons:
             desk.tell("price.source_disagreement", change, provider=change.provider)
+            desk.disputed.add((change.provider, change.model))
     elif change.status == "applied" and change.kind == "price":
         desk.tell("price.change_confirmed", change, provider=change.provider)
 
@@ -177,3 +189,16 @@ def _mark(desk: _Desk, key: ModelKey, said: Iterable[Retirement]) -> None:
         desk.tell("model.retired", marked, provider=provider)
     if marked.redirect_to != mark.redirect_to:
         desk.tell("model.redirected", marked, provider=provider)
+
+
+def _mark_disputed(desk: _Desk, key: ModelKey, leaves: tuple[str, ...], *, is_news: bool) -> None:
+    """Keep on which list prices the sources of a model differ, and tell where they did not before."""
+    provider, model = key
+    id = f"{provider}/{model}"
+    mark = desk.tx.find(ModelMark, id) or ModelMark(id=id, created=desk.at, provider=provider, model=model)
+    if mark.disputed == leaves:
+        return
+    marked = replace(mark, disputed=leaves)
+    desk.tx.save(marked)
+    if is_news and set(leaves) - set(mark.disputed) and key not in desk.disputed:
+        desk.tell("price.source_disagreement", marked, provider=provider)

@@ -17,9 +17,8 @@ from costplus.billing.notify import announce
 from costplus.billing.store import Tx
 from costplus.billing.track import follow
 from costplus.catalog.book import ChangeKind, PriceChange, PriceEnd, RecordedPrice
-from costplus.catalog.catalogue import Catalogue
 from costplus.catalog.load import book_changed, catalogue_of
-from costplus.catalog.price import ALWAYS
+from costplus.catalog.price import ALWAYS, Component, Multiplier, PriceVersion
 from costplus.catalog.reconcile import with_moves
 from costplus.catalog.recorded import (
     announced_over,
@@ -29,12 +28,14 @@ from costplus.catalog.recorded import (
     proposed_of,
     version_entry,
 )
-from costplus.catalog.snapshot import VersionEntry
+from costplus.catalog.snapshot import VersionEntry, price_version
 from costplus.catalog.survey import listed
 from costplus.rating.pricing import Pricing
 
 CURRENCY = "USD"
 TICK = timedelta(microseconds=1)
+
+_Price = tuple[Sequence[Component], Sequence[Multiplier]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +55,12 @@ def apply_changes(
     """
     if not changes:
         return []
-    catalogue = catalogue_of(tx)
-    applied = [_recorded(tx, catalogue, change, at=at, by=by) for change in changes]
+    catalogue, applied = catalogue_of(tx), []
+    latest: dict[str, PriceVersion | None] = {}  # By model: a later change is one of what an earlier made.
+    for change in changes:
+        old = latest.get(change.parent) or listed(catalogue, (change.provider, change.model), at=at)
+        done, latest[change.parent] = _recorded(tx, old, change, at=at, by=by)
+        applied.append(done)
     book_changed(tx, at=at)
     tx.touch("config")
     for change in applied:
@@ -78,27 +83,18 @@ def _announce_parts(tx: Tx, change: PriceChange, *, at: datetime) -> None:
         announce(tx, "price.component_removed", change, at=at)
 
 
-def _recorded(tx: Tx, catalogue: Catalogue, change: PriceChange, *, at: datetime, by: Person) -> PriceChange:
-    """Record the version that a change makes; return the change, applied."""
-    key = change.provider, change.model
-    old = listed(catalogue, key, at=at)
-    components, multipliers = components_of_change(change), multipliers_of_change(change)
-    is_stale = change.kind == "price" and old is not None and old.id != change.old_version
-    if is_stale and old is not None:
-        components, multipliers = with_moves(old, proposed_of(change))
-    elif change.kind == "scheduled":
-        merged = announced_over(old, change)
-        components, multipliers = merged.components, merged.multipliers
-        change = replace(change, moves=moves_between(old, merged))
-    valid_from = change.effective_at if change.precision != "detected" else at
-    if change.kind == "new_model" and change.precision == "detected":
-        valid_from = ALWAYS  # It had no price before; usage that waits for one is priced by its first.
+def _recorded(
+    tx: Tx, old: PriceVersion | None, change: PriceChange, *, at: datetime, by: Person
+) -> tuple[PriceChange, PriceVersion | None]:
+    """Record the version that a change makes of `old`; return the change, applied, and what is listed now."""
+    change, (components, multipliers) = _price(old, change)
+    currency = old.currency if old else CURRENCY
 
     def entry_from(instant: datetime) -> VersionEntry:
         return version_entry(
             provider=change.provider,
             model=change.model,
-            currency=old.currency if old else CURRENCY,
+            currency=currency,
             components=components,
             multipliers=multipliers,
             old=old,
@@ -106,10 +102,12 @@ def _recorded(tx: Tx, catalogue: Catalogue, change: PriceChange, *, at: datetime
             valid_to=change.ends_at,
         )
 
+    valid_from = _counts_from(old, change, at=at)
     entry = entry_from(valid_from)
     while _says_otherwise(tx, entry):
         valid_from += TICK
         entry = entry_from(valid_from)
+    source, origin = _said_by(change, by), _origin(change.kind)
     if tx.find(RecordedPrice, entry.id) is None:
         tx.save(
             RecordedPrice(
@@ -117,14 +115,23 @@ def _recorded(tx: Tx, catalogue: Catalogue, change: PriceChange, *, at: datetime
                 created=at,
                 provider=change.provider,
                 model=change.model,
-                currency=old.currency if old else CURRENCY,
+                currency=currency,
                 version=entry,
-                origin=_origin(change.kind),
-                source=_said_by(change, by),
+                origin=origin,
+                source=source,
                 change=change.id,
             )
         )
-    return replace(
+    made = price_version(
+        entry,
+        provider=change.provider,
+        model=change.model,
+        currency=currency,
+        source=source,
+        recorded_at=at,
+        is_override=origin == "override",
+    )
+    applied = replace(
         change,
         status="applied",
         old_version=old.id if old else "",
@@ -135,6 +142,27 @@ def _recorded(tx: Tx, catalogue: Catalogue, change: PriceChange, *, at: datetime
         decided_by=by.name,
         note=by.note or change.note,
     )
+    return applied, made if made.applies(at) and not made.is_override else old
+
+
+def _price(old: PriceVersion | None, change: PriceChange) -> tuple[PriceChange, _Price]:
+    """Return what the change makes of the price that is listed now, and the change with its moves of that."""
+    if old is not None and change.kind == "price" and old.id != change.old_version:
+        return change, with_moves(old, proposed_of(change))
+    if change.kind == "scheduled":
+        merged = announced_over(old, change)
+        return replace(change, moves=moves_between(old, merged)), (merged.components, merged.multipliers)
+    return change, (components_of_change(change), multipliers_of_change(change))
+
+
+def _counts_from(old: PriceVersion | None, change: PriceChange, *, at: datetime) -> datetime:
+    if change.kind == "new_model" and change.precision == "detected":
+        return ALWAYS  # It had no price before; usage that waits for one is priced by its first.
+    if change.precision == "detected":
+        return at
+    if old is not None and change.kind in ("price", "scheduled"):
+        return max(change.effective_at, old.valid_from)
+    return change.effective_at
 
 
 def _says_otherwise(tx: Tx, entry: VersionEntry) -> bool:

@@ -172,7 +172,8 @@ class SourceState(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelMark(Record):
-    """What sources say about a model besides its price: that it ends, ended, or is served as another.
+    """What sources say about a model besides its price: that it ends, ended, is served as another,
+    or that its sources differ.
 
     Its id is `provider/model`.
     """
@@ -184,6 +185,7 @@ class ModelMark(Record):
     deprecated_at: datetime | None = None
     gone_from: tuple[str, ...] = ()  # Sources that listed it and do so no more.
     redirect_to: str = ""
+    disputed: tuple[str, ...] = ()  # Leaves whose list price sources state differently.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

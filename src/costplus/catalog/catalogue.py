@@ -169,7 +169,8 @@ class Catalogue:
 
     def versions(self, provider: str, model: str) -> tuple[PriceVersion, ...]:
         """Return every version of a model named by its exact id, oldest first; none where it is unknown."""
-        return tuple(sorted(self._versions_of(provider, model), key=lambda v: (v.valid_from, v.recorded_at)))
+        known = reversed(self._versions_of(provider, model))  # Of one instant the last recorded comes last.
+        return tuple(sorted(known, key=lambda v: (v.valid_from, v.recorded_at)))
 
     def turns(self, provider: str, model: str, *, at: datetime) -> tuple[datetime, ...]:
         """Return `at` and every later instant at which some version of a model begins or ends."""

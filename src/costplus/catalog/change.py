@@ -49,6 +49,7 @@ REASON_TEXT: Mapping[str, str] = {
     "component_removed": "One source no longer states a part of the price, and no other confirms that.",
     "scheduled_unconfirmed": "An increase that was announced or dated lacks the live sources to confirm it.",
     "waits_for_second_source": "Only one source says so, and it is too much to be believed alone.",
+    "packaged": "The price snapshot that comes with the program says so, and no source speaks of the model.",
     "single_source": "Only one source says so: it applies after a day if nobody contradicts.",
     "soak_passed": "A day has passed and no source contradicted.",
     "no_longer_stated": "No source states it any more.",
@@ -205,6 +206,8 @@ def faults(move: Move) -> Iterator[str]:
         yield "became_zero"
     if before == 0 and after:
         yield "was_zero"
+    if move.new is None and after is None and move.leaf in ("input", "output"):
+        yield "component_removed"  # Nothing else would price these tokens.
     if ratio is not None and ratio >= HUGE:
         if not move.is_cache or move.is_increase:
             yield "ratio_10x"

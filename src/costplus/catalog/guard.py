@@ -38,14 +38,19 @@ def rejection(
         return "empty_snapshot"
     if previous is None:
         return None
-    if len(view.statements) < len(previous.statements) * MODELS_KEPT_MIN:
-        return "models_missing"
     common = view.statements.keys() & previous.statements.keys()
+    if lacks_models(len(common), of=len(previous.statements)):
+        return "models_missing"
     compared = [key for key in common if key in tracked] if tracked else list(common)
     if len(compared) < TRACKED_MIN:
         return None
     changed = sum(_is_changed(view.statements[key], previous.statements[key]) for key in compared)
     return "mass_change" if changed > len(compared) * CHANGED_MAX else None
+
+
+def lacks_models(count: int, *, of: int) -> bool:
+    """Return whether too few of the models that a source stated are still there: gone or renamed."""
+    return count < of * MODELS_KEPT_MIN
 
 
 def _is_changed(now: Statement, before: Statement) -> bool:

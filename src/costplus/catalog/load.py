@@ -16,7 +16,7 @@ import msgspec
 from costplus.catalog.book import BOOK, BookState, ModelAlias, PriceBase, PriceEnd, RecordedPrice
 from costplus.catalog.catalogue import Catalogue
 from costplus.catalog.snapshot import Snapshot
-from costplus.catalog.sources.bundled import bundled_body
+from costplus.catalog.sources.bundled import bundled_body, bundled_snapshot
 from costplus.core.records import R, RecordStore
 
 PAGE = 1000
@@ -31,12 +31,16 @@ def begin_book(store: RecordStore, *, at: datetime) -> None:
     store.save(PriceBase(id=BOOK, created=at, digest=digest, body=zlib.compress(body, 6)))
 
 
+def snapshot_of(base: PriceBase) -> Snapshot:
+    """Return the snapshot that a book began with."""
+    return msgspec.json.decode(zlib.decompress(base.body), type=Snapshot)
+
+
 def catalogue_of(store: RecordStore) -> Catalogue:
     """Return the catalogue that the book stands for; before it has begun, the packaged snapshot's."""
     base = store.find(PriceBase, BOOK)
-    body = zlib.decompress(base.body) if base else bundled_body()
     return Catalogue(
-        msgspec.json.decode(body, type=Snapshot),
+        snapshot_of(base) if base else bundled_snapshot(),
         recorded=every(store, RecordedPrice),
         aliases=every(store, ModelAlias),
         ends=every(store, PriceEnd),

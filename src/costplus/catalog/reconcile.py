@@ -16,7 +16,7 @@ Source: spec "prices", §6.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from fractions import Fraction
@@ -47,6 +47,7 @@ from costplus.catalog.statement import ModelKey, SourceName, SourceView
 FEED_CURRENCY = "USD"  # Every public list is in it.
 
 Priced = Component | Multiplier
+Refusal = tuple[PartKey, Fraction | None, Fraction | None]  # A part, and from what to what it was to move.
 _Price = tuple[tuple[Component, ...], tuple[Multiplier, ...]]
 Parts = Mapping[PartKey, Fraction]
 
@@ -99,11 +100,13 @@ def reconcile(
     at: datetime,
     trust: Sequence[SourceName] | None = None,
     pending: Sequence[ProposedChange] = (),
+    refused: Collection[Refusal] = (),
 ) -> tuple[ProposedChange, ...]:
     """Return the changes that the sources propose now, those that may apply first.
 
     `previous` has each source's view accepted before its current one, `pending` the model's changes that are
-    held or soak. What of `pending` is not proposed again is no longer stated by anyone.
+    held or soak. What of `pending` is not proposed again is no longer stated by anyone. `refused` moves are
+    left out.
     """
     voices = tuple(_voices(key, voters(key, views, trust), previous))
     if not voices:
@@ -114,7 +117,7 @@ def reconcile(
     case = _Case(key=key, at=at, active=active, prices=prices, voices=voices, pending=tuple(pending))
     parts = {part for voice in voices for part in voice.parts} | prices.keys()
     moves = [move for part in sorted(parts) if (move := _move(part, case)) is not None]
-    return tuple(_changes(moves, case))
+    return tuple(_changes([m for m in moves if (m.part, m.old, m.new) not in refused], case))
 
 
 def with_moves(active: PriceVersion, change: ProposedChange) -> _Price:

@@ -3,7 +3,9 @@
 Rule 1: pure: views in, findings out; the same views give the same findings, whatever their order.
 Rule 2: a model nobody here sells or uses gets no first price and no mark: only `watched` providers do.
 Rule 3: an operator's override is not compared; what is under it is kept up to date all the same.
-Rule 4: what a person has rejected is not found again.
+Rule 4: what a person has refused is not found again, neither as it was nor as a part of something else.
+Rule 5: what a newer release's packaged snapshot alone says goes the same way; only new models of it are
+priced at once, as those of the snapshot were with which the book began.
 """
 
 from __future__ import annotations
@@ -14,18 +16,20 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from costplus.catalog.agreement import components_of, voters
+from costplus.catalog.agreement import BUNDLED, components_of, disagreements, voters
 from costplus.catalog.book import PriceChange
 from costplus.catalog.catalogue import Catalogue
-from costplus.catalog.change import ProposedChange
+from costplus.catalog.change import Decision, ProposedChange
 from costplus.catalog.feeds.stated import StatedPrice
 from costplus.catalog.guard import Retirement, retirements
 from costplus.catalog.price import PriceVersion
-from costplus.catalog.reconcile import reconcile, settle_soak
-from costplus.catalog.recorded import components_of_change, multipliers_of_change, proposed_of
+from costplus.catalog.reconcile import Refusal, reconcile, settle_soak
+from costplus.catalog.recorded import components_of_change, move_of, multipliers_of_change, proposed_of
 from costplus.catalog.schedule import Announcement, Due, scheduled_due
 from costplus.catalog.statement import ModelKey, SourceName, SourceView
 
+UNCONFIRMED = ("first_price", "waits_for_second_source")
+RELEASED = ("first_price", "packaged")  # Of a new model that only a newer release's snapshot knows.
 _STANDING = frozenset({"soaking", "held", "pending"})
 
 
@@ -39,6 +43,26 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class _Barred:
+    """What is not to be proposed again: changes by their digests, and each part's move of them."""
+
+    digests: frozenset[str]
+    moves: Mapping[ModelKey, frozenset[Refusal]]
+
+    @classmethod
+    def of(cls, refused: Iterable[PriceChange]) -> _Barred:
+        digests: set[str] = set()
+        moves: dict[ModelKey, frozenset[Refusal]] = {}
+        for change in refused:
+            digests.add(change.digest)
+            if change.kind == "price":
+                key = change.provider, change.model
+                known = moves.get(key, frozenset())
+                moves[key] = known | {(move.part, move.old, move.new) for move in map(move_of, change.moves)}
+        return cls(frozenset(digests), moves)
+
+
+@dataclass(frozen=True, slots=True)
 class Announced:
     """A future price that was not known before."""
 
@@ -48,13 +72,18 @@ class Announced:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
-    """What was found: changes, open changes that nobody states any more, announcements and their outcome."""
+    """What was found: changes, open changes that nobody states any more, announcements and their outcome.
+
+    `disputed` has, of the models looked at, the leaves on whose list price sources differ.
+    """
 
     findings: tuple[Finding, ...] = ()
     withdrawn: tuple[PriceChange, ...] = ()
     announced: tuple[Announced, ...] = ()
     due: tuple[tuple[PriceChange, Due], ...] = ()
     retired: Mapping[ModelKey, tuple[Retirement, ...]] = field(default_factory=dict)
+    disputed: Mapping[ModelKey, tuple[str, ...]] = field(default_factory=dict)
+    is_first: bool = False  # Some source was never read before: that it differs is no news.
 
 
 def survey(
@@ -63,12 +92,13 @@ def survey(
     views: Sequence[SourceView],
     previous: Mapping[SourceName, SourceView],
     open_changes: Iterable[PriceChange] = (),
-    rejected: Collection[str] = (),
+    refused: Iterable[PriceChange] = (),
     watched: Collection[str] = (),
     at: datetime,
 ) -> Survey:
     """Return all findings. `previous` has each source's view before its current one (itself where it is new
-    to nobody); `rejected` the digests that a person has refused; empty `watched` watches every provider."""
+    to nobody); `refused` what is not to be proposed again; empty `watched` watches every provider."""
+    barred = _Barred.of(refused)
     standing: dict[ModelKey, list[PriceChange]] = defaultdict(list)
     scheduled: dict[ModelKey, list[PriceChange]] = defaultdict(list)
     for change in open_changes:
@@ -76,19 +106,25 @@ def survey(
         place[change.provider, change.model].append(change)
     findings: list[Finding] = []
     withdrawn: list[PriceChange] = []
+    disputed = {}
     for key in _keys(catalogue, views, previous, standing, watched):
         active = listed(catalogue, key, at=at)
-        found = list(_found(key, active, views, previous, standing[key], rejected, at))
+        found = list(_found(key, active, views, previous, standing[key], barred, at))
         findings += found
         again = {finding.proposed.digest for finding in found}
+        if active is not None:
+            differing = disagreements(key, views)
+            disputed[key] = tuple(one.part[0] for one in differing if not one.part[1])
         if voters(key, views):
             withdrawn += [change for change in standing[key] if change.digest not in again]
     return Survey(
         findings=tuple(findings),
         withdrawn=tuple(withdrawn),
-        announced=tuple(_announced(catalogue, views, scheduled, rejected, watched, at)),
+        announced=tuple(_announced(catalogue, views, scheduled, barred, watched, at)),
         due=tuple(_due(catalogue, views, scheduled, at)),
         retired=dict(_retired(catalogue, views, previous, watched, at)),
+        disputed=disputed,
+        is_first=any(view.source not in previous for view in views),
     )
 
 
@@ -126,8 +162,10 @@ def _keys(
 ) -> list[ModelKey]:
     """Return the models about which something may be found, in a fixed order."""
     moved = {key for view in views for key in _moved(view, previous.get(view.source))}
-    known = {key for key in moved if catalogue.versions(*key) or not watched or key[0] in watched}
-    return sorted(known | standing.keys())
+    stated = {key for view in views for key in view.statements}
+    asked = {key for key in moved | stated if not watched or key[0] in watched}
+    unpriced = {key for key in asked if not catalogue.versions(*key)}
+    return sorted({key for key in moved if catalogue.versions(*key)} | unpriced | standing.keys())
 
 
 def _moved(view: SourceView, before: SourceView | None) -> Iterator[ModelKey]:
@@ -144,16 +182,25 @@ def _found(
     views: Sequence[SourceView],
     previous: Mapping[SourceName, SourceView],
     standing: Sequence[PriceChange],
-    rejected: Collection[str],
+    barred: _Barred,
     at: datetime,
 ) -> Iterator[Finding]:
     pending = [proposed_of(change) for change in standing]
-    for proposed in reconcile(active=active, views=views, previous=previous, key=key, at=at, pending=pending):
-        if proposed.digest in rejected:
+    refused = barred.moves.get(key, frozenset())
+    for proposed in reconcile(
+        active=active, views=views, previous=previous, key=key, at=at, pending=pending, refused=refused
+    ):
+        if proposed.digest in barred.digests:
             continue
+        if proposed.decision.reasons == UNCONFIRMED and _says_only_the_release(key, views):
+            proposed = replace(proposed, decision=Decision(verdict="apply", reasons=RELEASED))
         if proposed.decision.verdict == "soak":
             proposed = replace(proposed, decision=settle_soak(proposed, views=views, at=at))
         yield Finding(proposed=proposed, old=active, sources=_sources(key, views))
+
+
+def _says_only_the_release(key: ModelKey, views: Iterable[SourceView]) -> bool:
+    return [view.source for view in voters(key, views)] == [BUNDLED]
 
 
 def _sources(key: ModelKey, views: Iterable[SourceView]) -> dict[str, str]:
@@ -164,18 +211,18 @@ def _announced(
     catalogue: Catalogue,
     views: Sequence[SourceView],
     scheduled: Mapping[ModelKey, Sequence[PriceChange]],
-    rejected: Collection[str],
+    barred: _Barred,
     watched: Collection[str],
     at: datetime,
 ) -> Iterator[Announced]:
-    known = {change.digest for changes in scheduled.values() for change in changes} | set(rejected)
+    known = {change.digest for changes in scheduled.values() for change in changes} | barred.digests
     for view in sorted(views, key=lambda view: view.source):
         for key, statement in sorted(view.statements.items()):
             if not catalogue.versions(*key) and watched and key[0] not in watched:
                 continue
             for price in statement.scheduled:
                 digest = _schedule_digest(key, price)
-                if price.valid_from > at and digest not in known:
+                if price.valid_from > at and digest not in known and view in voters(key, views):
                     known.add(digest)
                     yield Announced(
                         Announcement(

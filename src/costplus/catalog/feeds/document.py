@@ -9,6 +9,7 @@ Source: spec "prices", §6 (reject whole snapshot).
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from costplus.core.errors import BillingError
 
 CURRENCY = "USD"
 DIGITS_MAX = 400  # Longer numbers, and larger or smaller ones, would only keep the arithmetic busy.
+_HALF_CHARACTER = re.compile(rb"\\u[dD][89a-fA-F]")  # Harmless in pairs; alone it can be stored nowhere.
 Reason = Literal[
     "not_parseable",
     "schema_unknown",
@@ -45,7 +47,10 @@ class SourceRejected(BillingError):
 def decoded(body: bytes, *, source: str) -> Any:
     """Return the JSON of a source's body with every number exact, or raise `SourceRejected`."""
     try:
-        return json.loads(body, parse_float=_number, parse_int=_number, parse_constant=_no_constant)
+        raw = json.loads(body, parse_float=_number, parse_int=_number, parse_constant=_no_constant)
+        if _HALF_CHARACTER.search(body):
+            json.dumps(raw, ensure_ascii=False, default=str).encode()
+        return raw
     except (ValueError, ArithmeticError, RecursionError) as error:
         what = " ".join(str(error).split())[:200]
         raise SourceRejected(f"it is not JSON: {what}.", source=source, reason="not_parseable") from error

@@ -3,7 +3,8 @@
     FOLDER/litellm/20261124T091158Z-<sha256>.json.gz
 
 Rule 1: a file appears whole or not at all, and what is read back is checked against its name.
-Rule 2: the same document is kept once, under the instant at which it was last seen.
+Rule 2: the same document is kept once, under the instant at which it was last seen; a damaged file is
+replaced.
 Rule 3: of each source only the newest are kept.
 Source: spec "prices", §6 (store raw by sha256).
 """
@@ -34,7 +35,7 @@ class ArchiveDamaged(Unavailable):
     """A stored document of a price source is not what it was when it was kept."""
 
     code = "source_archive_damaged"
-    remedy = "Delete the file; the source is fetched again with the next synchronisation."
+    remedy = "The source is fetched again with the next synchronisation, which replaces the file."
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,9 @@ class Archive:
         sha256 = hashlib.sha256(body).hexdigest()
         target = folder / f"{at.astimezone(UTC):{_INSTANT}}-{sha256}{_SUFFIX}"
         known = self._find(source, sha256)
+        if known is not None and not _is_whole(known):
+            known.path.unlink(missing_ok=True)
+            known = None
         if known is None:
             _write(target, gzip.compress(body, mtime=0))
         elif known.path < target:
@@ -80,16 +84,7 @@ class Archive:
     def read(self, source: str, sha256: str) -> bytes | None:
         """Return a document, None where it is not kept, or raise `ArchiveDamaged`."""
         known = self._find(source, sha256)
-        if known is None:
-            return None
-        try:
-            with gzip.open(known.path) as file:
-                body = file.read(BODY_BYTES_MAX + 1)
-        except (OSError, EOFError, zlib.error) as error:
-            raise ArchiveDamaged(f"{known.path} cannot be read: {error}.") from error
-        if hashlib.sha256(body).hexdigest() != sha256:
-            raise ArchiveDamaged(f"{known.path} does not have the content that its name says.")
-        return body
+        return None if known is None else _body(known)
 
     def prune(self, source: str, *, keep: int = KEPT) -> int:
         """Delete all but the newest documents of a source; return how many went."""
@@ -105,6 +100,25 @@ class Archive:
     def _of(self, source: str) -> Path:
         assert _SOURCE.fullmatch(source), source
         return self._folder / source
+
+
+def _body(kept: Kept) -> bytes:
+    """Return a document that is in the archive, or raise `ArchiveDamaged`."""
+    try:
+        with gzip.open(kept.path) as file:
+            body = file.read(BODY_BYTES_MAX + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ArchiveDamaged(f"{kept.path} cannot be read: {error}.") from error
+    if hashlib.sha256(body).hexdigest() != kept.sha256:
+        raise ArchiveDamaged(f"{kept.path} does not have the content that its name says.")
+    return body
+
+
+def _is_whole(kept: Kept) -> bool:
+    try:
+        return bool(_body(kept))
+    except ArchiveDamaged:
+        return False
 
 
 def _write(target: Path, content: bytes) -> None:

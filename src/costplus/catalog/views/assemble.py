@@ -3,6 +3,7 @@
 Rule 1: the model's exact id beats a declared name, and that beats a dated one. What a worse name says
 otherwise is not merged; where equally good names disagree, the source says nothing about the model.
 Rule 2: a name that asks for something besides the model (`:batch`, `-fast`) is an offer of its own.
+A name that nobody could write in a request names nothing.
 Rule 3: a broken entry costs itself; a document with many of them is not of the form that we know.
 Source: spec "prices", §6 and 8.
 """
@@ -26,6 +27,7 @@ from costplus.catalog.statement import ModelKey, SourceName, SourceView, Stateme
 T = TypeVar("T")
 
 SAME = Fraction(1, 1000)  # Costs this close are the same.
+NAME_MAX = 300  # Characters.
 BROKEN_ONE_IN = 20  # More broken entries than this: the form has changed.
 # What a reader of a grammar runs into where an entry is not of it.
 BROKEN = (AssertionError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
@@ -83,6 +85,9 @@ def assembled(reading: Reading, offers: Iterable[Offer]) -> SourceView:
     """Return the view of everything offered, or raise `SourceRejected` where that cannot be the source."""
     named: dict[ModelKey, list[tuple[int, Offer]]] = {}
     for offer in offers:
+        if not is_name(offer.name):
+            reading.left_out["not_a_name"] += 1
+            continue
         rank, model = _named(offer, reading.catalogue.names_of(offer.provider))
         named.setdefault((offer.provider, model), []).append((rank, offer))
     broken = reading.left_out["broken"]
@@ -100,6 +105,11 @@ def assembled(reading: Reading, offers: Iterable[Offer]) -> SourceView:
         unmapped=dict(reading.keys.unmapped),
         left_out={word: count for word, count in sorted(reading.left_out.items()) if count},
     )
+
+
+def is_name(text: str) -> bool:
+    """Return whether a model could be called so: one line of visible characters, and not a book."""
+    return bool(text.strip()) and text.isprintable() and len(text) <= NAME_MAX
 
 
 def _named(offer: Offer, names: ProviderNames | None) -> tuple[int, str]:
