@@ -27,6 +27,8 @@ from costplus.billing.store import Store, Tx
 from costplus.catalog.book import BOOK, PriceBase
 from costplus.catalog.load import begin_book, catalogue_of
 from costplus.catalog.sources.archive import Archive
+from costplus.catalog.statement import SourceName
+from costplus.catalog.survey import Policy
 from costplus.config import Settings, SettingsInvalid
 from costplus.core.errors import Unavailable
 from costplus.core.ids import new_id
@@ -350,4 +352,8 @@ def price_sync(settings: Settings, store: Store, pricing: Pricing, now: Callable
         archive=Archive(settings.data_path / "prices"),
         now=now,
         providers=[entry.catalog or name for name, entry in settings.providers.items()],
+        policy=Policy(
+            trust={name: tuple(map(SourceName, order)) for name, order in settings.prices.trust.items()},
+            protect_margin=settings.prices.protect_margin,
+        ),
     )

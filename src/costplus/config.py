@@ -82,6 +82,8 @@ class PriceSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fi
     sync: bool = True
     every_s: Annotated[int, msgspec.Meta(ge=900)] = 21_600
     sources: dict[str, SourceSettings] = {}
+    protect_margin: bool = False  # Rises count before a second source confirms them.
+    trust: dict[str, list[str]] = {}  # Provider → its sources, the most trusted first.
 
     @property
     def followed(self) -> Mapping[str, str]:

@@ -19,8 +19,10 @@ from costplus.billing.reconcile_cost import (
     compared,
     reported_nano,
 )
+from costplus.catalog.load import catalogue_of
 from costplus.metering.event import usage_event
 from costplus.rating.charge import unpriced_charge
+from costplus.rating.pricing import Pricing
 from costplus.worker import Worker
 
 DAY = timedelta(days=1)
@@ -194,7 +196,8 @@ async def test_two_processes_count_nothing_twice(
 
 async def test_the_worker_compares(shop: Any, call: Any) -> None:
     call(REQUESTS_MIN, "0.0000005")
-    await Worker(shop.store, now=lambda: shop.at + DAY).compare_costs()
+    pricing = Pricing(await shop.store.read(catalogue_of))
+    await Worker(shop.store, pricing=pricing, now=lambda: shop.at + DAY).compare_costs()
     assert told(shop) == 1
 
 

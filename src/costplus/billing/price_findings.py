@@ -11,9 +11,11 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from costplus.billing.notice import notice_of
 from costplus.billing.notify import announce
-from costplus.billing.price_record import Person, apply_changes
+from costplus.billing.price_record import NO_IMPACTS, Person, apply_changes
 from costplus.billing.store import Tx
+from costplus.billing.weigh import foresee
 from costplus.catalog.book import ModelMark, PriceChange
 from costplus.catalog.guard import Retirement
 from costplus.catalog.recorded import decided, recorded_change
@@ -23,6 +25,8 @@ from costplus.catalog.statement import ModelKey
 from costplus.catalog.survey import Announced, Finding, Survey
 from costplus.core.ids import new_id
 from costplus.core.records import Record
+from costplus.rating.impact import Impact
+from costplus.rating.pricing import Pricing
 
 POLICY = Person(name="policy")
 
@@ -43,14 +47,35 @@ class _Desk:
     watched: Collection[str]
     at: datetime
     disputed: set[ModelKey] = field(default_factory=set)  # What a change already told of.
+    news: list[tuple[str, PriceChange]] = field(default_factory=list)  # To be told together.
 
     def tell(self, type: str, subject: Record, *, provider: str) -> None:
-        if not self.watched or provider in self.watched:
+        if self.watched and provider not in self.watched:
+            return
+        if isinstance(subject, PriceChange):
+            self.news.append((type, subject))
+        else:
             announce(self.tx, type, subject, at=self.at)
 
+    def tell_news(self, pricing: Pricing, impacts: Mapping[str, Impact]) -> None:
+        """Announce the changes with what each rate card would do and what they mean for past usage."""
+        changes = {change.id: change for _, change in self.news}
+        cards = foresee(self.tx, pricing, list(changes.values()), at=self.at)
+        for type, change in self.news:
+            notice = notice_of(change, cards=cards, impact=impacts.get(change.digest))
+            announce(self.tx, type, notice, at=self.at)
 
-def keep_findings(tx: Tx, found: Survey, *, watched: Collection[str], at: datetime) -> Kept:
-    """Keep everything that a survey found."""
+
+def keep_findings(
+    tx: Tx,
+    found: Survey,
+    *,
+    pricing: Pricing,
+    watched: Collection[str],
+    at: datetime,
+    impacts: Mapping[str, Impact] = NO_IMPACTS,
+) -> Kept:
+    """Keep everything that a survey found; `pricing` holds the prices that it was made with."""
     desk, kept = _Desk(tx, watched, at), Kept()
     applying: list[PriceChange] = []
     for finding in found.findings:
@@ -66,7 +91,8 @@ def keep_findings(tx: Tx, found: Survey, *, watched: Collection[str], at: dateti
         moved = _came_due(desk, change, outcome) if _is_as_surveyed(tx, change) else None
         if moved is not None:
             (applying if moved.status == "applied" else kept.changes).append(moved)
-    kept.changes += apply_changes(tx, applying, at=at, by=POLICY, watched=watched)
+    desk.tell_news(pricing, impacts)
+    kept.changes += apply_changes(tx, applying, at=at, by=POLICY, watched=watched, impacts=impacts)
     for key, said in found.retired.items():
         _mark(desk, key, said)
     for key, leaves in found.disputed.items():

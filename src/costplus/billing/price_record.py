@@ -8,11 +8,12 @@ Rule 3: usage that was priced stays as it was priced, whatever is recorded later
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
+from costplus.billing.notice import notice_of
 from costplus.billing.notify import announce
 from costplus.billing.store import Tx
 from costplus.billing.track import follow
@@ -30,9 +31,11 @@ from costplus.catalog.recorded import (
 )
 from costplus.catalog.snapshot import VersionEntry, price_version
 from costplus.catalog.survey import listed
+from costplus.rating.impact import Impact
 from costplus.rating.pricing import Pricing
 
 CURRENCY = "USD"
+NO_IMPACTS: Mapping[str, Impact] = {}
 TICK = timedelta(microseconds=1)
 
 _Price = tuple[Sequence[Component], Sequence[Multiplier]]
@@ -47,11 +50,18 @@ class Person:
 
 
 def apply_changes(
-    tx: Tx, changes: Sequence[PriceChange], *, at: datetime, by: Person, watched: Collection[str] = ()
+    tx: Tx,
+    changes: Sequence[PriceChange],
+    *,
+    at: datetime,
+    by: Person,
+    watched: Collection[str] = (),
+    impacts: Mapping[str, Impact] = NO_IMPACTS,
 ) -> list[PriceChange]:
     """Record the new prices of `changes`, let the rate cards follow, and announce it; return them applied.
 
-    Nothing is announced of providers that nobody watches; empty `watched` watches every one.
+    Nothing is announced of providers that nobody watches; empty `watched` watches every one. `impacts` has
+    what changes mean for past usage, by their digests, where that is known.
     """
     if not changes:
         return []
@@ -65,11 +75,12 @@ def apply_changes(
     tx.touch("config")
     for change in applied:
         tx.save(change)
+    cards = follow(tx, Pricing(catalogue_of(tx)), applied, at=at)
+    for change in applied:
         if not watched or change.provider in watched:
             type = "model.priced" if change.kind == "new_model" else "price.change_applied"
-            announce(tx, type, change, at=at)
+            announce(tx, type, notice_of(change, cards=cards, impact=impacts.get(change.digest)), at=at)
             _announce_parts(tx, change, at=at)
-    follow(tx, Pricing(catalogue_of(tx)), applied, at=at)
     return applied
 
 

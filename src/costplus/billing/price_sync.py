@@ -20,17 +20,20 @@ import httpx2
 from costplus.billing.notify import announce
 from costplus.billing.price_findings import keep_findings
 from costplus.billing.price_gather import Gathered, Gatherer, Known, SourceReport
-from costplus.billing.price_notice import ends_soon, remind
+from costplus.billing.price_reminder import ends_soon, remind
 from costplus.billing.store import Store, Tx
+from costplus.billing.weigh import impact_of
 from costplus.catalog.book import BOOK, PriceBase, PriceChange, SourceState
 from costplus.catalog.catalogue import Catalogue
 from costplus.catalog.load import catalogue_of, every, revision_of
+from costplus.catalog.recorded import recorded_change
 from costplus.catalog.sources.archive import Archive
 from costplus.catalog.sources.bundled import bundled_body
 from costplus.catalog.sources.registry import SOURCES
 from costplus.catalog.statement import SourceName, SourceView
-from costplus.catalog.survey import Survey, survey
+from costplus.catalog.survey import DEFAULT_POLICY, Policy, Survey, survey
 from costplus.core.errors import Conflict
+from costplus.rating.impact import Impact
 from costplus.rating.pricing import Pricing
 
 REFUSED = frozenset({"rejected", "superseded"})  # What a person refused or took back is not found again.
@@ -71,11 +74,13 @@ class PriceSync:
         now: Callable[[], datetime],
         providers: Collection[str] = (),
         packaged: Callable[[], bytes] = bundled_body,
+        policy: Policy = DEFAULT_POLICY,
     ) -> None:
         self._store = store
         self._pricing = pricing
         self._gatherer = Gatherer(followed=followed, archive=archive, now=now, packaged=packaged)
         self._now = now
+        self._policy = policy
         self._providers = frozenset(providers)
         self._loaded: tuple[int, Catalogue] | None = None  # The book's revision, and what it stands for.
         self._turn = asyncio.Lock()
@@ -99,8 +104,27 @@ class PriceSync:
         known = await self._store.read(self._read)
         gathered = await self._gatherer.gather(client, known, accept=accept)
         at = self._now()
-        found = await asyncio.to_thread(_surveyed, known, gathered, at)
-        return await self._store.write(partial(_write, known=known, gathered=gathered, found=found, at=at))
+        found = await asyncio.to_thread(_surveyed, known, gathered, self._policy, at)
+        impacts = await self._weigh(known, found, at=at)
+        return await self._store.write(
+            partial(_write, known=known, gathered=gathered, found=found, impacts=impacts, at=at)
+        )
+
+    async def _weigh(self, known: Known, found: Survey, *, at: datetime) -> dict[str, Impact]:
+        """Return what each newly found change means for the usage of the last days, where there is any."""
+        pricing, old = Pricing(known.catalogue), {change.digest for change in known.open_changes}
+        impacts: dict[str, Impact] = {}
+        for finding in found.findings:
+            digest = finding.proposed.digest
+            if finding.old is None or digest in old:
+                continue
+            change = recorded_change(
+                finding.proposed, id=digest, kind="price", old=finding.old, sources=finding.sources, at=at
+            )
+            impact = await self._store.read(partial(impact_of, pricing=pricing, change=change, at=at))
+            if impact.cards or impact.unrated:
+                impacts[digest] = impact
+        return impacts
 
     def _load(self, tx: Tx) -> tuple[int, Catalogue]:
         revision = revision_of(tx)
@@ -134,7 +158,7 @@ def _states(tx: Tx) -> dict[str, SourceState]:
     return {state.id: state for state in every(tx, SourceState)}
 
 
-def _surveyed(known: Known, gathered: Sequence[Gathered], at: datetime) -> Survey:
+def _surveyed(known: Known, gathered: Sequence[Gathered], policy: Policy, at: datetime) -> Survey:
     views = [one.view for one in gathered if one.view is not None]
     previous: dict[SourceName, SourceView] = {
         one.before.source: one.before for one in gathered if one.before is not None
@@ -146,19 +170,27 @@ def _surveyed(known: Known, gathered: Sequence[Gathered], at: datetime) -> Surve
         open_changes=known.open_changes,
         refused=known.refused,
         watched=known.watched,
+        policy=policy,
         at=at,
     )
 
 
 def _write(
-    tx: Tx, *, known: Known, gathered: Sequence[Gathered], found: Survey, at: datetime
+    tx: Tx,
+    *,
+    known: Known,
+    gathered: Sequence[Gathered],
+    found: Survey,
+    impacts: Mapping[str, Impact],
+    at: datetime,
 ) -> SyncReport | None:
     """Keep everything, or return None where the book is no longer what was surveyed."""
     if revision_of(tx) != known.revision or _states(tx) != known.states:
         return None
     for one in gathered:
         _keep_state(tx, one, at=at)
-    kept = keep_findings(tx, found, watched=known.watched, at=at)
+    pricing = Pricing(known.catalogue)
+    kept = keep_findings(tx, found, pricing=pricing, watched=known.watched, at=at, impacts=impacts)
     remind(tx, known.ending, watched=known.watched, at=at)
     return SyncReport(
         at=at,

@@ -50,6 +50,7 @@ REASON_TEXT: Mapping[str, str] = {
     "scheduled_unconfirmed": "An increase that was announced or dated lacks the live sources to confirm it.",
     "waits_for_second_source": "Only one source says so, and it is too much to be believed alone.",
     "packaged": "The price snapshot that comes with the program says so, and no source speaks of the model.",
+    "protects_margin": "A rise that waits for a second source counts at once: the settings ask for it.",
     "single_source": "Only one source says so: it applies after a day if nobody contradicts.",
     "soak_passed": "A day has passed and no source contradicted.",
     "no_longer_stated": "No source states it any more.",

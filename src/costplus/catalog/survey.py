@@ -19,7 +19,7 @@ from datetime import datetime
 from costplus.catalog.agreement import BUNDLED, components_of, disagreements, voters
 from costplus.catalog.book import PriceChange
 from costplus.catalog.catalogue import Catalogue
-from costplus.catalog.change import Decision, ProposedChange
+from costplus.catalog.change import Decision, ProposedChange, in_order
 from costplus.catalog.feeds.stated import StatedPrice
 from costplus.catalog.guard import Retirement, retirements
 from costplus.catalog.price import PriceVersion
@@ -31,6 +31,40 @@ from costplus.catalog.statement import ModelKey, SourceName, SourceView
 UNCONFIRMED = ("first_price", "waits_for_second_source")
 RELEASED = ("first_price", "packaged")  # Of a new model that only a newer release's snapshot knows.
 _STANDING = frozenset({"soaking", "held", "pending"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What an operator may decide about sources.
+
+    `trust` has, per provider, its sources from the most to the least trusted. `protect_margin` takes rises
+    that wait for a second source at once: a cost that is thought too high loses nobody a margin.
+    """
+
+    trust: Mapping[str, tuple[SourceName, ...]] = field(default_factory=dict)
+    protect_margin: bool = False
+
+    def trusted(self, provider: str) -> tuple[SourceName, ...] | None:
+        """Return the order for a provider, None for the usual one."""
+        return self.trust.get(provider)
+
+    def decided(self, proposed: ProposedChange) -> ProposedChange:
+        """Return a proposal as this policy decides about it."""
+        reasons = set(proposed.decision.reasons)
+        waits = proposed.decision.verdict in ("hold", "soak") and reasons <= _DOUBTS
+        if not (self.protect_margin and waits and all(move.is_increase for move in proposed.moves)):
+            return proposed
+        decision = replace(
+            proposed.decision,
+            verdict="apply",
+            reasons=in_order({"protects_margin", *reasons}),
+            due_at=None,
+        )
+        return replace(proposed, decision=decision)
+
+
+DEFAULT_POLICY = Policy()
+_DOUBTS = frozenset({"sources_disagree", "waits_for_second_source", "scheduled_unconfirmed", "single_source"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +128,7 @@ def survey(
     open_changes: Iterable[PriceChange] = (),
     refused: Iterable[PriceChange] = (),
     watched: Collection[str] = (),
+    policy: Policy = DEFAULT_POLICY,
     at: datetime,
 ) -> Survey:
     """Return all findings. `previous` has each source's view before its current one (itself where it is new
@@ -109,7 +144,7 @@ def survey(
     disputed = {}
     for key in _keys(catalogue, views, previous, standing, watched):
         active = listed(catalogue, key, at=at)
-        found = list(_found(key, active, views, previous, standing[key], barred, at))
+        found = list(_found(key, active, views, previous, standing[key], barred, policy, at))
         findings += found
         again = {finding.proposed.digest for finding in found}
         if active is not None:
@@ -121,7 +156,7 @@ def survey(
         findings=tuple(findings),
         withdrawn=tuple(withdrawn),
         announced=tuple(_announced(catalogue, views, scheduled, barred, watched, at)),
-        due=tuple(_due(catalogue, views, scheduled, at)),
+        due=tuple(_due(catalogue, views, scheduled, policy, at)),
         retired=dict(_retired(catalogue, views, previous, watched, at)),
         disputed=disputed,
         is_first=any(view.source not in previous for view in views),
@@ -183,19 +218,31 @@ def _found(
     previous: Mapping[SourceName, SourceView],
     standing: Sequence[PriceChange],
     barred: _Barred,
+    policy: Policy,
     at: datetime,
 ) -> Iterator[Finding]:
     pending = [proposed_of(change) for change in standing]
     refused = barred.moves.get(key, frozenset())
+    trust = policy.trusted(key[0])
     for proposed in reconcile(
-        active=active, views=views, previous=previous, key=key, at=at, pending=pending, refused=refused
+        active=active,
+        views=views,
+        previous=previous,
+        key=key,
+        at=at,
+        trust=trust,
+        pending=pending,
+        refused=refused,
     ):
         if proposed.digest in barred.digests:
             continue
         if proposed.decision.reasons == UNCONFIRMED and _says_only_the_release(key, views):
             proposed = replace(proposed, decision=Decision(verdict="apply", reasons=RELEASED))
         if proposed.decision.verdict == "soak":
-            proposed = replace(proposed, decision=settle_soak(proposed, views=views, at=at))
+            decision = settle_soak(proposed, views=views, at=at, trust=trust)
+            proposed = replace(proposed, decision=decision)
+        if active is not None:
+            proposed = policy.decided(proposed)
         yield Finding(proposed=proposed, old=active, sources=_sources(key, views))
 
 
@@ -247,6 +294,7 @@ def _due(
     catalogue: Catalogue,
     views: Sequence[SourceView],
     scheduled: Mapping[ModelKey, Sequence[PriceChange]],
+    policy: Policy,
     at: datetime,
 ) -> Iterator[tuple[PriceChange, Due]]:
     """Yield what became of every announcement that no longer just waits."""
@@ -255,7 +303,8 @@ def _due(
         for change in scheduled[key]:
             if active is None:
                 continue
-            outcome = scheduled_due(announcement_of(change), active=active, views=views, at=at)
+            announcement, trust = announcement_of(change), policy.trusted(key[0])
+            outcome = scheduled_due(announcement, active=active, views=views, at=at, trust=trust)
             if outcome.state != "waits":
                 yield change, outcome
 

@@ -22,10 +22,10 @@ AHEAD = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PriceNotice(Record):
+class PriceReminder(Record):
     """That the end of a price was announced; its id is the change's that ends it, or made it."""
 
-    KIND: ClassVar[str] = "price_notice"
+    KIND: ClassVar[str] = "price_reminder"
 
     type: str
 
@@ -47,6 +47,6 @@ def remind(tx: Tx, ending: Iterable[PriceChange], *, watched: Collection[str], a
     for change in ending:
         if watched and change.provider not in watched:
             continue
-        if tx.find(PriceNotice, change.id) is None and tx.find(PriceChange, change.id) == change:
-            tx.save(PriceNotice(id=change.id, created=at, type="price.promo_ending"))
+        if tx.find(PriceReminder, change.id) is None and tx.find(PriceChange, change.id) == change:
+            tx.save(PriceReminder(id=change.id, created=at, type="price.promo_ending"))
             announce(tx, "price.promo_ending", change, at=at)
