@@ -40,6 +40,7 @@ from costplus.catalog.load import catalogue_of, every
 from costplus.catalog.price import ALWAYS
 from costplus.catalog.sources.archive import Archive
 from costplus.catalog.sources.fetch import open_client
+from costplus.catalog.survey import DEFAULT_POLICY
 from costplus.core.usage import Usage
 from costplus.metering.event import usage_event
 from costplus.rating.pricing import Pricing
@@ -177,6 +178,7 @@ class World:
         self.later: dict[str, tuple[date, dict[str, str]]] = {}
         self.packaged = snapshot_body(prices, taken_on=date(2026, 11, 1))
         self.followed: tuple[str, ...] = (GENAI, LITELLM, MODELS_DEV)
+        self.policy = DEFAULT_POLICY
         self.pricing: Pricing
         self.prices_of: PriceSync
         self._seen: set[str] = set()
@@ -205,6 +207,7 @@ class World:
             archive=self.archive,
             now=lambda: self.at,
             packaged=lambda: self.packaged,
+            policy=self.policy,
         )
 
     def publish(self, name: str) -> None:
