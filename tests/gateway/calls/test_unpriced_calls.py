@@ -16,6 +16,7 @@ import httpx2
 import pytest
 
 from costplus.billing.store import Tx
+from costplus.billing.subscription import Subscription
 from costplus.rating.rate_card import FixedPrice, RateCardVersion
 from costplus.storage.sqlite import SqliteStore
 
@@ -30,7 +31,10 @@ WAYS = [("chat", {}), ("chat", {"stream": True}), ("messages", {}), ("messages",
 async def _set_card(path: Path, changes: dict[str, Any]) -> None:
     def verb(tx: Tx) -> None:
         (version,) = tx.page(RateCardVersion)
-        tx.save(replace(version, **changes))
+        other = replace(version, id="rcv_other", **changes)
+        tx.save(other)
+        for subscription in tx.page(Subscription):
+            tx.save(replace(subscription, rate_card_version=other.id))
 
     store = await SqliteStore.open(path)
     await store.write(verb)
