@@ -123,8 +123,10 @@ def lifts(charge: Charge, reasons: Iterable[str]) -> bool:
     return bool(before & WHOLE) or {r for r in charge.unpriced if is_priceable(r)} < before
 
 
-def correction_grant(event: UsageEvent, *, id: str, nano: int, currency: str, at: datetime) -> Grant:
-    """Return the credit that gives back what was charged for usage of the event's model."""
+def correction_grant(
+    event: UsageEvent, *, id: str, nano: int, currency: str, at: datetime, name: str = ""
+) -> Grant:
+    """Return the credit that gives back what was charged for usage of the event's model, or of an item."""
     return Grant(
         id=GrantId(f"credgr_{id}"),
         customer=event.customer,
@@ -134,7 +136,7 @@ def correction_grant(event: UsageEvent, *, id: str, nano: int, currency: str, at
         currency=currency,
         effective_at=at,
         category="promotional",
-        name=f"Price correction: {model_name(event)}",
+        name=name or f"Price correction: {model_name(event)}",
         source="correction",
         minor_amount=nano // nano_per_minor(currency),
     )
