@@ -25,6 +25,7 @@ STEPS = (
     "release",
     "capture",
     "use",
+    "take_back",
     "void",
     "expire",
     "wait",
@@ -99,6 +100,13 @@ class Machine:
     def use(self, which: int, amount: int) -> None:
         self.book.use({which: amount, which + 1: which}, cost_nano=which)
         self.priced_nano += amount + which
+
+    def take_back(self, which: int, amount: int) -> None:
+        live = [grant.id for grant in self.book.write(lambda tx: tx.grants_of("cus_1"))]
+        burned = dict.fromkeys(live[which : which + 1], amount // 2)
+        spare = self.build.grant(self._id("credgr"), 0, category="promotional", effective_at=self.book.at)
+        self.book.use({which: -amount}, burned_nano=burned, spare=spare)
+        self.priced_nano -= amount
 
     def _live(self, which: int) -> Grant | None:
         live = self.book.write(lambda tx: tx.live_grants("cus_1"))

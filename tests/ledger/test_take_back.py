@@ -24,6 +24,37 @@ def test_the_period_itself_owes_less_first_then_the_oldest_other(book: Book, bui
     assert book.wrongs() == []
 
 
+# Owed by period, what period 0 gives back → owed after it, credit.
+CASES = [
+    ({0: 100}, 40, {0: 60}, 0),
+    ({0: 100}, 100, {}, 0),
+    ({0: 100}, 101, {}, 1),
+    ({}, 50, {}, 50),
+    ({0: 10, 1: 30}, 25, {1: 15}, 0),
+    ({0: 10, 1: 30}, 50, {}, 10),
+]
+
+
+@pytest.mark.parametrize(("owed", "nano", "left", "credit_nano"), CASES)
+def test_what_is_owed_lessens_first_and_the_rest_is_credit(
+    book: Book,
+    build: SimpleNamespace,
+    owed: dict[int, int],
+    nano: int,
+    left: dict[int, int],
+    credit_nano: int,
+) -> None:
+    book.use(owed)
+    posted = book.use({0: -nano}, spare=build.grant("new", 0, category="promotional", effective_at=book.at))
+    assert book.owed == left
+    assert (posted.crossing.before_nano, posted.crossing.after_nano) == (0, credit_nano)
+    assert (posted.spare.remaining_nano if posted.spare else 0) == book.credit == credit_nano
+    assert book.account(account.book("revenue")) == sum(owed.values()) - nano
+    assert book.account(account.book("promotions")) == 0
+    assert book.account(account.accrued("cus_1")) == -sum(left.values())
+    assert book.wrongs() == []
+
+
 def test_the_rest_goes_back_to_the_grants_that_paid_the_last_first(
     book: Book, build: SimpleNamespace
 ) -> None:

@@ -123,4 +123,4 @@ async def test_items_are_charged_and_trued_up_on_every_store(store: Store, build
     totals, price_nano = await store.read(lambda tx: tx.usage_totals("cus_1", start, start + MONTH))
     assert ([total.quantity for total in totals if total.quantity], price_nano) == ([11], 55 * build.dollar)
     live = await store.read(lambda tx: tx.live_grants("cus_1"))
-    assert [(grant.source, grant.remaining_nano) for grant in live] == [("refund", 40 * build.dollar)]
+    assert [(grant.source, grant.remaining_nano) for grant in live] == [("correction", 40 * build.dollar)]

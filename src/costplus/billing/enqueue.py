@@ -42,7 +42,7 @@ def enqueue(tx: Tx, charged: Sequence[ChargedEvent], subscription: Subscription,
         )
         tx.save(kept)
         seen[event.provider, event.model] += 1
-        if waits(entry.charge):
+        if waits(entry.charge, entry.event.usage):
             tx.save(WaitingUsage(id=event.id, created=at, customer=event.customer, name=model_name(event)))
             waiting[event.provider, event.model] += 1
         _alarm(tx, kept, at=at)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from costplus.billing.store import ChargedEvent
 from costplus.catalog.context import RequestContext, asking, context_of, served
 from costplus.catalog.names import ResolvedName
+from costplus.core.usage import OTHER_MODEL
 from costplus.metering.event import UsageEvent
 from costplus.rating.charge import Charge, ChargeLine, charge_of, rate, uncovered
 from costplus.rating.pricing import Priced, Prices
@@ -48,13 +49,13 @@ def rate_priced(event: UsageEvent, priced: Priced) -> Charge:
 def rate_again(entry: ChargedEvent, *, pricing: Prices, card: RateCardVersion) -> Charge:
     """Return what a charged event is worth under a card at the prices of `pricing`. Raises `ModelUnpriced`.
 
-    A call that ran on several models is rated line by line, each by its own model. A reversal is worth what
-    it takes back, whatever a price says now.
+    A call that ran on several models, or on another than answered, is rated line by line, each by its own
+    model. A reversal is worth what it takes back, whatever a price says now.
     """
     if entry.event.source == "reversal":
         return entry.charge
     ran_on = {(line.rate.provider, line.rate.model) for line in entry.charge.lines}
-    if len(ran_on) <= 1:
+    if len(ran_on) <= 1 and OTHER_MODEL not in entry.event.usage.flags:
         return rate_used(entry.event, pricing=pricing, card=card)
     return charge_of(
         (_line_again(entry.event, line, pricing=pricing, card=card) for line in entry.charge.lines),

@@ -13,7 +13,7 @@ from datetime import datetime
 from costplus.billing.clock import frozen_time
 from costplus.billing.customer import Customer, NoSuchCustomer
 from costplus.billing.enqueue import enqueue
-from costplus.billing.notify import cross
+from costplus.billing.notify import announce, cross
 from costplus.billing.store import ChargedEvent, Tx
 from costplus.billing.subscription import NotSubscribed, Subscription
 from costplus.billing.unpriced import correction_grant
@@ -31,7 +31,8 @@ class Settlement:
     """A rated event with the hold it captures: `release_nano` of `hold` is no longer reserved.
 
     `closes` says that the hold was this call's own and ends with it (not a lease). `reverses` names the
-    transaction of the charge that this one takes back.
+    transaction of the charge that this one takes back. `credit_name` is what credit that it gives back is
+    called, where that is no correction of a model's price.
     """
 
     event: UsageEvent
@@ -40,6 +41,7 @@ class Settlement:
     release_nano: int = 0
     closes: bool = False
     reverses: str = ""
+    credit_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +139,15 @@ def settle_customer(
     )
     reference = posted.transaction.id if posted.transaction else ""
     tx.append_charges([replace(entry, transaction=reference) for entry in charged])
-    count_metered(tx, subscription, charged)
+    _count_metered(tx, subscription, charged)
+    if posted.spare is not None:
+        announce(tx, "billing.credit_grant.created", posted.spare, at=at)
     cross(tx, posted.crossing, currency=record.currency, at=at)
     enqueue(tx, charged, subscription, at=at)
     return len(fresh)
 
 
-def count_metered(tx: Tx, subscription: Subscription, charged: Sequence[ChargedEvent]) -> None:
+def _count_metered(tx: Tx, subscription: Subscription, charged: Sequence[ChargedEvent]) -> None:
     """Add what meters without tokens counted and were charged to the periods that are billed for it."""
     for entry in charged:
         event = entry.event
@@ -166,10 +170,12 @@ def _burned(tx: Tx, customer: str, transactions: Collection[str]) -> Mapping[str
 
 def _spare(fresh: Iterable[Settlement], *, currency: str, at: datetime) -> Grant | None:
     """Return the grant for credit that no grant can take back; its id follows from what is taken back."""
-    reversing = min((item.event for item in fresh if item.reverses), key=lambda event: event.id, default=None)
-    if reversing is None:
+    negative = (item for item in fresh if item.charge.price_nano < 0)
+    first = min(negative, key=lambda item: item.event.id, default=None)
+    if first is None:
         return None
-    return correction_grant(reversing, id=reversing.id, nano=0, currency=currency, at=at)
+    event, name = first.event, first.credit_name
+    return correction_grant(event, id=event.id, nano=0, currency=currency, at=at, name=name)
 
 
 def _releases(batch: Sequence[Settlement], fresh: Mapping[str, Settlement]) -> Mapping[str, int]:

@@ -1,7 +1,8 @@
 """True up items when their period ends: volume prices become final, minimums and maximums are met.
 
 Rule 1: a true-up is a usage event of its own (source `true_up`), charged and posted like any usage, so
-that charges, postings and invoice lines stay one sum. What it gives back goes through `ledger.refund`.
+that charges, postings and invoice lines stay one sum. What it gives back lessens what is owed; the rest is
+credit that is named after the item.
 Rule 2: what is corrected follows from what was counted and charged: done again, there is nothing to correct.
 Rule 3: drafts and previews show the true-ups of their moment; finalising makes them.
 """
@@ -14,16 +15,13 @@ from datetime import datetime, timedelta
 
 from costplus.billing.customer import Customer
 from costplus.billing.invoice import UsageTotal
-from costplus.billing.notify import announce, cross
-from costplus.billing.settle import Settlement, count_metered, settle_customer
-from costplus.billing.store import ChargedEvent, Tx
+from costplus.billing.settle import Settlement, settle_customer
+from costplus.billing.store import Tx
 from costplus.billing.subscription import Subscription
-from costplus.core.ids import CustomerId, milliseconds
 from costplus.core.period import Period
 from costplus.core.usage import Usage
 from costplus.ledger.post import credit_of
-from costplus.ledger.refund import Refund, give_back
-from costplus.metering.event import METER, UsageEvent, usage_event
+from costplus.metering.event import METER, usage_event
 from costplus.rating.charge import Charge, ChargeLine
 from costplus.rating.item_charge import PricedItem, corrected, line_order, merged, priced_items
 from costplus.rating.rate_card import RateCardVersion
@@ -143,50 +141,13 @@ def true_up(tx: Tx, subscription: Subscription, period: Period, *, at: datetime)
             model=made.event_name,
             meter="",  # No meter counted it.
         )
+        # What units cost is corrected only by asking for more: they were used.
+        assert made.charge.price_nano >= 0 or made.charge.cost_nano == 0
+        settlement = Settlement(event=event, charge=made.charge, credit_name=f"{made.display_name} · true-up")
         new = tx.append_events([event])
-        if made.charge.price_nano >= 0:
-            settlement = Settlement(event=event, charge=made.charge)
-            settle_customer(tx, customer, subscription, [settlement], new, at=at)
-        elif event.id in new:
-            _give_back(tx, customer, subscription, event, made, period=period, at=at)
+        settle_customer(tx, customer, subscription, [settlement], new, at=at)
 
 
 def _moment(period: Period, *, at: datetime) -> datetime:
     """Return the period's last instant, or `at` where it is cut short."""
     return min(at, period.end - _LAST)
-
-
-def _give_back(
-    tx: Tx,
-    customer: Customer,
-    subscription: Subscription,
-    event: UsageEvent,
-    made: TrueUp,
-    *,
-    period: Period,
-    at: datetime,
-) -> None:
-    """Keep a true-up that is worth less than nothing, and refund it."""
-    charge = made.charge
-    assert charge.cost_nano == 0  # What units cost is not corrected: they were used.
-    given = give_back(
-        tx,
-        Refund(
-            customer=CustomerId(customer.id),
-            currency=customer.currency,
-            amount_nano=-charge.price_nano,
-            period_start=milliseconds(period.start),
-            reference=event.id,
-            name=f"{made.display_name} · true-up",
-        ),
-        at=at,
-    )
-    billed_at = max(event.at, subscription.finalized_until)
-    charged = [
-        ChargedEvent(event=event, charge=charge, billed_at=billed_at, transaction=given.transaction.id)
-    ]
-    tx.append_charges(charged)
-    count_metered(tx, subscription, charged)
-    if given.grant is not None:
-        announce(tx, "billing.credit_grant.created", given.grant, at=at)
-    cross(tx, given.crossing, currency=customer.currency, at=at)

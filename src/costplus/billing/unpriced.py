@@ -21,6 +21,7 @@ from costplus.core.errors import NotFound
 from costplus.core.ids import GrantId
 from costplus.core.money import nano_per_minor
 from costplus.core.records import Record
+from costplus.core.usage import OTHER_MODEL, Usage
 from costplus.ledger.grant import Grant
 from costplus.metering.event import UsageEvent
 from costplus.rating.charge import FALLBACK, MODEL, NOT_ON_CARD, Charge
@@ -105,13 +106,14 @@ def is_priceable(reason: str) -> bool:
     return not reason.startswith(("unmetered_", "model:"))
 
 
-def waits(charge: Charge) -> bool:
-    """Return whether rating the charge's event again could make a difference.
+def waits(charge: Charge, usage: Usage) -> bool:
+    """Return whether rating the event of a charge and its usage again could make a difference.
 
-    The runs of a call on several models are known while it is made only, so its event cannot be rated again.
+    The runs of a call on other models are known while it is made only, so its event cannot be rated again.
     """
     ran_on = {(line.rate.provider, line.rate.model) for line in charge.lines}
-    return len(ran_on) <= 1 and any(map(is_priceable, charge.unpriced))
+    is_whole = len(ran_on) <= 1 and OTHER_MODEL not in usage.flags
+    return is_whole and any(map(is_priceable, charge.unpriced))
 
 
 def lifts(charge: Charge, reasons: Iterable[str]) -> bool:
@@ -123,8 +125,10 @@ def lifts(charge: Charge, reasons: Iterable[str]) -> bool:
     return bool(before & WHOLE) or {r for r in charge.unpriced if is_priceable(r)} < before
 
 
-def correction_grant(event: UsageEvent, *, id: str, nano: int, currency: str, at: datetime) -> Grant:
-    """Return the credit that gives back what was charged for usage of the event's model."""
+def correction_grant(
+    event: UsageEvent, *, id: str, nano: int, currency: str, at: datetime, name: str = ""
+) -> Grant:
+    """Return the credit that gives back what was charged for usage of the event's model, or of an item."""
     return Grant(
         id=GrantId(f"credgr_{id}"),
         customer=event.customer,
@@ -134,7 +138,7 @@ def correction_grant(event: UsageEvent, *, id: str, nano: int, currency: str, at
         currency=currency,
         effective_at=at,
         category="promotional",
-        name=f"Price correction: {model_name(event)}",
+        name=name or f"Price correction: {model_name(event)}",
         source="correction",
         minor_amount=nano // nano_per_minor(currency),
     )

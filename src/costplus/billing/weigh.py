@@ -45,7 +45,9 @@ def charged_with(
     while True:
         page = tx.charged_between(customer, start, end, after=after, limit=PAGE)
         for entry in page:
-            if waits(entry.charge):  # It is charged by the queue of unpriced usage, at its own time's price.
+            if waits(
+                entry.charge, entry.event.usage
+            ):  # It is charged by the queue of unpriced usage, at its own time's price.
                 continue
             if any((line.rate.provider, line.rate.model) == (provider, model) for line in entry.charge.lines):
                 yield entry

@@ -126,7 +126,7 @@ class Run:
 
     def _is_resolved(self, tx: Tx, entry: ChargedEvent) -> bool:
         """Return whether a later event says what the entry is worth: then it stays as it was charged."""
-        return waits(entry.charge) and tx.find(WaitingUsage, entry.event.id) is None
+        return waits(entry.charge, entry.event.usage) and tx.find(WaitingUsage, entry.event.id) is None
 
     def _compared(self, tx: Tx, page: Iterable[ChargedEvent]) -> Iterable[tuple[str, Comparison]]:
         """Return the page's comparisons, one a model."""

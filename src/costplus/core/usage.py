@@ -62,6 +62,7 @@ INPUT_LEAVES = frozenset(leaf.name for leaf in _REGISTRY if leaf.direction == "i
 OUTPUT_LEAVES = frozenset(leaf.name for leaf in _REGISTRY if leaf.direction == "output")
 
 ESTIMATED = "estimated"  # Counted by us because the provider's own counts never arrived.
+OTHER_MODEL = "iterations_other_model"  # At least one of the runs that it sums was on another model.
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,13 @@ from datetime import datetime
 from costplus.billing.entitlement import Terms
 from costplus.billing.settle import Settlement
 from costplus.catalog.context import RequestContext, asking, circumstances
-from costplus.core.usage import ESTIMATED, Usage, usage_of
+from costplus.core.usage import ESTIMATED, OTHER_MODEL, Usage, usage_of
 from costplus.gateway.dialect import Endpoint
 from costplus.gateway.journal import Used
 from costplus.gateway.providers import Provider
 from costplus.gateway.served import asked_word, kept_for, served_as
 from costplus.gateway.wire import Reading
-from costplus.gateway.wire.anthropic import OTHER_MODEL, iteration_usages
+from costplus.gateway.wire.anthropic import iteration_usages
 from costplus.gateway.wire.base import EMPTY_READING
 from costplus.gateway.wire.request import WireRequest
 from costplus.ledger.lease import Lease

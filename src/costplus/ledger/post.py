@@ -43,6 +43,7 @@ class Posted:
     transaction: Transaction | None
     crossing: Crossing
     owed_nano: int  # Of this posting's price, what credit did not cover.
+    spare: Grant | None = None  # The grant that was made for what no other could take back.
 
 
 def credit_of(store: LedgerStore, customer: str, *, at: datetime) -> int:
@@ -200,7 +201,7 @@ def post_usage(store: LedgerStore, posting: UsagePosting, *, at: datetime) -> Po
     customer = posting.customer
     balance = store.balance_for_update(customer)
     before = credit_of(store, customer, at=at)
-    owed, returned = _take_back(store, posting, owed_nano=balance.owed_nano, at=at)
+    owed, returned, spare = _take_back(store, posting, owed_nano=balance.owed_nano, at=at)
     charged = {period: nano for period, nano in posting.price_nano.items() if nano > 0}
     parts, owed_nano = burn(burnable(store.live_grants(customer), at=at), sum(charged.values()))
     for grant, part in parts:
@@ -227,14 +228,17 @@ def post_usage(store: LedgerStore, posting: UsagePosting, *, at: datetime) -> Po
             id=new_id("txn", at=at), customer=customer, at=at, kind="usage", postings=postings
         )
         store.append_transaction(entry)
-    return Posted(entry, Crossing(customer, before, before + credit_nano), owed_nano)
+    return Posted(entry, Crossing(customer, before, before + credit_nano), owed_nano, spare)
 
 
 def _take_back(
     store: LedgerStore, posting: UsagePosting, *, owed_nano: Mapping[int, int], at: datetime
-) -> tuple[dict[int, int], list[tuple[Grant, int]]]:
-    """Undo what the posting takes back; return what is owed after that, and what each grant got back."""
-    owed, rest = dict(owed_nano), 0
+) -> tuple[dict[int, int], list[tuple[Grant, int]], Grant | None]:
+    """Undo what the posting takes back.
+
+    Returns what is owed after that, what each grant got back, and the grant that was made for the rest.
+    """
+    owed, rest, spare = dict(owed_nano), 0, None
     for period, nano in posting.price_nano.items():
         if nano < 0:
             part = min(owed.get(period, 0), -nano)
@@ -252,7 +256,7 @@ def _take_back(
         spare = replace(posting.spare, amount_nano=rest, remaining_nano=rest, minor_amount=minor)
         store.save_grant(spare)
         parts = [*parts, (spare, rest)]
-    return {period: nano for period, nano in owed.items() if nano}, parts
+    return {period: nano for period, nano in owed.items() if nano}, parts, spare
 
 
 def void_grant(store: LedgerStore, grant: Grant, *, at: datetime) -> Crossing:

@@ -98,14 +98,14 @@ def test_a_volume_price_that_credit_paid_too_much_for_returns_as_credit(
     assert lines_of(invoice) == [("Api_Calls · all units, as units over 10", 11, 5_500)]
     assert (invoice.credit_minor, invoice.total_minor, invoice.status) == (5_500, 0, "paid")
     assert (shop.shop.credit(), shop.shop.owed()) == (4_500 * build.cent, [])
-    (given,) = shop.shop.write(lambda tx: [g for g in tx.grants_of("cus_1") if g.source == "refund"])
+    (given,) = shop.shop.write(lambda tx: [g for g in tx.grants_of("cus_1") if g.source == "correction"])
     assert (given.amount_nano, given.category) == (4_500 * build.cent, "promotional")
     assert given.name == "Api_Calls · true-up"
     assert shop.shop.account_nano("book/revenue") == 5_500 * build.cent
     assert "billing.credit_grant.created" in shop.shop.announced("billing.credit_grant")
 
 
-def test_a_refund_pays_what_the_next_period_owes_already(
+def test_what_an_item_gives_back_pays_what_the_next_period_owes_already(
     items: SimpleNamespace, build: SimpleNamespace
 ) -> None:
     shop = items.shop(items.item("volume", tiers=items.tiers(*VOLUME)))

@@ -137,6 +137,7 @@ def test_credit_of_a_grant_that_ended_becomes_a_new_grant(any_shop: Shop, queue:
     grant = any_shop.write(lambda tx: tx.grant(f"credgr_{reversed_event(event).id}"))
     assert (grant.amount_nano, grant.name) == (74_000, "Price correction: openai/foo")
     assert any_shop.credit() == 74_000 and any_shop.owed() == [] and any_shop.wrongs() == []
+    assert "billing.credit_grant.created" in any_shop.announced("billing.credit_grant")
 
 
 def test_returned_credit_pays_what_is_owed_elsewhere_first(any_shop: Shop, queue: SimpleNamespace) -> None:

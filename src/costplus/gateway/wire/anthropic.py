@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from costplus.core.usage import Usage, usage_of
+from costplus.core.usage import OTHER_MODEL, Usage, usage_of
 from costplus.gateway.wire.base import EMPTY_READING, JsonReader, Reading, SseReader
 from costplus.gateway.wire.counts import (
     MALFORMED,
@@ -34,7 +34,6 @@ from costplus.gateway.wire.sse import event_data
 from costplus.gateway.wire.text import body_chars, text_chars
 
 ITERATIONS = "iterations"  # The usage is a sum over several model runs; see `iteration_usages`.
-OTHER_MODEL = "iterations_other_model"  # At least one of them ran on another model.
 OUTPUT_INCOMPLETE = "output_incomplete"  # The stream broke off before it counted its output.
 ITERATIONS_BELOW_TOTAL = "iterations_below_total"  # They explain less than the top level bills.
 
