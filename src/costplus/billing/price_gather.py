@@ -14,7 +14,7 @@ import hashlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Literal
+from typing import Literal, TypeVar
 
 import httpx2
 import msgspec
@@ -31,6 +31,8 @@ from costplus.catalog.sources.fetch import Fetched, SourceUnavailable, fetch
 from costplus.catalog.sources.registry import SOURCES
 from costplus.catalog.statement import ModelKey, SourceView
 from costplus.catalog.views import packaged as packaged_view
+
+T = TypeVar("T")
 
 _WHY = {
     "empty_snapshot": "it states no price.",
@@ -88,24 +90,39 @@ class Gatherer:
         self._followed = followed
         self._archive = archive
         self._now = now
+        self._reading = asyncio.Lock()
         self._packaged = packaged
 
     async def gather(
         self, client: httpx2.AsyncClient, known: Known, *, accept: Collection[str]
     ) -> list[Gathered]:
-        """Return every source's view; what `accept` names passes the guards as a whole."""
-        found = []
-        for name, url in self._followed.items():
-            state = known.states.get(name) or SourceState(id=name, created=self._now())
-            found.append(await self._one(client, replace(state, url=url), known, accept=name in accept))
-        released = await asyncio.to_thread(self._released, known)
+        """Return every source's view; what `accept` names passes the guards as a whole.
+
+        All are asked at once; what they answer is read one after the other.
+        """
+        states = {
+            name: known.states.get(name) or SourceState(id=name, created=self._now())
+            for name in self._followed
+        }
+        found = await asyncio.gather(
+            *(
+                self._one(client, replace(states[name], url=url), known, accept=name in accept)
+                for name, url in self._followed.items()
+            )
+        )
+        released = await self._apart(self._released, known)
         return found if released is None else [*found, released]
+
+    async def _apart(self, work: Callable[..., T], *arguments: object) -> T:
+        """Do work beside the event loop, one piece at a time: two would only take turns."""
+        async with self._reading:
+            return await asyncio.to_thread(work, *arguments)
 
     async def _one(
         self, client: httpx2.AsyncClient, state: SourceState, known: Known, *, accept: bool
     ) -> Gathered:
         name = state.id
-        before = await asyncio.to_thread(self._kept_view, state, known.catalogue)
+        before = await self._apart(self._kept_view, state, known.catalogue)
         try:
             fetched = await fetch(
                 state.url,
@@ -117,10 +134,10 @@ class Gatherer:
             )
             if before is not None and (fetched.body is None or fetched.sha256 == state.sha256):
                 return _unchanged(state, fetched, before)
-            view = await asyncio.to_thread(self._new_view, name, fetched, known.catalogue)
+            view = await self._apart(self._new_view, name, fetched, known.catalogue)
             if not accept:
-                await asyncio.to_thread(_check, view, before, state, known.catalogue)
-            await asyncio.to_thread(self._keep, name, fetched)
+                await self._apart(_check, view, before, state, known.catalogue)
+            await self._apart(self._keep, name, fetched)
         except (SourceUnavailable, SourceRejected) as error:
             return _refused(state, before, error, at=self._now())
         report = SourceReport(source=name, outcome="new", revision=view.revision, models=len(view.statements))
