@@ -1,6 +1,6 @@
 """What waits for the seller: held price changes, usage without a price, price lists, margins.
 
-Rule 1: every list is cut, and so is what is searched for it: the page costs the same however long the past is.
+Rule 1: every list is cut, and so is what is searched for it: the page costs the same at any age.
 Rule 2: each says what to do about it, as a command to copy; the page itself decides nothing.
 """
 

@@ -1,4 +1,4 @@
-"""The seller's overview: this month's margin, customers, the latest events, what needs a decision or is missing.
+"""The seller's overview: this month's margin, customers, latest events, what to decide and to do next.
 
 Rule 1: one read gathers all of it, so that its figures belong together.
 Rule 2: whatever is still missing names the command that provides it.
