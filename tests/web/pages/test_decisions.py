@@ -13,7 +13,7 @@ from costplus.catalog.book import PriceChange, RecordedMove, SourceState
 from costplus.core.records import Record
 from costplus.rating.rate_card import RateCard
 from costplus.web.pages import commands
-from costplus.web.pages.decisions import SEARCHED_MAX, SHOWN_MAX
+from costplus.web.pages.decisions import CHANGES_MAX, SHOWN_MAX
 from costplus.web.pages.figures import days
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -123,9 +123,9 @@ async def test_of_many_changes_the_newest_are_shown_and_all_are_counted(seller: 
 
 
 async def test_no_more_than_the_latest_changes_are_looked_through(seller: Any) -> None:
-    applied = [change(f"pc_{n}", status="applied") for n in range(SEARCHED_MAX - 1)]
+    applied = [change(f"pc_{n}", status="applied") for n in range(CHANGES_MAX - 1)]
     await keep(seller, change("pc_old"), *applied)
-    assert "Price changes held: 1" in (await seller.show_admin()).text
+    assert "Price changes held: 1 of the latest 2,000" in (await seller.show_admin()).text
     await keep(seller, change("pc_last", status="applied"))
     assert TITLE not in (await seller.show_admin()).text
 

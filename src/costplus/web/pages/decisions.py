@@ -24,7 +24,8 @@ from costplus.rating.rate_card import RateCard
 from costplus.web.pages import commands
 from costplus.web.pages.figures import leaf_name, percent, unit_amount
 
-SEARCHED_MAX = 500  # The latest price changes, unpriced models and alarms that are looked through.
+CHANGES_MAX = 2000  # The latest price changes that are looked through: one day's lists may bring hundreds.
+SEARCHED_MAX = 500  # The same of models without a price and of alarms.
 SHOWN_MAX = 5
 MOVES_MAX = 3
 
@@ -59,6 +60,7 @@ class Decisions:
     """All that needs a decision: how many there are, and the first of them."""
 
     held_count: int
+    changes_searched: int | None  # None where all were.
     held: Sequence[HeldRow]
     unpriced_count: int  # Events that wait, of all models.
     unpriced_models: int
@@ -67,7 +69,6 @@ class Decisions:
     sources: Sequence[SourceReading]
     alarms_count: int
     alarms: Sequence[AlarmRow]
-    searched: int = SEARCHED_MAX
 
     @property
     def is_any(self) -> bool:
@@ -79,12 +80,14 @@ def decisions_of(
     tx: Tx, catalogue: Catalogue, freshness: Freshness, *, base_url: str, at: datetime
 ) -> Decisions:
     """Gather what needs a decision at `at`, the newest of each first; of usage, what most waits of."""
-    held = [change for change in tx.page(PriceChange, limit=SEARCHED_MAX) if change.status == "held"]
+    changes = tx.page(PriceChange, limit=CHANGES_MAX)
+    held = [change for change in changes if change.status == "held"]
     waiting = [model for model in tx.page(UnpricedModel, limit=SEARCHED_MAX) if model.waiting]
     waiting.sort(key=lambda model: -model.waiting)
     alarms = [alarm for alarm in tx.page(MarginAlarm, limit=SEARCHED_MAX) if alarm.recovered_at is None]
     return Decisions(
         held_count=len(held),
+        changes_searched=CHANGES_MAX if len(changes) == CHANGES_MAX else None,
         held=[_held_row(catalogue, change, at=at) for change in held[:SHOWN_MAX]],
         unpriced_count=sum(model.waiting for model in waiting),
         unpriced_models=len(waiting),
