@@ -72,9 +72,14 @@ class Freshness:
         return (self.at.date() - self.taken_on).days
 
     @property
+    def heard_at(self) -> datetime | None:
+        """When the newest revision of any source was accepted, or None."""
+        return max((source.accepted_at for source in self.sources if source.accepted_at), default=None)
+
+    @property
     def age_days(self) -> int:
         """Days since anything was last heard: of the newest accepted revision, else the snapshot's."""
-        heard = [source.accepted_at.date() for source in self.sources if source.accepted_at is not None]
+        heard = [self.heard_at.date()] if self.heard_at else []
         return (self.at.date() - max([self.taken_on, *heard])).days
 
 

@@ -24,12 +24,23 @@ from costplus.billing.subscription import Subscription
 from costplus.core.ids import new_id
 from costplus.metering.event import TOKEN_METER
 from costplus.metering.meter import Meter
-from costplus.rating.rate_card import Adjustment, PriceTracking, RateCard, RateCardVersion
+from costplus.rating.fallback import check_fallback
+from costplus.rating.rate_card import (
+    Adjustment,
+    FixedPrice,
+    PriceTracking,
+    RateCard,
+    RateCardVersion,
+    UnpricedPolicy,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetUpRequest:
-    """What the seller asks for; amounts in minor units. `models` are canonical `provider/model` names."""
+    """What the seller asks for; amounts in minor units. `models` are canonical `provider/model` names.
+
+    Without `unpriced` and `fallback` the card keeps its own; a new card blocks what has no price.
+    """
 
     plan_name: str
     models: tuple[str, ...]
@@ -41,11 +52,15 @@ class SetUpRequest:
     providers: Mapping[str, Adjustment] = field(default_factory=dict)
     model_overrides: Mapping[str, Adjustment] = field(default_factory=dict)
     currency: str = "usd"
+    unpriced: UnpricedPolicy | None = field(default=None, repr=False)
+    fallback: Mapping[str, FixedPrice] = field(default_factory=dict, repr=False)
 
     @property
     def digest(self) -> str:
         """What tells one request from another."""
-        return hashlib.sha256(repr(self).encode()).hexdigest()
+        # What is left out is no part of it: a request stays the same when new parameters come to exist.
+        said = [repr(self), *(repr(part) for part in (self.unpriced, self.fallback) if part)]
+        return hashlib.sha256("\n".join(said).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +152,7 @@ def _card_version(
     """Return the live version where it has the request's terms, else one with them at the prices of now.
 
     What a request does not speak of stays: token types, fixed prices, the floor.
+    Raises `FallbackPricesMissing`.
     """
     blank = live or RateCardVersion(
         id="", created=at, rate_card=card.id if card else new_id("rcd", at=at), default=request.default
@@ -147,9 +163,12 @@ def _card_version(
         providers=request.providers,
         model_overrides=request.model_overrides,
         models=request.models,
+        unpriced=request.unpriced or blank.unpriced,
+        fallback=request.fallback or blank.fallback,
     )
     if version == live:
         return version
+    check_fallback(version)
     id = new_id("rcv", at=at)
     return replace(version, id=id, created=at, priced_as_of=at, models_as_of=at, kept_as_of={}, admitted=())
 

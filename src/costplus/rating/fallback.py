@@ -17,9 +17,28 @@ from dataclasses import replace
 from decimal import Decimal
 
 from costplus.catalog.price import ALWAYS, Component, PriceVersion
+from costplus.core.errors import InvalidRequest
 from costplus.core.usage import LEAVES, ancestors
 from costplus.rating.rate_card import FixedPrice, RateCardVersion
 from costplus.rating.sheet import RateSheet, compile_sheet
+
+NEEDED = ("input", "output")  # Whatever a model counts, nearly all of it is one of these or sells as one.
+
+
+class FallbackPricesMissing(InvalidRequest):
+    """The card is to sell models without a price at fallback prices, and lacks one that every call needs."""
+
+    code = "fallback_prices_missing"
+    remedy = "Give fallback_prices for at least input and output, or set unpriced to block or hold."
+
+
+def check_fallback(card: RateCardVersion) -> None:
+    """Raise `FallbackPricesMissing` where the card's rule is `fallback` and input or output has no price."""
+    missing = [leaf for leaf in NEEDED if leaf not in card.fallback]
+    if card.unpriced == "fallback" and missing:
+        raise FallbackPricesMissing(
+            f"There is no fallback price for {' and '.join(missing)}.", param="fallback_prices"
+        )
 
 
 def fallback_sheet(card: RateCardVersion, *, provider: str, model: str) -> RateSheet | None:

@@ -93,7 +93,9 @@ async def test_terms_that_are_sent_make_a_version_and_the_same_again_makes_none(
         "floor_margin_percent": "5",
         "unpriced": "fallback",
         "fallback_prices[input][amount]": "10",
-        "fallback_prices[input][per]": "1000000",
+        "fallback_prices[output][amount]": "20",
+        "fallback_prices[web_search][amount]": "10",
+        "fallback_prices[web_search][per]": "1000",
     }
     shown = (await api.post(card, form))["live_version"]
     assert shown["default"]["margin_percent"] == "25"
@@ -105,6 +107,11 @@ async def test_terms_that_are_sent_make_a_version_and_the_same_again_makes_none(
         "web_search": {"amount": "0.05", "per": 1},
     }
     assert (shown["floor_margin_percent"], shown["unpriced"]) == ("5", "fallback")
+    assert shown["fallback_prices"] == {
+        "input": {"amount": "10", "per": 1_000_000},
+        "output": {"amount": "20", "per": 1_000_000},
+        "web_search": {"amount": "10", "per": 1000},
+    }
     assert (await api.post(card, form))["live_version"]["id"] == shown["id"]
     assert len((await api.get(f"{card}/versions"))["data"]) == 2
     assert (await api.event_types())[-1] == "rate_card.version_created"
@@ -223,8 +230,6 @@ REFUSED: list[tuple[dict[str, str], str, str]] = [
         "fixed_prices",
     ),
     ({"unpriced": "free"}, "parameter_invalid_choice", "unpriced"),
-    ({"unpriced": "fallback"}, "parameter_missing", "fallback_prices"),
-    ({"fallback_prices[words][amount]": "1"}, "token_type_unknown", "fallback_prices[words]"),
     ({"tracking[notice_days]": "-1"}, "parameter_invalid_integer", "tracking[notice_days]"),
     ({"tracking[max_increase_percent]": "-1"}, "markup_invalid", "tracking[max_increase_percent]"),
     ({"tracking[mode]": "all"}, "parameter_unknown", "tracking[mode]"),

@@ -121,6 +121,7 @@ class Seller:
     flushed: int = 0
     base_url: str = "http://localhost:4242"
     providers: tuple[str, ...] = ()
+    price_sources: dict[str, str] = field(default_factory=dict)
     pricing: Pricing = field(default_factory=lambda: Pricing(Catalogue(PRICES)))
 
     def consume(self, token: str) -> bool:
@@ -140,6 +141,7 @@ class Seller:
             livemode=False,
             flush=self.flush,
             link_secret=SECRET,
+            price_sources=self.price_sources,
         )
         app = Starlette(routes=routes(context, self, provider_names=lambda: self.providers))
         return httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url=self.base_url)

@@ -1,4 +1,4 @@
-"""A rate card's terms as parameters: markups, token types, fixed prices, floor, tracking options.
+"""A rate card's terms as parameters: markups, token types, fixed and fallback prices, floor, tracking.
 
 Rule 1: what is not sent stays; an empty text unsets: one entry, or with the whole group every entry.
 Rule 2: names are kept as the catalogue writes them, whatever spelling was sent.
@@ -16,6 +16,7 @@ from costplus.catalog.catalogue import Catalogue, canonical_model
 from costplus.catalog.names import canonical_provider
 from costplus.core.errors import InvalidRequest
 from costplus.core.usage import LEAVES
+from costplus.rating.fallback import check_fallback
 from costplus.rating.floor import check_floor
 from costplus.rating.rate_card import (
     Adjustment,
@@ -24,12 +25,14 @@ from costplus.rating.rate_card import (
     PriceTracking,
     RateCardVersion,
     Tracking,
+    UnpricedPolicy,
     adjustment,
 )
 from costplus.web.params import ParametersExclude, Params
 
 T = TypeVar("T")
 TRACKING: tuple[PriceTracking, ...] = ("disabled", "migrate_all", "new_customers_only")
+UNPRICED: tuple[UnpricedPolicy, ...] = ("block", "hold", "fallback")
 DECIMALS_MAX = 12  # Of a fixed price, as of Stripe's unit amounts.
 PER_MAX = 10**9
 NOTICE_DAYS_MAX = 366
@@ -124,13 +127,12 @@ def revised(
         version,
         token_types=merged(params, "token_type_overrides", version.token_types, name_of=leaf, read=_markup),
         fixed=merged(params, "fixed_prices", version.fixed, name_of=leaf, read=_fixed_price),
-        fallback=merged(params, "fallback_prices", version.fallback, name_of=_plain_leaf, read=_fixed_price),
+        fallback=fallback_prices(params, version.fallback),
         floor_margin_percent=floor,
-        unpriced=params.choice("unpriced", ("block", "hold", "fallback")) or version.unpriced,
+        unpriced=(unpriced_policy(params) or "block") if "unpriced" in params else version.unpriced,
     )
-    if version.unpriced == "fallback" and not version.fallback:
-        raise params.missing("fallback_prices")
     if not version.same_terms(live):
+        check_fallback(version)
         check_floor(version, catalogue, at=at)
     return version
 
@@ -150,6 +152,16 @@ def _with_overrides(
         providers=dict(sorted(providers.items())),
         model_overrides=dict(sorted(models.items())),
     )
+
+
+def unpriced_policy(params: Params) -> UnpricedPolicy | None:
+    """Return what is to become of usage without a price, None where that is absent or empty."""
+    return params.choice("unpriced", UNPRICED)
+
+
+def fallback_prices(params: Params, known: Mapping[str, FixedPrice]) -> dict[str, FixedPrice]:
+    """Return the prices per leaf for models without one: those known with those that were sent."""
+    return merged(params, "fallback_prices", known, name_of=_plain_leaf, read=_fixed_price)
 
 
 def merged(

@@ -19,7 +19,7 @@ from costplus.catalog.catalogue import Catalogue, canonical_model
 from costplus.core.errors import InvalidRequest
 from costplus.core.ids import new_id
 from costplus.rating.rate_card import adjustment
-from costplus.web.api.card_terms import TRACKING, overrides, own_adjustment
+from costplus.web.api.card_terms import TRACKING, fallback_prices, overrides, own_adjustment, unpriced_policy
 from costplus.web.call import Call, get, post
 from costplus.web.objects.wire import JsonObject
 
@@ -134,6 +134,8 @@ def init(tx: Tx, call: Call) -> object:
         on_zero_credit=None if rejects is None else "block" if rejects else "overage",
         providers=providers,
         model_overrides=models,
+        unpriced=unpriced_policy(params),
+        fallback=fallback_prices(params, {}),
     )
     done = set_up(tx, request, at=call.at)
     return _answer(done, call, sold, healthy=webhook_healthy(tx))

@@ -68,6 +68,8 @@ class AdminPages:
         view = await context.store.read(
             lambda tx: overview_of(
                 tx,
+                context.pricing.catalogue,
+                price_sources=context.price_sources,
                 at=at,
                 secret=context.link_secret,
                 base_url=context.base_url,

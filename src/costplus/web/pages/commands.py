@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 KEY = "$SECRET_KEY"  # The reader's own: keys are stored hashed, so no page can show one.
 
 
@@ -55,6 +57,19 @@ def create_endpoint(base_url: str) -> str:
         "/v1/webhook_endpoints",
         **{"url": "https://example.com/webhooks", "enabled_events[]": "*"},
     )
+
+
+def approve_price(change: str) -> str:
+    return f"costplus prices approve {change}"
+
+
+def own_price(model: str) -> str:
+    name = shlex.quote(model)  # Callers choose model names: none may end the word and begin a command.
+    return f"costplus prices override {name} input=… output=… --new-model"
+
+
+def adopt_prices(base_url: str, card: str) -> str:
+    return _post(base_url, f"/v1/token_billing/rate_cards/{card}/adopt", all="true", mode="migrate_all")
 
 
 def preview_invoice(base_url: str, customer: str = "cus_…") -> str:

@@ -6,7 +6,7 @@ marked approximation beside it.   Rule 2: instants are UTC and say so.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from fractions import Fraction
 
 from costplus.core.money import NANO, decimal_text, minor_exponent, parse_exact
@@ -80,7 +80,12 @@ def leaf_name(leaf: str) -> str:
     return leaf.replace("_", " ")
 
 
-def day(at: datetime) -> str:
+def days(quantity: int) -> str:
+    """Write a stretch of whole days."""
+    return f"{quantity:,} day{'' if quantity == 1 else 's'}"
+
+
+def day(at: date) -> str:
     """Write the UTC day."""
     return f"{at:%Y-%m-%d}"
 

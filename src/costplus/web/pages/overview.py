@@ -1,4 +1,4 @@
-"""The seller's overview: this month's margin, customers, the latest events, and what needs doing next.
+"""The seller's overview: this month's margin, customers, latest events, what to decide and to do next.
 
 Rule 1: one read gathers all of it, so that its figures belong together.
 Rule 2: whatever is still missing names the command that provides it.
@@ -6,7 +6,7 @@ Rule 2: whatever is still missing names the command that provides it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -15,10 +15,13 @@ from costplus.billing.close import account_settings
 from costplus.billing.customer import Customer
 from costplus.billing.event import Delivery, Event, WebhookEndpoint
 from costplus.billing.invoice import Invoice
+from costplus.billing.price_report import Freshness, freshness_of
 from costplus.billing.store import Tx
+from costplus.catalog.catalogue import Catalogue
 from costplus.core.period import hour_floor
 from costplus.core.records import Record
 from costplus.web.pages import commands
+from costplus.web.pages.decisions import Decisions, decisions_of
 from costplus.web.pages.figures import percent
 from costplus.web.pages.rows import (
     EventRow,
@@ -82,6 +85,8 @@ class Overview:
     """Everything on the page; `older` is the cursor to the next customers, or None."""
 
     month: Month
+    prices: Freshness
+    decisions: Decisions
     customers: Sequence[MoneyRow]
     older: str | None
     events: Sequence[EventRow]
@@ -154,7 +159,9 @@ def _steps(
 
 def overview_of(
     tx: Tx,
+    catalogue: Catalogue,
     *,
+    price_sources: Mapping[str, str],
     at: datetime,
     secret: bytes,
     base_url: str,
@@ -166,8 +173,11 @@ def overview_of(
     on_zero_default = settings.on_zero_credit if settings else "overage"
     page = tx.page(Customer, limit=CUSTOMERS_MAX, older_than=older_than)
     deliveries = _recent_deliveries(tx)
+    prices = freshness_of(tx, catalogue, followed=price_sources, at=at)
     return Overview(
         month=month_of(tx, at=at),
+        prices=prices,
+        decisions=decisions_of(tx, catalogue, prices, base_url=base_url, at=at),
         customers=[
             money_row(tx, customer, on_zero_default=on_zero_default, at=frozen_time(tx, customer) or at)
             for customer in page

@@ -34,6 +34,7 @@ _templates = Environment(
 _templates.filters |= {
     "count": figures.count,
     "day": figures.day,
+    "days": figures.days,
     "instant": figures.instant,
     "leaf": figures.leaf_name,
     "minor": figures.minor_amount,
