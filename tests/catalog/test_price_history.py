@@ -22,6 +22,8 @@ from costplus.catalog.price import ALWAYS, PriceVersion
 from costplus.catalog.reconcile import reconcile
 from costplus.catalog.statement import ModelKey, SourceName, SourceView, Statement
 
+pytestmark = pytest.mark.slow
+
 AT = datetime(2026, 11, 24, tzinfo=UTC)
 BEFORE = datetime(2024, 1, 1, tzinfo=UTC)
 KEY = ("vendor", "model")

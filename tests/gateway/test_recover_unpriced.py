@@ -25,6 +25,8 @@ from costplus.rating.fallback import stand_in
 from costplus.rating.pricing import Pricing
 from costplus.rating.rate_card import FixedPrice, RateCardVersion
 
+pytestmark = pytest.mark.slow
+
 MODEL = "gpt-of-tomorrow"
 FALLBACK = {"input": FixedPrice(Decimal(10), 1_000_000), "output": FixedPrice(Decimal(40), 1_000_000)}
 

@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 
 from costplus.gateway.wire import READERS, Reading, WireReader
 
+pytestmark = pytest.mark.slow
+
 Leaves = Mapping[str, int]
 Block = dict[str, Any]
 

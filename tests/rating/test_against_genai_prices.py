@@ -33,6 +33,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 from price_corrections import MAY_15, REDIRECTS
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime(2026, 11, 10, 12, tzinfo=UTC)  # A Tuesday, outside every window of the day.
 WEEKDAY_PEAK, SATURDAY = datetime(2026, 11, 10, 2, tzinfo=UTC), datetime(2026, 11, 7, 2, tzinfo=UTC)
 EARLIER_PEAK = datetime(2026, 7, 1, 2, tzinfo=UTC)  # Before the prices that have windows began.

@@ -17,6 +17,8 @@ from click.testing import CliRunner, Result
 from costplus.cli import main
 from costplus.storage.sqlite import SqliteStore
 
+pytestmark = pytest.mark.slow
+
 MINI = "openai/gpt-4o-mini"  # 0.15 and 0.6 dollars per million.
 COST = {"input": "0.15", "output": "0.6"}
 

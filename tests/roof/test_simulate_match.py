@@ -27,6 +27,8 @@ from costplus.rating.pricing import Pricing
 from costplus.rating.rate_card import adjustment
 from costplus.storage.sqlite import SqliteStore
 
+pytestmark = pytest.mark.slow
+
 AT = datetime(2026, 11, 10, 12, tzinfo=UTC)
 WINDOW = ("--start", "2026-11-01", "--end", "2026-11-20T00:00:00Z")
 MINI = "openai/gpt-4o-mini"

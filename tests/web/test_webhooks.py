@@ -25,6 +25,8 @@ from costplus.web import webhooks
 from costplus.web.signature import standard_signature
 from costplus.web.webhooks import Dispatcher
 
+pytestmark = pytest.mark.slow
+
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 

@@ -17,6 +17,8 @@ from costplus.billing.terms import terms_of
 from costplus.catalog.price import ModelUnpriced
 from costplus.rating.rate_card import ModelNotOnCard, adjustment
 
+pytestmark = pytest.mark.slow
+
 Market = Any  # The market of conftest.
 Quoted = dict[tuple[str, str, datetime], Fraction | None]
 

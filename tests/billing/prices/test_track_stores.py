@@ -29,6 +29,8 @@ from costplus.rating.rate_card import RateCard, adjustment
 from costplus.storage.memory import MemoryStore
 from costplus.storage.sqlite import SqliteStore
 
+pytestmark = pytest.mark.slow
+
 MODEL = {"provider": "openai", "model": "gpt-4o-mini"}
 
 

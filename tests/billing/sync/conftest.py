@@ -104,7 +104,7 @@ def models_dev_document(prices: Mapping[str, Any]) -> Any:
 
 
 def entries(stated: Mapping[str, str]) -> tuple[form.ComponentEntry, ...]:
-    return tuple((leaf, amount, 1_000_000, None) for leaf, amount in stated.items())
+    return tuple((leaf, usd, 1_000_000, None) for leaf, usd in stated.items())
 
 
 def snapshot_body(
@@ -200,10 +200,11 @@ class World:
 
     def another(self, pricing: Pricing | None = None) -> PriceSync:
         """Return a further synchronisation of the same store."""
+        followed = {name: f"{self.lists.url}/{name}" for name in self.followed}
         return PriceSync(
             self.store,
             pricing or self.pricing,
-            followed={name: f"{self.lists.url}/{name}" for name in self.followed},
+            followed=followed,
             archive=self.archive,
             now=lambda: self.at,
             packaged=lambda: self.packaged,
@@ -274,8 +275,7 @@ class World:
 
     async def counts(self) -> Mapping[str, int]:
         """Return how many records of each kind there are."""
-        kinds = (PriceChange, RecordedPrice, Event)
-        return {kind.KIND: len(await self.records(kind)) for kind in kinds}
+        return {kind.KIND: len(await self.records(kind)) for kind in (PriceChange, RecordedPrice, Event)}
 
     async def source(self, name: str) -> SourceState:
         state = await self.store.read(lambda tx: tx.find(SourceState, name))
@@ -379,8 +379,7 @@ async def world(store: Store, lists: Lists, client: httpx2.AsyncClient, tmp_path
 async def large_world(lists: Lists, client: httpx2.AsyncClient, tmp_path: Path) -> AsyncIterator[World]:
     """Return a seller of so many models that a list can be judged as a whole, in memory."""
     store = MemoryStore()
-    made = World(store, lists, client, tmp_path / "prices", prices={**FEATURED, **FILLERS})
-    await made.begin()
+    await (made := World(store, lists, client, tmp_path / "prices", prices={**FEATURED, **FILLERS})).begin()
     yield made
     await store.close()
 

@@ -11,6 +11,8 @@ import pytest
 from costplus.catalog.book import SourceState
 from costplus.core.errors import Unavailable
 
+pytestmark = pytest.mark.slow
+
 
 async def test_a_list_that_cannot_be_kept_changes_nothing(world: Any, build: Any, tmp_path: Path) -> None:
     await world.sync()

@@ -13,6 +13,8 @@ from costplus.billing.price_book import approve, override, reject, undo
 from costplus.billing.price_record import Person
 from costplus.catalog.price import Component
 
+pytestmark = pytest.mark.slow
+
 SELLER = Person(name="seller")
 DEAR = {"input": "3", "output": "12"}
 

@@ -12,6 +12,8 @@ import pytest
 
 from costplus.catalog.book import PriceChange
 
+pytestmark = pytest.mark.slow
+
 NOT_JSON = {
     "truncated": lambda good: good[: len(good) // 2],
     "html": lambda good: b"<!doctype html><title>Sign in</title>",

@@ -14,6 +14,8 @@ from costplus.billing.price_record import Person
 from costplus.catalog.book import ModelMark
 from costplus.catalog.price import Component
 
+pytestmark = pytest.mark.slow
+
 T = datetime(2026, 12, 1, tzinfo=UTC)
 WEEK, SECOND = timedelta(days=7), timedelta(seconds=1)
 

@@ -12,6 +12,8 @@ from costplus.billing.notice import PriceNotice
 from costplus.catalog.statement import SourceName
 from costplus.catalog.survey import Policy
 
+pytestmark = pytest.mark.slow
+
 DEAR = {"input": "3", "output": "12"}
 CHEAP = {"input": "1.5", "output": "6"}
 

@@ -11,6 +11,8 @@ import pytest
 from costplus.billing.price_book import reject
 from costplus.billing.price_record import Person
 
+pytestmark = pytest.mark.slow
+
 LATER = date(2026, 11, 20)
 
 

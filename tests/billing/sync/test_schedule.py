@@ -11,6 +11,8 @@ import pytest
 from costplus.billing.price_book import approve
 from costplus.billing.price_record import Person
 
+pytestmark = pytest.mark.slow
+
 T = datetime(2026, 12, 1, tzinfo=UTC)
 DOUBLE = {"input": "4", "output": "16"}
 HALF = {"input": "1", "output": "4"}

@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from costplus.catalog.agreement import components_of
+
+pytestmark = pytest.mark.slow
 
 LEAF = st.one_of(
     st.none(),

@@ -6,11 +6,14 @@ from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from costplus.metering.event import rerated, reversed_event
 from costplus.rating.rate_card import FixedPrice
+
+pytestmark = pytest.mark.slow
 
 LEAVES = st.dictionaries(
     st.sampled_from(["input", "cached_input", "output"]), st.integers(1, 5000), min_size=1, max_size=3

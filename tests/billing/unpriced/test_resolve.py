@@ -22,6 +22,8 @@ from costplus.metering.event import UsageEvent, rerated, reversed_event
 from costplus.rating.charge import explain
 from costplus.rating.rate_card import FixedPrice
 
+pytestmark = pytest.mark.slow
+
 Shop = Any  # The queue's shop of conftest.
 
 DEAR = {"input": FixedPrice(Decimal(10), 1_000_000)}  # 10,000 nano a token; the real price is 2,600.

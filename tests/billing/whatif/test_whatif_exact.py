@@ -6,11 +6,14 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from costplus.rating.rate_card import FixedPrice, adjustment
 from costplus.rating.scenario import Scenario, scenario_of
+
+pytestmark = pytest.mark.slow
 
 M = 10**6
 START = datetime(2026, 11, 1, tzinfo=UTC)

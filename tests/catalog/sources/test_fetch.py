@@ -31,6 +31,8 @@ from costplus.catalog.sources.fetch import (
 )
 from costplus.catalog.sources.registry import SOURCES
 
+pytestmark = pytest.mark.slow
+
 AT = datetime(2026, 11, 24, 9, tzinfo=UTC)
 BODY = b'{"gpt-x": {"litellm_provider": "openai", "input_cost_per_token": 1e-6}}'
 

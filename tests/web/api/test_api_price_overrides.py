@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 BASE = "/v1/token_billing"
 PRICES, CHANGES, OVERRIDES = f"{BASE}/prices", f"{BASE}/price_changes", f"{BASE}/price_overrides"
 REDIRECTS = f"{BASE}/model_redirects"

@@ -13,6 +13,8 @@ from costplus.billing.price_record import Person
 from costplus.catalog.book import ModelMark, PriceChange, RecordedMove, SourceState
 from costplus.catalog.load import begin_book
 
+pytestmark = pytest.mark.slow
+
 BASE = "/v1/token_billing"
 PRICES, CHANGES, ALIASES = f"{BASE}/prices", f"{BASE}/price_changes", f"{BASE}/model_aliases"
 MINI = f"{PRICES}/openai/gpt-4o-mini"  # 0.15 and 0.6 dollars per million, 0.075 from the cache.
