@@ -25,8 +25,6 @@ from costplus.web import webhooks
 from costplus.web.signature import standard_signature
 from costplus.web.webhooks import Dispatcher
 
-pytestmark = pytest.mark.slow
-
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
