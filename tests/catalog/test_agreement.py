@@ -256,5 +256,5 @@ def test_a_models_end_is_marked() -> None:
     ]
     assert found[2].redirect_to == "gpt-2"
     early = retirements(KEY, views=views, previous={}, at=AT - timedelta(seconds=1))
-    assert [one.kind for one in early] == ["redirected"]
+    assert [(one.kind, one.at) for one in early] == [("ending", AT), ("redirected", None)]
     assert retirements(other, views=views, previous=before, at=AT) == ()

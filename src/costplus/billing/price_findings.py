@@ -18,6 +18,7 @@ from costplus.billing.store import Tx
 from costplus.billing.weigh import foresee
 from costplus.catalog.book import ModelMark, PriceChange
 from costplus.catalog.guard import Retirement
+from costplus.catalog.price import ALWAYS
 from costplus.catalog.recorded import decided, recorded_change
 from costplus.catalog.schedule import Due
 from costplus.catalog.snapshot import component_entry, multiplier_entry
@@ -175,14 +176,12 @@ def _came_due(desk: _Desk, change: PriceChange, outcome: Due) -> PriceChange | N
         if desk.at < change.effective_at:
             return None
         return replace(change, status="applied", reasons=outcome.reasons)
-    status: Mapping[str, str] = {"cancelled": "cancelled", "in_force": "superseded", "due": "scheduled"}
     moved = replace(change, reasons=outcome.reasons)
     if outcome.state == "cancelled":
         moved = replace(moved, status="cancelled", due_at=None)
         desk.tell("price.schedule_cancelled", moved, provider=change.provider)
     elif outcome.state == "in_force":
         moved = replace(moved, status="superseded", due_at=None)
-    assert outcome.state in status
     if moved == change:
         return None
     if outcome.state == "due":
@@ -197,21 +196,24 @@ def _mark(desk: _Desk, key: ModelKey, said: Iterable[Retirement]) -> None:
     id = f"{provider}/{model}"
     known = desk.tx.find(ModelMark, id)
     mark = known or ModelMark(id=id, created=desk.at, provider=provider, model=model)
-    dates = [one.at for one in said if one.kind == "deprecated" and one.at is not None]
+    ends = [one for one in said if one.kind in ("deprecated", "ending") and one.at is not None]
+    days = sorted(one.at for one in ends if one.at and one.at > ALWAYS)
+    is_over = any(one.kind == "deprecated" and one.at in days for one in ends)
     gone = {one.source for one in said if one.kind == "gone"}
     to = next((one.redirect_to for one in said if one.redirect_to), "")
     marked = replace(
         mark,
-        deprecated_at=min(dates) if dates else mark.deprecated_at,
+        deprecated_at=days[0] if days else ALWAYS if ends else mark.deprecated_at,
+        is_over=mark.is_over or is_over,
         gone_from=tuple(sorted({*mark.gone_from, *gone})),
         redirect_to=to or mark.redirect_to,
     )
     if marked == known:
         return
     desk.tx.save(marked)
-    if dates and mark.deprecated_at is None:
+    if marked.deprecated_at != mark.deprecated_at:
         desk.tell("model.deprecation_announced", marked, provider=provider)
-    if set(marked.gone_from) - set(mark.gone_from):
+    if set(marked.gone_from) - set(mark.gone_from) or marked.is_over > mark.is_over:
         desk.tell("model.retired", marked, provider=provider)
     if marked.redirect_to != mark.redirect_to:
         desk.tell("model.redirected", marked, provider=provider)

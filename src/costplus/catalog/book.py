@@ -182,7 +182,8 @@ class ModelMark(Record):
 
     provider: str
     model: str
-    deprecated_at: datetime | None = None
+    deprecated_at: datetime | None = None  # `ALWAYS` where no day is said.
+    is_over: bool = False  # Whether that day has come.
     gone_from: tuple[str, ...] = ()  # Sources that listed it and do so no more.
     redirect_to: str = ""
     disputed: tuple[str, ...] = ()  # Leaves whose list price sources state differently.

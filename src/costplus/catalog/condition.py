@@ -15,7 +15,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from typing import Literal
+from typing import Literal, get_args
 
 from costplus.catalog.context import RequestContext
 
@@ -37,18 +37,7 @@ Field = Literal[
 Op = Literal["eq", "in", "gt", "gte", "lt", "lte"]
 
 COUNTED: tuple[Field, ...] = ("prompt_tokens", "media_seconds")
-WORDED: tuple[Field, ...] = (
-    "service_tier",
-    "processing",
-    "speed",
-    "region",
-    "endpoint_scope",
-    "route",
-    "search_context_size",
-    "search_type",
-    "reasoning_mode",
-    "resolution",
-)
+WORDED: tuple[Field, ...] = tuple(f for f in get_args(Field) if f not in (*COUNTED, "request_time"))
 _COMPARE: Mapping[str, Callable[[int, int], bool]] = {
     "gt": operator.gt,
     "gte": operator.ge,

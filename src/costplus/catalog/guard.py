@@ -19,7 +19,7 @@ from costplus.catalog.agreement import same_price, spoken
 from costplus.catalog.statement import ModelKey, SourceName, SourceView, Statement
 
 Rejection = Literal["empty_snapshot", "models_missing", "mass_change"]
-RetirementKind = Literal["gone", "deprecated", "redirected"]
+RetirementKind = Literal["gone", "ending", "deprecated", "redirected"]
 
 MODELS_KEPT_MIN = Fraction(80, 100)
 CHANGED_MAX = Fraction(10, 100)
@@ -87,8 +87,9 @@ def retirements(
             if source in previous and key in previous[source].statements:
                 found.append(Retirement(kind="gone", source=source))
             continue
-        if said.deprecated_at is not None and said.deprecated_at <= at:
-            found.append(Retirement(kind="deprecated", source=source, at=said.deprecated_at))
+        if said.deprecated_at is not None:
+            kind: RetirementKind = "deprecated" if said.deprecated_at <= at else "ending"
+            found.append(Retirement(kind=kind, source=source, at=said.deprecated_at))
         if said.redirect_to:
             found.append(Retirement(kind="redirected", source=source, redirect_to=said.redirect_to))
     return tuple(found)

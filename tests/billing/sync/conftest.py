@@ -12,7 +12,7 @@ import hashlib
 import itertools
 import json
 import zlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -334,21 +334,10 @@ def mtok(parts: Mapping[Any, Fraction]) -> dict[str, str]:
 
 
 @pytest.fixture
-async def lists() -> AsyncIterator[Lists]:
+async def lists(listen: Callable[[Any], Awaitable[str]]) -> Lists:
     served = Lists()
-    tasks: set[asyncio.Task[None]] = set()
-
-    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        tasks.add(asyncio.ensure_future(served.serve(reader, writer)))
-
-    listening = await asyncio.start_server(connected, "127.0.0.1", 0)
-    served.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-    yield served
-    listening.close()
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    await asyncio.sleep(0)  # The transports close in the next round of the loop.
+    served.url = await listen(served.serve)
+    return served
 
 
 @pytest.fixture(params=["memory", "sqlite"])
