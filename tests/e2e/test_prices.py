@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx2
 import pytest
+import stripe
 
 pytestmark = pytest.mark.e2e
 
@@ -46,7 +47,16 @@ def until(look: Callable[[], str], wanted: str) -> None:
         assert time.monotonic() < deadline, f"{look()} never became {wanted}"
 
 
-def test_a_price_set_by_the_command_line_reaches_the_running_server(serve: Any, tmp_path: Path) -> None:
+def told(receiver: Any, secret: str, type: str) -> Any:
+    """Return the object of an event as it reached a real endpoint, its signature checked by Stripe's SDK."""
+    headers, body = receiver.wait_for(type)
+    stripe.Webhook.construct_event(body, headers["stripe-signature"], secret)
+    return json.loads(body)["data"]["object"]
+
+
+def test_a_price_set_by_the_command_line_reaches_the_running_server(
+    serve: Any, receiver: Any, tmp_path: Path
+) -> None:
     server = serve(COSTPLUS_PRICES__SYNC="false")
     where = ("--data-dir", str(tmp_path / "data"))
     with httpx2.Client(base_url=server.url, headers={"authorization": f"Bearer {KEY}"}) as api:
@@ -59,6 +69,8 @@ def test_a_price_set_by_the_command_line_reaches_the_running_server(serve: Any, 
         assert api.post("/v1/token_billing/onboarding/init", data=setup).status_code == 200
         customer = api.post("/v1/customers", data={"name": "Ann"}).json()["id"]
         assert sold_at(api, customer) == "0.0000003"
+        hook = {"url": receiver.url, "enabled_events[]": "*"}
+        secret = api.post("/v1/webhook_endpoints", data=hook).json()["secret"]
         made = costplus("prices", "override", MODEL, "input=0.2", *where)
 
         def cost() -> str:
@@ -67,6 +79,11 @@ def test_a_price_set_by_the_command_line_reaches_the_running_server(serve: Any, 
 
         until(cost, "0.2")
         until(lambda: sold_at(api, customer), "0.0000004")
+        change = told(receiver, secret, "price.change_applied")
+        assert (change["id"], change["object"]) == (made["id"], "token_billing.price_change")
+        assert (change["kind"], change["model"]) == ("override", "gpt-4o-mini")
+        version = told(receiver, secret, "rate_card.version_created")
+        assert version["id"] in json.dumps(change["affected"])  # The card that followed.
         costplus("prices", "undo", made["id"], *where)
         until(cost, "0.15")
         until(lambda: sold_at(api, customer), "0.0000003")
