@@ -64,6 +64,7 @@ EVENT_TYPES = (
     "price.source_disagreement",
     "price.correction_reported",
     "source.stale",
+    "source.keys_unknown",
     "source.rejected",
     "rate_card.version_created",
     "cost.reconciliation_mismatch",

@@ -198,6 +198,7 @@ class Gatherer:
             sha256=digest,
             revision=view.revision,
             model_count=len(view.statements),
+            unknown_keys=tuple(sorted(view.unmapped)),
             accepted_at=view.as_of,
         )
         report = SourceReport(
@@ -256,6 +257,7 @@ def _accepted(state: SourceState, fetched: Fetched, view: SourceView) -> SourceS
         sha256=fetched.sha256,
         revision=view.revision,
         model_count=len(view.statements),
+        unknown_keys=tuple(sorted(view.unmapped)),
         checked_at=fetched.fetched_at,
         accepted_at=fetched.fetched_at,
         status="ok",

@@ -201,10 +201,13 @@ def _write(
 
 
 def _keep_state(tx: Tx, one: Gathered, *, at: datetime) -> None:
-    """Save what is known of a source; say so once where it was rejected or has become stale."""
+    """Save what is known of a source; say so once where it was rejected, has become stale, or has price keys
+    that it had not and that nothing here can express."""
     state, known = one.state, tx.find(SourceState, one.state.id)
     if state.status == "rejected" and (known is None or known.error != state.error):
         announce(tx, "source.rejected", state, at=at)
+    if set(state.unknown_keys) - set(known.unknown_keys if known else ()):
+        announce(tx, "source.keys_unknown", state, at=at)
     if state.accepted_at is not None and state.id in SOURCES:
         is_stale = at - state.accepted_at > timedelta(days=SOURCES[state.id].stale_after_days)
         if is_stale and not state.stale:

@@ -168,6 +168,7 @@ class SourceState(Record):
     status: Literal["ok", "unavailable", "rejected"] = "ok"
     error: str = ""
     stale: bool = False  # Whether `source.stale` was announced of this revision.
+    unknown_keys: tuple[str, ...] = ()  # Price keys of the accepted revision that nothing here expresses.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,3 +67,19 @@ async def test_a_list_without_a_new_revision_for_over_thirty_days_is_told_once_a
     assert not (await world.source(build.genai)).stale
     await world.sync(days=31)
     assert await world.news() == ["source.stale"]
+
+
+async def test_a_kind_of_price_that_nothing_here_expresses_is_told_once_and_named(
+    world: Any, build: Any
+) -> None:
+    await world.sync()
+    document = json.loads(world.lists.bodies[build.litellm])
+    document["large"]["input_cost_per_dream"] = 0.25
+    world.serve(build.litellm, json.dumps(document).encode())
+    await world.sync()
+    assert await world.news() == ["source.keys_unknown"]
+    assert (await world.source(build.litellm)).unknown_keys == ("input_cost_per_dream",)
+    document["small"]["input_cost_per_dream"] = 0.5
+    world.serve(build.litellm, json.dumps(document).encode())
+    await world.sync()
+    assert await world.news() == []

@@ -205,6 +205,7 @@ def _state(state: SourceState | None) -> JsonObject:
         "error": (state.error or None) if state else None,
         "models": state.model_count if state else None,
         "revision": (state.revision or None) if state else None,
+        "unknown_keys": list(state.unknown_keys) if state else [],
     }
 
 
