@@ -31,6 +31,7 @@ _JSON_HEADERS: Headers = [("content-type", _JSON)]
 _GARBAGE = b"<html><body>Bad gateway, or so it seems</body></html>"
 _GARBAGE_STREAM = b"data: {not json at all\n\ndata: <html>\n\n"
 _RETRY_AFTER_S = "1"
+_FLUSH_S = 0.25
 
 
 class App:
@@ -201,12 +202,14 @@ class App:
     async def _send_short(self, proto: HTTPProtocol, headers: Headers, body: bytes, announced: int) -> None:
         """Send less than the announced length, which makes the server break the connection.
 
-        An exception would not: the server ends a chunked answer cleanly whatever its application does.
+        An exception would not: the server ends a chunked answer cleanly whatever its application does. It sends
+        in a thread of its own and drops what it has not sent when it breaks off, so that thread gets time first.
         """
         assert len(body) < announced
         out = proto.response_stream(200, [*headers, ("content-length", str(announced))])
         with contextlib.suppress(ProtocolClosed):
             await out.send_bytes(body)
+            await asyncio.sleep(_FLUSH_S)
 
     async def _replay(self, proto: HTTPProtocol, exchange: Exchange) -> None:
         self.tally.replayed += 1
