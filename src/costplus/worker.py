@@ -97,7 +97,8 @@ class Worker:
         """Close what is due in real time, one customer a transaction."""
         at = self._now()
         for customer in await self._store.read(partial(due_customers, at=at)):
-            steps = await self._store.write(partial(_close, customer=customer, at=at))
+            close = partial(_close, customer=customer, at=at)
+            steps = await self._store.write(close, customers=[customer])
             log.info("closed", customer=customer, steps=steps)
 
     async def sync_prices(self) -> None:

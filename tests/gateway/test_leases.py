@@ -164,7 +164,7 @@ async def test_a_lease_just_used_is_kept(store: Store, leases: Leases, clock: Cl
 async def test_a_store_that_is_away_does_not_lose_an_idle_lease(
     store: Store, leases: Leases, clock: Clock, account: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def away(verb: Callable[..., Any]) -> Any:
+    async def away(verb: Callable[..., Any], *, customers: object = None) -> Any:
         raise StorageUnavailable("The disk is gone.")
 
     lease = await leases.take(await account.terms(store), 1000)

@@ -145,7 +145,7 @@ class FlakyStore(MemoryStore):
         self.keeps = False
         self.refused = 0
 
-    async def write(self, verb: Callable[..., Any]) -> Any:
+    async def write(self, verb: Callable[..., Any], *, customers: Any = None) -> Any:
         if not self.away:
             return await super().write(verb)
         self.refused += 1

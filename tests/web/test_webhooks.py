@@ -369,7 +369,7 @@ class FaintStore(MemoryStore):
 
     missing = 0
 
-    async def write(self, verb: Callable[[Tx], T]) -> T:
+    async def write(self, verb: Callable[[Tx], T], *, customers: object = None) -> T:
         if self.missing > 0:
             self.missing -= 1
             raise Unavailable("The database is away.")

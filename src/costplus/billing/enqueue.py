@@ -46,7 +46,7 @@ def enqueue(tx: Tx, charged: Sequence[ChargedEvent], subscription: Subscription,
             tx.save(WaitingUsage(id=event.id, created=at, customer=event.customer, name=model_name(event)))
             waiting[event.provider, event.model] += 1
         _alarm(tx, kept, at=at)
-    for model, count in seen.items():
+    for model, count in sorted(seen.items()):
         count_unpriced(tx, model, seen=count, waiting=waiting[model], at=at)
 
 
@@ -54,6 +54,7 @@ def count_unpriced(tx: Tx, model: tuple[str, str], *, seen: int = 0, waiting: in
     """Add to what the queue holds of a model, given as (provider, model); `waiting` may be below 0."""
     provider, name = model
     id = f"{provider}/{name}"
+    tx.lock(f"unpriced/{id}")
     known = tx.find(UnpricedModel, id)
     waiting += known.waiting if known else 0
     assert waiting >= 0  # Every entry leaves the queue once.

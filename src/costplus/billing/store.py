@@ -3,11 +3,15 @@
 Rule 1: a verb is a plain function of an open transaction; the store runs it where its connection lives,
 commits when it returns and rolls back when it raises. Verbs never wait for anything but the store.
 Rule 2: several writers may share one commit (group commit); each still succeeds or fails alone.
+Rule 3: a writer is alone with the database, or alone with the customers that it names; then it changes what
+is theirs, and whatever it shares with other customers only under a lock by name.
+Rule 4: a store may run a verb again from its start, where another transaction was in its way: a verb changes
+nothing but the store.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol, TypeVar
@@ -151,6 +155,12 @@ class Tx(RecordStore, MeteringStore, LedgerStore, ChargeStore, OutboxStore, Repl
     def touch(self, topic: Topic) -> None:
         """Tell the topic's listeners after the commit: `config` changed, or the `outbox` has work."""
 
+    def lock(self, name: str) -> None:
+        """Wait until no other open transaction holds the name, and hold it until this one ends.
+
+        For what writers of different customers share. Several names are locked in order of name.
+        """
+
     def next_number(self, series: str) -> int:
         """Return 1, 2, 3, … for the series, without gaps: a rolled-back transaction gives its number back."""
 
@@ -158,8 +168,11 @@ class Tx(RecordStore, MeteringStore, LedgerStore, ChargeStore, OutboxStore, Repl
 class Store(Protocol):
     """A database. Every method may be called from any task; closing waits for what was begun."""
 
-    async def write(self, verb: Callable[[Tx], T]) -> T:
-        """Run `verb` in a read-write transaction and return its result once it is durable."""
+    async def write(self, verb: Callable[[Tx], T], *, customers: Collection[str] | None = None) -> T:
+        """Run `verb` in a read-write transaction and return its result once it is durable.
+
+        With `customers` it runs beside writers of other customers, else beside no other.
+        """
 
     async def read(self, verb: Callable[[Tx], T]) -> T:
         """Run `verb` on a consistent snapshot; it must not write."""

@@ -202,8 +202,9 @@ class App:
     async def _send_short(self, proto: HTTPProtocol, headers: Headers, body: bytes, announced: int) -> None:
         """Send less than the announced length, which makes the server break the connection.
 
-        An exception would not: the server ends a chunked answer cleanly whatever its application does. It sends
-        in a thread of its own and drops what it has not sent when it breaks off, so that thread gets time first.
+        An exception would not: the server ends a chunked answer cleanly whatever its application does. It
+        sends in a thread of its own and drops what it has not sent when it breaks off, so that thread gets
+        time first.
         """
         assert len(body) < announced
         out = proto.response_stream(200, [*headers, ("content-length", str(announced))])

@@ -81,7 +81,7 @@ class Leases:
             most_nano = amount_nano * LEASE_CALLS
             return grow_hold(tx, customer, hold_id, least_nano=least_nano, most_nano=most_nano, at=at)
 
-        lease.grown(await self._store.write(verb))
+        lease.grown(await self._store.write(verb, customers=[customer]))
         self._by_customer[customer] = lease
         return lease
 
@@ -108,7 +108,8 @@ class Leases:
         if 0 < credit_nano < amount_nano and self._noted.get(customer) != credit_nano:
             currency = terms.customer.currency
             await self._store.write(
-                lambda tx: refused(tx, customer, credit_nano=credit_nano, currency=currency, at=at)
+                lambda tx: refused(tx, customer, credit_nano=credit_nano, currency=currency, at=at),
+                customers=[customer],
             )
             self._noted[customer] = credit_nano
         raise InsufficientCredit(
@@ -141,7 +142,10 @@ class Leases:
     async def _give_back(self, customer: str, lease: Lease) -> None:
         surplus = lease.surplus(0)
         try:
-            await self._store.write(lambda tx: release_hold(tx, customer, lease.hold_id, amount_nano=surplus))
+            await self._store.write(
+                lambda tx: release_hold(tx, customer, lease.hold_id, amount_nano=surplus),
+                customers=[customer],
+            )
         except Unavailable as error:
             lease.grown(surplus)  # It is still reserved, and can be given back another time.
             log.warning("lease_not_given_back", customer=customer, code=error.code)

@@ -121,10 +121,10 @@ class Settler:
         return True
 
     async def _until_durable(self, batch: Sequence[Settlement]) -> None:
-        attempt = 0
+        attempt, customers = 0, {settlement.event.customer for settlement in batch}
         while True:
             try:
-                await self._store.write(lambda tx: settle(tx, batch, at=self._now()))
+                await self._store.write(lambda tx: settle(tx, batch, at=self._now()), customers=customers)
                 return
             except Unavailable as error:
                 pause_s = RETRY_S[min(attempt, len(RETRY_S) - 1)]

@@ -14,7 +14,17 @@ from costplus.core.ids import CustomerId, TransactionId
 from costplus.core.money import checked_nano
 
 Kind = Literal[
-    "grant", "usage", "debt_payment", "grant_void", "grant_expiry", "invoice", "invoice_void", "payment"
+    "grant",
+    "usage",
+    "debt_payment",
+    "grant_void",
+    "grant_expiry",
+    "invoice",
+    "invoice_void",
+    "payment",
+    "refund",
+    "credit_note",
+    "write_off",
 ]
 
 

@@ -107,5 +107,8 @@ class MemoryOutbox(Undoable):
         self.put(self.tables.numbers, series, number)
         return number
 
+    def lock(self, name: str) -> None:
+        """One transaction at a time: nobody else holds anything."""
+
     def touch(self, topic: Topic) -> None:
         self.touched.add(topic)

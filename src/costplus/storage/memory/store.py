@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from costplus.billing.store import T, Topic, Tx
 from costplus.storage.errors import StorageUnavailable
@@ -28,7 +28,7 @@ class MemoryStore:
         self._listeners: dict[Topic, list[Callable[[], None]]] = defaultdict(list)
         self._closed = False
 
-    async def write(self, verb: Callable[[Tx], T]) -> T:
+    async def write(self, verb: Callable[[Tx], T], *, customers: Collection[str] | None = None) -> T:
         """Run `verb` in a transaction; where it raises, nothing of it is kept."""
         with self._lock:
             self._begin()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +55,11 @@ class SqliteStore:
         worker.start()
         await opened
 
-    async def write(self, verb: Callable[[Tx], T]) -> T:
-        """Run `verb` in the next batch; its result is durable when it is returned."""
+    async def write(self, verb: Callable[[Tx], T], *, customers: Collection[str] | None = None) -> T:
+        """Run `verb` in the next batch; its result is durable when it is returned.
+
+        There is one writer, so every verb is alone, whatever `customers` it names.
+        """
         return await self._submit(self._writes, verb)
 
     async def read(self, verb: Callable[[Tx], T]) -> T:

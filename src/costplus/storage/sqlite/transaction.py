@@ -19,6 +19,9 @@ class SqliteTx(SqliteRecords, SqliteEvents, SqliteLedger, SqliteCharges, SqliteO
         self.connection = connection
         self.touched: set[Topic] = set()
 
+    def lock(self, name: str) -> None:
+        """One writer at a time: nobody else holds anything."""
+
     def touch(self, topic: Topic) -> None:
         self.touched.add(topic)
 
