@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from costplus import __version__
+from costplus.cli_books import audit
 from costplus.cli_options import (
     EXIT_FAILED,
     EXIT_UNAVAILABLE,
@@ -248,6 +249,7 @@ def match(
     sys.exit(EXIT_FAILED if found.reason else 0)
 
 
+main.add_command(audit)
 main.add_command(prices)
 
 
