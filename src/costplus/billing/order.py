@@ -128,11 +128,17 @@ def live_version_of(tx: Tx, plan: Plan) -> str:
 
 
 def new_items(chosen: Sequence[Chosen], *, id: str, at: datetime) -> tuple[Item, ...]:
-    """Return the items of a subscription; the first has the subscription's own id."""
-    ids = [f"si_{id.removeprefix('sub_')}", *(new_id("si", at=at) for _ in chosen[1:])]
+    """Return the items of a subscription; an item's id tells the subscription's."""
+    own = f"si_{id.removeprefix('sub_')}"
+    is_first = all(entry.id != own for entry in chosen)
+    ids = [f"{own}_{new_id('i', at=at)[-8:]}" for _ in chosen]
+    if is_first and chosen and not chosen[0].id:
+        ids[0] = own
     return tuple(
         Item(
             id=entry.id or made,
+            fee_minor=entry.plan.fee_minor,
+            currency=entry.plan.currency,
             plan=entry.plan.id,
             quantity=entry.quantity,
             covered_minor=0,

@@ -184,7 +184,7 @@ def charged_period(
         by, timezone = proration_by(tx, plan), subscription.timezone
         share = share_left(period, begun, whole=whole, by=by, timezone=timezone)
         minor = prorated(whole_minor, share) if is_stub else whole_minor
-        items.append(replace(item, covered_minor=whole_minor))
+        items.append(replace(item, covered_minor=whole_minor, fee_minor=plan.fee_minor))
         if minor:
             fees.append((title, minor, Period(begun, period.end)))
     paid_minor = sum(minor for _, minor, _ in fees)

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import ClassVar, Literal
 
 from costplus.core.cycle import Cycle, Interval
-from costplus.core.errors import Forbidden, InvalidRequest
+from costplus.core.errors import Forbidden, InvalidRequest, NotFound
 from costplus.core.period import Period
 from costplus.core.records import Record
 from costplus.rating.rate_card import Adjustment
@@ -26,6 +26,12 @@ Status = Literal["pending", "trialing", "active", "past_due", "paused", "cancele
 LIVE: tuple[Status, ...] = ("trialing", "active", "past_due", "paused")
 PinUsage = Literal["billed", "free", "blocked"]
 CollectionPause = Literal["keep_as_draft", "mark_uncollectible", "void"]
+
+
+class NoSuchSubscription(NotFound):
+    """The subscription, or the item of one, does not exist."""
+
+    code = "resource_missing"
 
 
 class NotSubscribed(InvalidRequest):
@@ -78,6 +84,8 @@ class Item:
     plan: str
     quantity: int = 1
     covered_minor: int | None = None
+    fee_minor: int | None = None  # What one of it cost a whole period, when that was last asked for.
+    currency: str = "usd"
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
