@@ -79,6 +79,9 @@ def ended(
     if is_open:
         keeps_empty = not (invoice_now or was_paused)  # Who used nothing is sent nothing.
         invoice = draft_period(tx, customer, subscription, period, fees=[], keeps_empty=keeps_empty, at=at)
+    if is_open and invoice is None:  # What comes late is invoiced by itself.
+        subscription = replace(subscription, finalized_until=max(end, subscription.finalized_until))
+        tx.save(subscription)
     if invoice is not None:
         subscription = replace(subscription, latest_invoice=invoice.id)
         tx.save(subscription)
