@@ -12,8 +12,9 @@ from functools import partial
 
 import structlog
 
+from costplus.billing.agenda import due_customers, fill_agenda
 from costplus.billing.clock import customer_of
-from costplus.billing.close import close_customer, due_customers
+from costplus.billing.close import close_customer
 from costplus.billing.correct import correction_of, keep_correction, uncorrected
 from costplus.billing.price_current import keep_current
 from costplus.billing.price_sync import PriceSync
@@ -28,6 +29,7 @@ from costplus.core.errors import BillingError
 from costplus.rating.pricing import Pricing
 
 CLOSE_EVERY_S = 30
+CLOSED_AT_ONCE = 200  # So many customers share a round; each keeps a transaction of its own.
 RESOLVE_EVERY_S = 60
 LOOK_FOR_PRICES_S = 2
 FORGET_EVERY_S = 3600
@@ -60,6 +62,7 @@ class Worker:
         self._priced_by: Catalogue | None = None  # The prices by which unpriced usage was resolved last,
         self._seen = 0  # and how much of it there had been.
         self._stop = asyncio.Event()
+        self._agenda_filled = False
 
     async def run(self) -> None:
         """Run every job at its pace until `stop`."""
@@ -94,12 +97,37 @@ class Worker:
                 continue
 
     async def close_due(self) -> None:
-        """Close what is due in real time, one customer a transaction."""
+        """Close what is due in real time, one customer a transaction, many of them a commit."""
         at = self._now()
-        for customer in await self._store.read(partial(due_customers, at=at)):
-            close = partial(_close, customer=customer, at=at)
-            steps = await self._store.write(close, customers=[customer])
-            log.info("closed", customer=customer, steps=steps)
+        if not self._agenda_filled:
+            await self._store.write(partial(fill_agenda, at=at))
+            self._agenda_filled = True
+        failed: set[str] = set()
+        while not self._stop.is_set():
+            limit = CLOSED_AT_ONCE + len(failed)
+            due = await self._store.read(partial(due_customers, at=at, limit=limit))
+            todo = [customer for customer in due if customer not in failed]
+            if not todo:
+                return
+            failed.update(await self._close_all(todo, at=at))
+
+    async def _close_all(self, customers: list[str], *, at: datetime) -> list[str]:
+        """Close the customers side by side; return those that could not be closed, each told of by itself."""
+        closing = [
+            self._store.write(partial(_close, customer=customer, at=at), customers=[customer])
+            for customer in customers
+        ]
+        failed: list[str] = []
+        outcomes = await asyncio.gather(*closing, return_exceptions=True)
+        for customer, outcome in zip(customers, outcomes, strict=True):
+            if isinstance(outcome, BillingError):
+                log.error("close_failed", customer=customer, code=outcome.code, message=outcome.message)
+                failed.append(customer)
+            elif isinstance(outcome, BaseException):
+                raise outcome
+            else:
+                log.info("closed", customer=customer, steps=outcome)
+        return failed
 
     async def sync_prices(self) -> None:
         """Ask the price sources, and say what came of it."""

@@ -6,25 +6,29 @@ changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from costplus.billing.clock import frozen_time
+from costplus.billing.account import account_settings as account_settings
+from costplus.billing.account import every_customer as every_customer
+from costplus.billing.agenda import LateUsage, OpenDraft, every_of, open_drafts, plan_ahead
+from costplus.billing.agenda import due_customers as due_customers
+from costplus.billing.cancel import ended, invoice_late_usage
 from costplus.billing.customer import Customer, TestClock
+from costplus.billing.end_period import draft_period, issue
 from costplus.billing.invoice import Invoice
-from costplus.billing.issue import finalize, with_figures
+from costplus.billing.issue import finalize
 from costplus.billing.notify import announce, cross
-from costplus.billing.plan import Plan, Settings
+from costplus.billing.pause import pause_ended, resume
+from costplus.billing.prorate import give_back
 from costplus.billing.store import Tx
-from costplus.billing.subscribe import fee_for, fee_invoice, grant_period_credit
-from costplus.billing.subscription import Subscription
+from costplus.billing.subscribe import begin, charged_period, include_credit, plan_of, told_of_trial
+from costplus.billing.subscription import TRIAL_NOTICE, Subscription
+from costplus.core.cycle import Cycle
 from costplus.core.errors import InvalidRequest
-from costplus.core.ids import new_id
-from costplus.core.period import monthly_period
 from costplus.ledger.post import expire_grant
 
-PAGE = 500
+Due = Invoice | Subscription | LateUsage | str
 ADVANCE_MAX = timedelta(days=366)
 
 
@@ -35,60 +39,52 @@ class ClockBackwards(InvalidRequest):
     remedy = "Give a frozen_time after the clock's present one and within a year of it."
 
 
-def account_settings(tx: Tx) -> Settings | None:
-    """Return the account's settings, or None before the set-up."""
-    return next(iter(tx.page(Settings, limit=1)), None)
-
-
-def every_customer(tx: Tx, *, clock: str | None = None) -> Iterator[Customer]:
-    """Yield all customers that are not deleted (of one test clock, or all), newest first."""
-    cursor: str | None = None
-    while True:
-        page = tx.page(Customer, parent=clock, limit=PAGE, older_than=cursor)
-        yield from (customer for customer in page if not customer.deleted)
-        if len(page) < PAGE:
-            return
-        cursor = page[-1].id
-
-
 def close_customer(tx: Tx, customer: Customer, *, until: datetime) -> int:
     """Do everything due for one customer by `until`, its present; return how many steps there were."""
-    settings = account_settings(tx)
-    grace = timedelta(seconds=settings.invoice_grace_s if settings else 0)
     steps = 0
-    while (step := _next_step(tx, customer, until=until, grace=grace)) is not None:
+    while (step := _next_step(tx, customer, until=until)) is not None:
         due_at, subject = step
         if isinstance(subject, Invoice):
-            finalize(tx, subject, at=due_at)
+            tx.remove(OpenDraft, subject.id)
+            issue(tx, subject, at=due_at)
         elif isinstance(subject, Subscription):
-            _end_period(tx, customer, subject, grace=grace)
+            _step(tx, customer, subject, at=due_at)
+        elif isinstance(subject, LateUsage):
+            tx.remove(LateUsage, subject.id)
+            subscription = tx.find(Subscription, subject.id)
+            assert subscription is not None
+            invoice_late_usage(tx, customer, subscription, at=due_at)
         else:
             grant = tx.grant(subject)
             assert grant is not None
             crossing = expire_grant(tx, grant, at=due_at)
             cross(tx, crossing, currency=customer.currency, at=due_at)
         steps += 1
+    plan_ahead(tx, customer)
     return steps
 
 
-def _next_step(
-    tx: Tx, customer: Customer, *, until: datetime, grace: timedelta
-) -> tuple[datetime, Invoice | Subscription | str] | None:
-    """Return the earliest thing due: a draft to finalise, a period to end, or a grant (its id) to expire."""
-    due: list[tuple[datetime, int, Invoice | Subscription | str]] = [
-        (invoice.finalizes_at, 0, invoice)
-        for invoice in tx.page(Invoice, parent=customer.id)
-        if invoice.status == "draft" and invoice.finalizes_at is not None
-    ]
+def _next_step(tx: Tx, customer: Customer, *, until: datetime) -> tuple[datetime, Due] | None:
+    """Return the earliest thing due: a draft to finalise, a grant (by id) to expire, or a subscription."""
+    due: list[tuple[datetime, int, Due]] = []
+    for mark in open_drafts(tx, customer.id):
+        if mark.finalizes_at > until:
+            continue
+        invoice = tx.find(Invoice, mark.id)
+        if invoice is None or invoice.status != "draft" or invoice.finalizes_at is None:
+            tx.remove(OpenDraft, mark.id)  # Somebody finalised or deleted it meanwhile.
+        else:
+            due.append((invoice.finalizes_at, 0, invoice))
+    due += [(late.created, 1, late) for late in every_of(tx, LateUsage, customer.id)]
     due += [
         (grant.expires_at, 1, grant.id)
         for grant in tx.live_grants(customer.id)
         if grant.expires_at is not None
     ]
     due += [
-        (subscription.period.end, 2, subscription)
-        for subscription in tx.page(Subscription, parent=customer.id)
-        if subscription.status == "active"
+        (at, 2, subscription)
+        for subscription in reversed(list(every_of(tx, Subscription, customer.id)))
+        if (at := subscription.due_at) is not None
     ]
     ready = [entry for entry in due if entry[0] <= until]
     if not ready:
@@ -97,59 +93,85 @@ def _next_step(
     return due_at, subject
 
 
-def _end_period(tx: Tx, customer: Customer, subscription: Subscription, *, grace: timedelta) -> None:
+def _step(tx: Tx, customer: Customer, subscription: Subscription, *, at: datetime) -> None:
+    """Do what a subscription's turn at `at` is for."""
+    pause = subscription.pause_collection
+    if subscription.status == "pending":
+        begin(tx, customer, subscription, prorates=subscription.prorates, at=at)
+        tx.touch("config")
+    elif pause is not None and pause.resumes_at is not None and pause.resumes_at <= at:
+        pause_ended(tx, customer, subscription, at=at)
+    elif subscription.resumes_at is not None and subscription.resumes_at <= at:
+        resume(tx, customer, subscription, at=at)
+    elif _is_told(subscription, at=at):
+        tx.save(told_of_trial(tx, subscription, at=at))
+    elif subscription.cancel_at is not None and subscription.cancel_at <= at:
+        _end(tx, customer, subscription, at=at)
+    elif subscription.cancel_at_period_end:
+        ended(tx, customer, subscription, at=at)
+    else:
+        _end_period(tx, customer, subscription)
+
+
+def _is_told(subscription: Subscription, *, at: datetime) -> bool:
+    """Whether it is time to say that the trial ends soon."""
+    ends = subscription.trial_end
+    is_open = subscription.status == "trialing" and not subscription.trial_told
+    return is_open and ends is not None and ends - TRIAL_NOTICE <= at
+
+
+def _end(tx: Tx, customer: Customer, subscription: Subscription, *, at: datetime) -> None:
+    """End a subscription at the instant that it was to end at."""
+    if subscription.prorates and subscription.status != "paused":
+        for item in subscription.every_item:
+            subscription = give_back(tx, subscription, item, at=at)
+    ended(tx, customer, subscription, at=at)
+
+
+def _end_period(tx: Tx, customer: Customer, subscription: Subscription) -> None:
     """Draft the ended period's invoice and begin the next period with its fee and credit."""
-    ended = subscription.period
-    at = ended.end
-    plan = tx.find(Plan, subscription.plan)
-    assert plan is not None
-    begun = monthly_period(subscription.anchor, subscription.ordinal + 1)
-    fees = [fee_for(plan, begun)] if plan.fee_minor else []
-    invoice = replace(
-        fee_invoice(customer, subscription, plan, fees, at=at),
-        id=new_id("in", at=at),
-        billing_reason="subscription_cycle",
-        finalizes_at=at + grace,
-    )
-    invoice = with_figures(tx, invoice, at=at)
-    tx.save(invoice)
-    announce(tx, "invoice.created", invoice, at=at)
-    tx.save(replace(subscription, ordinal=subscription.ordinal + 1))
+    period = subscription.period
+    at = period.end
+    was_trial = subscription.status == "trialing"
+    following = _following(tx, customer, subscription, at=at)
+    following, fees = charged_period(tx, following)
+    tx.save(following)
+    invoice = draft_period(tx, customer, following, period, fees=fees, at=at)
+    if invoice is not None:
+        following = replace(following, latest_invoice=invoice.id, fee_invoice=invoice.id if fees else "")
+        tx.save(following)
     tx.touch("config")
-    grant_period_credit(tx, customer, plan, begun, at=at)
+    include_credit(tx, customer, following, at=at)
+    if was_trial or subscription.scheduled:
+        announce(tx, "customer.subscription.updated", following, at=at)
+
+
+def _following(tx: Tx, customer: Customer, subscription: Subscription, *, at: datetime) -> Subscription:
+    """Return the subscription with its next period open: no trial any more, changed as it was to be."""
+    status = "active" if subscription.status == "trialing" else subscription.status
+    following = replace(subscription, status=status, ordinal=subscription.ordinal + 1)
+    if not subscription.scheduled:
+        return following
+    plans = [plan_of(tx, item) for item in subscription.scheduled]
+    lead = next((plan for plan in plans if plan.rate_card), plans[0])
+    following = replace(following, items=subscription.scheduled, scheduled=(), plan=lead.id)
+    if (lead.interval, lead.interval_count) == (subscription.interval, subscription.interval_count):
+        return following
+    # An ended period is `earlier` to the new cycle, as one is that was cut.
+    return following.cut(at, cycle=Cycle(at, lead.interval, lead.interval_count, customer.timezone))
 
 
 def close_account(tx: Tx, customer: Customer, *, at: datetime) -> None:
     """End the customer's subscriptions at `at`, its present: what they used is invoiced at once."""
     close_customer(tx, customer, until=at)
-    for subscription in tx.page(Subscription, parent=customer.id):
-        if subscription.status != "active":
-            continue
-        plan = tx.find(Plan, subscription.plan)
-        assert plan is not None
-        invoice = replace(
-            fee_invoice(customer, subscription, plan, [], at=at), billing_reason="subscription_cycle"
-        )
-        invoice = with_figures(tx, invoice, at=at)
-        if invoice.lines:  # A customer that used nothing is sent nothing.
-            tx.save(invoice)
-            announce(tx, "invoice.created", invoice, at=at)
-        tx.save(replace(subscription, status="canceled"))
-    for invoice in tx.page(Invoice, parent=customer.id):
+    for subscription in every_of(tx, Subscription, customer.id):
+        if subscription.status != "canceled":
+            ended(tx, customer, subscription, invoice_now=True, at=at)
+    for invoice in every_of(tx, Invoice, customer.id):
         if invoice.status == "draft":
             finalize(tx, invoice, at=at)
+    tx.set_due(customer.id, None)
     tx.touch("config")
-
-
-def due_customers(tx: Tx, *, at: datetime) -> list[str]:
-    """Return the ids of the customers in real time for whom something is due by `at`."""
-    settings = account_settings(tx)
-    grace = timedelta(seconds=settings.invoice_grace_s if settings else 0)
-    return [
-        customer.id
-        for customer in every_customer(tx)
-        if frozen_time(tx, customer) is None and _next_step(tx, customer, until=at, grace=grace) is not None
-    ]
 
 
 def advance(tx: Tx, clock: TestClock, *, to: datetime) -> TestClock:

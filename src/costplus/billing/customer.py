@@ -36,6 +36,7 @@ class Customer(Record):
     profile: Mapping[str, Any] = field(default_factory=dict)
     test_clock: str | None = None
     on_zero_credit: OnZeroCredit | None = None
+    timezone: str = "UTC"  # By whose clocks billing periods are counted; an IANA name.
     deleted: bool = False
 
     @property

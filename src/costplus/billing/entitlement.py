@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from costplus.billing.customer import Customer, OnZeroCredit
-from costplus.billing.subscription import Subscription
+from costplus.billing.subscription import NotSubscribed, Subscription, SubscriptionPaused
 from costplus.rating.rate_card import RateCardVersion
 
 
@@ -22,6 +22,7 @@ class Terms:
     cards: tuple[tuple[datetime, RateCardVersion], ...]  # Since when which one prices, in order of time.
     on_zero_credit: OnZeroCredit
     frozen_time: datetime | None
+    subscriptions: tuple[Subscription, ...] = ()  # Every one that prices or priced usage, in order of time.
 
     @property
     def blocks(self) -> bool:
@@ -29,11 +30,28 @@ class Terms:
         return self.on_zero_credit == "block"
 
     def card_at(self, at: datetime) -> RateCardVersion:
-        """Return the card version that prices usage at `at`."""
+        """Return the card version that prices usage at `at`.
+
+        Raises `NotSubscribed` where none does then, `SubscriptionPaused` where usage is blocked then.
+        """
+        self._check_open(at)
         for since, card in reversed(self.cards):
             if since <= at:
                 return card
         return self.cards[0][1]
+
+    def _check_open(self, at: datetime) -> None:
+        known = self.subscriptions or (self.subscription,)
+        begun = [entry for entry in known if entry.begins <= at]
+        if not begun and known[0].status != "pending":
+            return  # Usage from before the first subscription is priced as it began.
+        ends = begun[-1].ends if begun else at
+        if ends is not None and ends <= at:
+            raise NotSubscribed(
+                f"Customer {self.customer.id} is not subscribed to a pricing plan at {at:%Y-%m-%dT%H:%M:%SZ}."
+            )
+        if begun[-1].pin_at(at).usage == "blocked":
+            raise SubscriptionPaused(f"Subscription {begun[-1].id} of {self.customer.id} is paused.")
 
     def now(self, real: datetime) -> datetime:
         """Return the customer's present."""

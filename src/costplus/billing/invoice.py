@@ -64,7 +64,7 @@ class Invoice(Record):
     subscription: str
     currency: str
     period: Period
-    billing_reason: Literal["subscription_cycle", "subscription_create", "upcoming"]
+    billing_reason: Literal["subscription_cycle", "subscription_create", "subscription_update", "upcoming"]
     status: Literal["draft", "open", "paid", "void", "uncollectible"] = "draft"
     number: str | None = None
     lines: tuple[InvoiceLine, ...] = ()

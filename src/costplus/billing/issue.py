@@ -79,11 +79,17 @@ def with_figures(tx: Tx, invoice: Invoice, *, at: datetime) -> Invoice:
     )
 
 
+def bills_usage(tx: Tx, invoice: Invoice) -> bool:
+    """Return whether the invoice's subscription prices usage, rather than being a fee only."""
+    subscription = tx.find(Subscription, invoice.subscription)
+    return subscription is None or subscription.prices_usage
+
+
 def finalize(tx: Tx, invoice: Invoice, *, at: datetime) -> Invoice:
     """Make a draft final: number it, book what it asks for; an invoice over nothing is paid at once."""
     if invoice.status != "draft":
         raise InvoiceState(f"Invoice {invoice.id} is {invoice.status}, not a draft.")
-    if invoice.billing_reason == "subscription_cycle":
+    if invoice.billing_reason == "subscription_cycle" and bills_usage(tx, invoice):
         subscription = tx.find(Subscription, invoice.subscription)
         if subscription is not None:
             true_up(tx, subscription, invoice.period, at=at)

@@ -37,12 +37,12 @@ def live_version(tx: Tx, card: RateCard) -> RateCardVersion:
 
 
 def subscriptions_on(tx: Tx, card: RateCard, *, at: datetime) -> Iterator[tuple[Subscription, datetime]]:
-    """Yield the active subscriptions to plans with that card, each with its customer's present."""
+    """Yield what has not ended of subscriptions to plans with that card, each with its customer's present."""
     plans: dict[str, Plan | None] = {}
     for customer in list(every_customer(tx)):
         present = frozen_time(tx, customer) or at
         for subscription in tx.page(Subscription, parent=customer.id, limit=SUBSCRIPTIONS_MAX):
-            if subscription.status != "active":
+            if subscription.status == "canceled":
                 continue
             if subscription.plan not in plans:
                 plans[subscription.plan] = tx.find(Plan, subscription.plan)

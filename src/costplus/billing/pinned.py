@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from decimal import Decimal
+
 from costplus.billing.store import Tx
 from costplus.billing.subscription import NotSubscribed, Pin, Subscription
-from costplus.rating.rate_card import RateCardVersion
+from costplus.core.usage import LEAVES
+from costplus.rating.rate_card import FixedPrice, RateCardVersion
 
 
 def card_of(tx: Tx, subscription: Subscription, pin: Pin) -> RateCardVersion:
@@ -12,4 +16,20 @@ def card_of(tx: Tx, subscription: Subscription, pin: Pin) -> RateCardVersion:
     card = tx.find(RateCardVersion, pin.version)
     if card is None:
         raise NotSubscribed(f"Subscription {subscription.id} has no rate card version.")
+    if pin.usage == "free":
+        return free_of_charge(card)
     return card.for_customer(subscription.customer, pin.adjustment) if pin.adjustment else card
+
+
+def free_of_charge(card: RateCardVersion) -> RateCardVersion:
+    """Return the card with nothing to pay for anything on it, as in a free trial."""
+    nothing = FixedPrice(Decimal(0), 1)
+    free = dict.fromkeys(LEAVES, nothing)
+    return replace(
+        card,
+        id=f"{card.id}~free",
+        fixed=free,
+        fallback=dict.fromkeys(card.fallback, nothing),
+        floor_margin_percent=None,
+        items={},
+    )

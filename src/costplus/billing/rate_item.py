@@ -12,9 +12,9 @@ from datetime import datetime
 
 from costplus.billing.clock import customer_of
 from costplus.billing.pinned import card_of
-from costplus.billing.settle import billed_by
+from costplus.billing.settle import biller_at, billers_of
 from costplus.billing.store import Tx
-from costplus.billing.subscription import Subscription
+from costplus.billing.subscription import Subscription, SubscriptionPaused
 from costplus.metering.event import UsageEvent
 from costplus.metering.meter import Meter
 from costplus.rating.charge import Charge, unpriced_charge
@@ -29,14 +29,14 @@ class ItemRater:
 
     def __init__(self, tx: Tx) -> None:
         self._tx = tx
-        self._subscriptions: dict[str, Subscription] = {}
+        self._subscriptions: dict[str, list[Subscription]] = {}
         self._cards: dict[str, RateCardVersion] = {}
         self._counts: dict[tuple[str, str, datetime], Metered] = {}
         self._summed: dict[str, bool] = {}
 
     def charge(self, event: UsageEvent) -> Charge:
         """Return the charge of a new event after those before it."""
-        subscription = self._subscription(event.customer)
+        subscription = self._subscription(event.customer, event.at)
         start = subscription.billed_in(max(event.at, subscription.finalized_until)).start
         key = (event.customer, event.meter, start)
         if key not in self._counts:
@@ -48,6 +48,10 @@ class ItemRater:
 
     def _rated(self, event: UsageEvent, subscription: Subscription, before: Metered, units: int) -> Charge:
         pin = subscription.pin_at(event.at)
+        if pin.usage == "blocked":
+            raise SubscriptionPaused(f"The usage of {event.customer} is blocked.")
+        if pin.usage == "free":
+            return NOTHING
         if pin.version not in self._cards:
             self._cards[pin.version] = card_of(self._tx, subscription, pin)
         item = self._cards[pin.version].items.get(event.meter)
@@ -57,13 +61,13 @@ class ItemRater:
             return unpriced_charge("unit")
         return rate_item(PricedItem(pin.version, item), before=before, metered=units)
 
-    def _subscription(self, customer: str) -> Subscription:
+    def _subscription(self, customer: str, at: datetime) -> Subscription:
         """Return what bills the customer's usage, its balance locked from here on."""
         if customer not in self._subscriptions:
             customer_of(self._tx, customer)
             self._tx.balance_for_update(customer)
-            self._subscriptions[customer] = billed_by(self._tx, customer)
-        return self._subscriptions[customer]
+            self._subscriptions[customer] = billers_of(self._tx, customer)
+        return biller_at(self._subscriptions[customer], at)
 
     def _is_summed(self, event_name: str) -> bool:
         """Whether the meter adds up; one that takes the last value, made since the set-up, has no price."""

@@ -161,7 +161,7 @@ def _resolve_customer(tx: Tx, resolutions: Sequence[Resolution], *, at: datetime
     event = resolutions[0].original.event
     record = tx.find(Customer, event.customer)
     assert record is not None  # Its usage was settled.
-    finalized_until = billed_by(tx, event.customer).finalized_until
+    finalized_until = billed_by(tx, event.customer, at=event.at).finalized_until
     is_final = {item.entry.id: item.original.billed_at < finalized_until for item in resolutions}
     credited = [item for item in resolutions if is_final[item.entry.id]]
     taken_back = _credit(tx, credited, record, at=frozen_time(tx, record) or at)

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from costplus.billing.agenda import remember_late_usage
 from costplus.billing.clock import frozen_time
 from costplus.billing.customer import Customer, NoSuchCustomer
 from costplus.billing.enqueue import enqueue
@@ -53,23 +54,45 @@ class Settled:
 
 
 def subscription_of(tx: Tx, customer: str) -> Subscription:
-    """Return the customer's active subscription, or raise `NotSubscribed`."""
+    """Return the live subscription that prices the customer's usage, or raise `NotSubscribed`."""
     for subscription in tx.page(Subscription, parent=customer):
-        if subscription.status == "active":
+        if subscription.is_live and subscription.prices_usage:
             return subscription
     raise NotSubscribed(f"Customer {customer} is not subscribed to a pricing plan.")
 
 
-def billed_by(tx: Tx, customer: str) -> Subscription:
-    """Return the subscription that bills the customer's usage: the active one, else the last there was.
+def billed_by(tx: Tx, customer: str, *, at: datetime | None = None) -> Subscription:
+    """Return the subscription that bills the customer's usage (at an instant). Raises `NotSubscribed`."""
+    return biller_at(billers_of(tx, customer), at)
 
-    A call may end after its customer was deleted or its subscription canceled; it is booked all the same.
+
+def billers_of(tx: Tx, customer: str) -> list[Subscription]:
+    """Return the subscriptions that price or priced the customer's usage, the newest first.
+
+    Raises `NotSubscribed` where there never was one.
     """
-    known = tx.page(Subscription, parent=customer)
-    active = [subscription for subscription in known if subscription.status == "active"]
+    own = tx.page(Subscription, parent=customer)
+    known = [entry for entry in own if entry.prices_usage and not entry.never_began]
     if not known:
         raise NotSubscribed(f"Customer {customer} was never subscribed to a pricing plan.")
-    return (active or known)[0]
+    return known
+
+
+def biller_at(known: Sequence[Subscription], at: datetime | None = None) -> Subscription:
+    """Return the subscription that bills usage: the live one, else the last there was.
+
+    Usage at an instant of an ended subscription is billed by that one while its last invoice is not final. A
+    call may end after its customer was deleted or its subscription canceled; it is booked all the same.
+    """
+    for subscription in known:
+        ends = subscription.ended_at
+        if at is None or ends is None or subscription.finalized_until >= ends:
+            continue
+        if subscription.begins <= at < ends:
+            return subscription
+    live = (subscription for subscription in known if subscription.is_live)
+    begun = (subscription for subscription in known if subscription.status != "pending")
+    return next(live, None) or next(begun, known[0])
 
 
 def settle(tx: Tx, settlements: Sequence[Settlement], *, at: datetime) -> Settled:
@@ -89,9 +112,23 @@ def settle_kept(tx: Tx, settlements: Sequence[Settlement], new: set[str], *, at:
         if record is None:
             raise NoSuchCustomer(f"No such customer: '{customer}'")
         present = frozen_time(tx, record) or at
-        batch, subscription = by_customer[customer], billed_by(tx, customer)
-        count += settle_customer(tx, record, subscription, batch, new, at=present)
+        for subscription, batch in _by_subscription(tx, customer, by_customer[customer]):
+            count += settle_customer(tx, record, subscription, batch, new, at=present)
     return Settled(new=count, duplicate=len(settlements) - count)
+
+
+def _by_subscription(
+    tx: Tx, customer: str, batch: Sequence[Settlement]
+) -> list[tuple[Subscription, list[Settlement]]]:
+    """Return the customer's settlements with the subscription that bills each, in order of time."""
+    known = billers_of(tx, customer)
+    if len(known) == 1:
+        return [(known[0], list(batch))]
+    found: dict[str, tuple[Subscription, list[Settlement]]] = {}
+    for settlement in batch:
+        subscription = biller_at(known, settlement.event.at)
+        found.setdefault(subscription.id, (subscription, []))[1].append(settlement)
+    return sorted(found.values(), key=lambda entry: entry[0].begins)
 
 
 def settle_customer(
@@ -144,6 +181,9 @@ def settle_customer(
         announce(tx, "billing.credit_grant.created", posted.spare, at=at)
     cross(tx, posted.crossing, currency=record.currency, at=at)
     enqueue(tx, charged, subscription, at=at)
+    ends = subscription.ended_at
+    if ends is not None and subscription.finalized_until >= ends and any(price_nano.values()):
+        remember_late_usage(tx, subscription, at=at)
     return len(fresh)
 
 
@@ -152,6 +192,8 @@ def _count_metered(tx: Tx, subscription: Subscription, charged: Sequence[Charged
     for entry in charged:
         event = entry.event
         if event.provider == METER and event.meter != TOKEN_METER:
+            if subscription.pin_at(event.at).usage == "free":
+                continue
             start = subscription.billed_in(entry.billed_at).start
             added = Metered(event.usage.quantities.get("unit", 0), entry.charge.price_nano)
             tx.add_metered(event.customer, event.model, start, added)

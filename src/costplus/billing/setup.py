@@ -177,7 +177,7 @@ def _migrate_all(tx: Tx, plan: Plan, version: RateCardVersion, *, at: datetime) 
     """Move the plan's subscriptions to the card version; usage already rated keeps its price."""
     for customer in every_customer(tx):
         for subscription in tx.page(Subscription, parent=customer.id):
-            if subscription.plan == plan.id and subscription.status == "active":
+            if subscription.plan == plan.id and subscription.status != "canceled":
                 since = frozen_time(tx, customer) or at
                 pin = replace(subscription.pin_at(since), since=since, version=version.id)
                 tx.save(subscription.moved(pin))
@@ -199,5 +199,7 @@ def _zero_alert(tx: Tx, *, currency: str, at: datetime) -> None:
 
 def _subscribe_all(tx: Tx, plan: Plan, *, at: datetime) -> None:
     for customer in every_customer(tx):
-        if not any(s.status == "active" for s in tx.page(Subscription, parent=customer.id)):
+        if not any(
+            s.status != "canceled" and s.prices_usage for s in tx.page(Subscription, parent=customer.id)
+        ):
             subscribe(tx, customer, plan, at=frozen_time(tx, customer) or at)

@@ -152,7 +152,22 @@ class ReplyStore(Protocol):
         """Delete replies created before that instant; return how many."""
 
 
-class Tx(RecordStore, MeteringStore, LedgerStore, ChargeStore, OutboxStore, ReplyStore, Protocol):
+class AgendaStore(Protocol):
+    """Which customers in real time have something to be closed, by when it is due."""
+
+    def due_of(self, customer: str) -> datetime | None:
+        """Return when the customer is due next, or None."""
+
+    def set_due(self, customer: str, at: datetime | None) -> None:
+        """Note when the customer is due next, or that it is not."""
+
+    def customers_due(self, at: datetime, *, limit: int) -> Sequence[str]:
+        """Return up to `limit` customers that are due by `at`, earliest first, then in order of id."""
+
+
+class Tx(
+    RecordStore, MeteringStore, LedgerStore, ChargeStore, OutboxStore, ReplyStore, AgendaStore, Protocol
+):
     """Everything one transaction can read and write."""
 
     def touch(self, topic: Topic) -> None:

@@ -9,7 +9,7 @@ from costplus.billing.close import account_settings
 from costplus.billing.entitlement import Terms
 from costplus.billing.pinned import card_of
 from costplus.billing.plan import Plan
-from costplus.billing.settle import subscription_of
+from costplus.billing.settle import biller_at, billers_of
 from costplus.billing.store import Tx
 from costplus.billing.subscription import NotSubscribed, Subscription
 from costplus.rating.rate_card import RateCard, RateCardVersion
@@ -18,14 +18,16 @@ from costplus.rating.rate_card import RateCard, RateCardVersion
 def terms_of(tx: Tx, customer: str) -> Terms:
     """Return the customer's terms. Raises `NoSuchCustomer`, `NotSubscribed`."""
     record = customer_of(tx, customer)
-    subscription = subscription_of(tx, customer)
+    known = sorted(billers_of(tx, customer), key=lambda entry: entry.begins)
+    subscription = biller_at(known[::-1])
     settings = account_settings(tx)
     return Terms(
         customer=record,
         subscription=subscription,
-        cards=_cards(tx, subscription),
+        cards=tuple(card for entry in known for card in _cards(tx, entry)),
         on_zero_credit=record.on_zero_credit or (settings.on_zero_credit if settings else "overage"),
         frozen_time=frozen_time(tx, record),
+        subscriptions=tuple(known),
     )
 
 

@@ -61,7 +61,7 @@ def active_subscription(tx: Tx, customer: Customer) -> Subscription | None:
     if customer.deleted:
         return None
     known = tx.page(Subscription, parent=customer.id, limit=SUBSCRIPTIONS_MAX)
-    return next((entry for entry in known if entry.status == "active"), None)
+    return next((entry for entry in known if entry.is_live and entry.prices_usage), None)
 
 
 def users_of(

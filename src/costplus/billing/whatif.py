@@ -108,8 +108,8 @@ class Run:
             subscription = subscription_of(tx, customer)
         except NotSubscribed:
             return []
-        pins = (Pin(subscription.anchor, subscription.rate_card_version), *subscription.pins)
-        return [(pin.since, self._card(tx, customer, pin)) for pin in reversed(pins)]
+        pins = reversed(subscription.every_pin)
+        return [(pin.since, self._card(tx, customer, pin)) for pin in pins]
 
     def _card(self, tx: Tx, customer: str, pin: Pin) -> RateCardVersion | None:
         if pin.version not in self._versions:

@@ -250,6 +250,10 @@ class Params:
             )
         return Params(value, path=path, read=self._read)
 
+    def is_level(self, name: str) -> bool:
+        """Whether named values were sent below `name`, rather than a single one."""
+        return isinstance(self._values.get(name), Mapping)
+
     def mapping(self, name: str) -> dict[str, Any]:
         """Return everything below `name` as it was sent: the caller's own names and values."""
         level = self.within(name)

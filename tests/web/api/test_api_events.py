@@ -95,16 +95,20 @@ async def test_events_are_listed_by_type_by_types_and_by_prefix(api: Any) -> Non
     async def types(**query: Any) -> list[str]:
         return [event["type"] for event in (await api.get("/v1/events", **query))["data"]]
 
-    assert await types() == ["customer.deleted", "customer.created", "billing.meter.created"]
+    life = [
+        "customer.deleted",
+        "customer.subscription.deleted",
+        "customer.subscription.created",
+        "customer.created",
+    ]
+    assert await types() == [*life, "billing.meter.created"]
     assert await types(type="customer.created") == ["customer.created"]
-    assert await types(type="customer.*") == ["customer.deleted", "customer.created"]
+    assert await types(type="customer.*") == life
     both = ["billing.meter.created", "customer.deleted"]
     assert await types(**{"types[]": both}) == both[::-1]
     page = await api.get("/v1/events", type="customer.*", limit=1)
     assert page["has_more"]
-    assert await types(type="customer.*", limit=1, starting_after=page["data"][0]["id"]) == [
-        "customer.created"
-    ]
+    assert await types(type="customer.*", limit=1, starting_after=page["data"][0]["id"]) == life[1:2]
 
 
 async def test_an_event_that_does_not_exist_is_missing(api: Any) -> None:

@@ -8,13 +8,14 @@ from collections.abc import Callable, Collection
 
 from costplus.billing.store import T, Topic, Tx
 from costplus.storage.errors import StorageUnavailable
+from costplus.storage.memory.agenda import MemoryAgenda
 from costplus.storage.memory.ledger import MemoryLedger
 from costplus.storage.memory.metering import MemoryCharges, MemoryEvents
 from costplus.storage.memory.records import MemoryOutbox, MemoryRecords
 from costplus.storage.memory.tables import Tables
 
 
-class MemoryTx(MemoryRecords, MemoryEvents, MemoryLedger, MemoryCharges, MemoryOutbox):
+class MemoryTx(MemoryRecords, MemoryEvents, MemoryLedger, MemoryCharges, MemoryOutbox, MemoryAgenda):
     """Satisfies `billing.store.Tx`."""
 
 

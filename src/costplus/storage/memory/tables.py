@@ -81,6 +81,7 @@ class Tables:
     deliveries: dict[str, tuple[int, Delivery]] = field(default_factory=dict)
     replies: dict[str, StoredReply] = field(default_factory=dict)
     numbers: dict[str, int] = field(default_factory=dict)
+    due: dict[str, datetime] = field(default_factory=dict)
 
 
 class Undoable:

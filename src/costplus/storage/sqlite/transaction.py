@@ -5,13 +5,14 @@ from __future__ import annotations
 import sqlite3
 
 from costplus.billing.store import Topic
+from costplus.storage.sqlite.agenda import SqliteAgenda
 from costplus.storage.sqlite.charges import SqliteCharges
 from costplus.storage.sqlite.ledger import SqliteLedger
 from costplus.storage.sqlite.metering import SqliteEvents
 from costplus.storage.sqlite.records import SqliteOutbox, SqliteRecords
 
 
-class SqliteTx(SqliteRecords, SqliteEvents, SqliteLedger, SqliteCharges, SqliteOutbox):
+class SqliteTx(SqliteRecords, SqliteEvents, SqliteLedger, SqliteCharges, SqliteOutbox, SqliteAgenda):
     """Satisfies `billing.store.Tx`."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:

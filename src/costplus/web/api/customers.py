@@ -13,6 +13,7 @@ from costplus.billing.customer import Customer, TestClock
 from costplus.billing.plan import Plan
 from costplus.billing.store import Tx
 from costplus.billing.subscribe import subscribe
+from costplus.core.cycle import zone_of
 from costplus.core.ids import new_id
 from costplus.web.api.deletions import delete_customer
 from costplus.web.api.test_clocks import clock_of
@@ -56,11 +57,21 @@ def _profile(params: Params, known: Mapping[str, Any]) -> dict[str, Any]:
     return profile
 
 
+def _timezone(params: Params, known: str) -> str:
+    """Return the customer's time zone: the periods of subscriptions that it has are counted as they were."""
+    if "timezone" not in params:
+        return known
+    name = params.text("timezone", longest=60) or "UTC"
+    zone_of(name)
+    return name
+
+
 def _change(customer: Customer, params: Params) -> Customer:
     texts = {name: params.text(name) for name in _TEXTS if name in params}
     return replace(
         customer,
         **texts,  # type: ignore[arg-type]  # Their names are those of text fields.
+        timezone=_timezone(params, customer.timezone),
         profile=_profile(params, customer.profile),
         metadata=params.metadata(customer.metadata),
     )
@@ -77,8 +88,9 @@ def create(tx: Tx, call: Call) -> Customer:
     tx.touch("config")
     call.announce(tx, "customer.created", customer, at=at)
     settings = account_settings(tx)
-    plan = tx.find(Plan, settings.default_plan) if settings and settings.default_plan else None
-    if plan is not None:
+    subscribes = settings is not None and settings.subscribe_new_customers
+    plan = tx.find(Plan, settings.default_plan) if settings and subscribes else None
+    if plan is not None and plan.active:
         subscribe(tx, customer, plan, at=at)
     return customer
 

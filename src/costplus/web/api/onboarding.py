@@ -13,6 +13,7 @@ from costplus.billing.close import account_settings
 from costplus.billing.event import Event, WebhookEndpoint
 from costplus.billing.notify import ENDPOINTS_MAX
 from costplus.billing.plan import Settings
+from costplus.billing.proration import ProrationBy
 from costplus.billing.setup import SetUp, SetUpRequest, set_up
 from costplus.billing.store import Tx
 from costplus.catalog.catalogue import Catalogue, canonical_model
@@ -153,6 +154,12 @@ def update_settings(tx: Tx, call: Call) -> Settings:
     grace_s = call.params.integer("invoice_grace_seconds", most=GRACE_MAX_S)
     if rejects is not None:
         settings = replace(settings, on_zero_credit="block" if rejects else "overage")
+    by: ProrationBy | None = call.params.choice("proration_by", ("second", "day"))
+    subscribes = call.params.flag("subscribe_new_customers")
+    if by is not None:
+        settings = replace(settings, proration_by=by)
+    if subscribes is not None:
+        settings = replace(settings, subscribe_new_customers=subscribes)
     if grace_s is not None:
         settings = replace(settings, invoice_grace_s=grace_s)
     tx.save(settings)

@@ -1,4 +1,4 @@
-"""`/v1/token_billing/rate_cards` and `…/pricing_plans`: what is sold for how much, and what is done about
+"""`/v1/token_billing/rate_cards`: what is sold for how much, and what is done about
 changed prices. A card's version never changes: other terms make another one.
 """
 
@@ -9,7 +9,6 @@ from dataclasses import replace
 from costplus.billing.adopt import AdoptMode, adopt, revise, undo
 from costplus.billing.card_change import CardFollowed, NoSuchRateCard
 from costplus.billing.move import live_version
-from costplus.billing.plan import NoSuchPlan, Plan
 from costplus.billing.store import Tx
 from costplus.core.ids import new_id
 from costplus.rating.rate_card import RateCard, RateCardVersion
@@ -93,14 +92,6 @@ def versions(tx: Tx, call: Call) -> Listing:
     return records(tx, call, RateCardVersion, parent=call.path["id"])
 
 
-def retrieve_plan(tx: Tx, call: Call) -> Plan:
-    """Return a pricing plan."""
-    plan = tx.find(Plan, call.path["id"])
-    if plan is None:
-        raise NoSuchPlan(f"No such pricing plan: '{call.path['id']}'", param="id")
-    return plan
-
-
 ENDPOINTS = (
     get("/v1/token_billing/rate_cards", index),
     get("/v1/token_billing/rate_cards/{id}", retrieve),
@@ -108,5 +99,4 @@ ENDPOINTS = (
     post("/v1/token_billing/rate_cards/{id}/adopt", adopt_changes, fresh=True),
     post("/v1/token_billing/rate_cards/{id}/undo", undo_last, fresh=True),
     get("/v1/token_billing/rate_cards/{id}/versions", versions),
-    get("/v1/token_billing/pricing_plans/{id}", retrieve_plan),
 )

@@ -18,7 +18,8 @@ from costplus.web.objects.token_billing import CustomerState
 
 def _state(tx: Tx, call: Call, customer: Customer) -> CustomerState:
     balance = tx.balance_for_update(customer.id)
-    active = (entry for entry in tx.page(Subscription, parent=customer.id) if entry.status == "active")
+    known = tx.page(Subscription, parent=customer.id)
+    active = (entry for entry in known if entry.is_live and entry.prices_usage)
     return CustomerState(
         customer=customer,
         settings=account_settings(tx),

@@ -101,15 +101,23 @@ def plan_object(plan: Plan, surroundings: Surroundings) -> JsonObject:
     return {
         "id": plan.id,
         "object": "token_billing.pricing_plan",
+        "active": plan.active,
         "created": unix(plan.created),
         "credit_grant_per_period_amount": plan.credit_minor,
         "currency": plan.currency,
+        "description": plan.description,
         "display_name": plan.display_name,
         "interval": plan.interval,
+        "interval_count": plan.interval_count,
         "livemode": surroundings.livemode,
+        "lookup_key": plan.lookup_key,
         "metadata": plain(plan.metadata),
-        "rate_card": plan.rate_card,
+        "pause_usage": plan.pause_usage,
+        "proration_by": plan.proration_by,
+        "rate_card": plan.rate_card or None,
         "subscription_fee_amount": plan.fee_minor,
+        "trial_period_days": plan.trial_period_days,
+        "trial_usage": plan.trial_usage,
     }
 
 
@@ -123,6 +131,8 @@ def settings_object(settings: Settings, surroundings: Surroundings) -> JsonObjec
         "invoice_grace_seconds": settings.invoice_grace_s,
         "livemode": surroundings.livemode,
         "meter": settings.meter or None,
+        "proration_by": settings.proration_by,
+        "subscribe_new_customers": settings.subscribe_new_customers,
         "zero_credit_rejection_enabled": settings.on_zero_credit == "block",
     }
 
@@ -226,4 +236,5 @@ def customer_state_object(state: CustomerState, surroundings: Surroundings) -> J
             "status": subscription.status,
         },
         "test_clock": state.customer.test_clock,
+        "timezone": state.customer.timezone,
     }

@@ -1,0 +1,154 @@
+"""What waits for its time: drafts to be finalised, and when each customer is due next.
+
+Rule 1: whoever makes a draft that finalises by itself calls `remember_draft`; whoever changes a subscription
+calls `plan_ahead`. Being due too early costs a look, being due too late costs an invoice its time.
+Rule 2: customers on a test clock are due when that is advanced, and never here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar
+
+from costplus.billing.account import every_customer
+from costplus.billing.customer import Customer
+from costplus.billing.invoice import Invoice
+from costplus.billing.store import Tx
+from costplus.billing.subscription import Subscription
+from costplus.core.records import R, Record
+
+PAGE = 500
+AGENDA = "agenda"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenDraft(Record):
+    """A draft that will be finalised by itself at `finalizes_at`; it has its invoice's id."""
+
+    KIND: ClassVar[str] = "open_draft"
+
+    customer: str
+    finalizes_at: datetime
+
+    @property
+    def parent(self) -> str:
+        return self.customer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LateUsage(Record):
+    """Usage came for a subscription (it has its id) that ended, and whose last invoice was final already."""
+
+    KIND: ClassVar[str] = "late_usage"
+
+    customer: str
+
+    @property
+    def parent(self) -> str:
+        return self.customer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgendaFilled(Record):
+    """Says that every customer of this database has been entered in the agenda."""
+
+    KIND: ClassVar[str] = "agenda_filled"
+
+
+def every_of(tx: Tx, kind: type[R], customer: str) -> Iterator[R]:
+    """Yield all records of a kind that belong to the customer, newest first."""
+    cursor: str | None = None
+    while True:
+        page = tx.page(kind, parent=customer, limit=PAGE, older_than=cursor)
+        yield from page
+        if len(page) < PAGE:
+            return
+        cursor = page[-1].id
+
+
+def remember_draft(tx: Tx, invoice: Invoice) -> None:
+    """Have the draft finalised by itself at its time; without one it waits to be finalised by hand."""
+    if invoice.finalizes_at is not None:
+        mark = OpenDraft(
+            id=invoice.id,
+            created=invoice.created,
+            customer=invoice.customer,
+            finalizes_at=invoice.finalizes_at,
+        )
+        tx.save(mark)
+        wake(tx, invoice.customer, at=invoice.finalizes_at)
+
+
+def remember_late_usage(tx: Tx, subscription: Subscription, *, at: datetime) -> None:
+    """Have usage invoiced that came after the last invoice of a subscription that ended."""
+    if tx.find(LateUsage, subscription.id) is None:
+        tx.save(LateUsage(id=subscription.id, created=at, customer=subscription.customer))
+        wake(tx, subscription.customer, at=at)
+
+
+def open_drafts(tx: Tx, customer: str) -> Sequence[OpenDraft]:
+    """Return the customer's drafts that finalise by themselves."""
+    return list(every_of(tx, OpenDraft, customer))
+
+
+def wake(tx: Tx, customer: str, *, at: datetime) -> None:
+    """Have the customer looked at by `at`, unless that happens earlier anyway."""
+    record = tx.find(Customer, customer)
+    if record is None or record.test_clock is not None or record.deleted:
+        return
+    known = tx.due_of(customer)
+    if known is None or at < known:
+        tx.set_due(customer, at)
+
+
+def plan_ahead(tx: Tx, customer: Customer, *, subscriptions: Sequence[Subscription] | None = None) -> None:
+    """Note when the customer is due next, by its subscriptions and drafts; grants are asked for apart."""
+    if customer.test_clock is not None:
+        return
+    if customer.deleted:
+        tx.set_due(customer.id, None)
+        return
+    if subscriptions is None:
+        subscriptions = list(every_of(tx, Subscription, customer.id))
+    due = [at for subscription in subscriptions if (at := subscription.due_at) is not None]
+    due += [mark.finalizes_at for mark in open_drafts(tx, customer.id)]
+    due += [late.created for late in every_of(tx, LateUsage, customer.id)]
+    tx.set_due(customer.id, min(due, default=None))
+
+
+def due_customers(tx: Tx, *, at: datetime, limit: int = 1000) -> list[str]:
+    """Return up to `limit` customers in real time for whom something is due by `at`, earliest first."""
+    due = {id: None for id in tx.customers_due(at, limit=limit) if _is_real(tx, id)}
+    taken = limit
+    while len(due) < limit:  # Grants of customers on test clocks lie in the way and are passed over.
+        grants = tx.grants_expiring(at, limit=taken)
+        for customer in dict.fromkeys(grant.customer for grant in grants):
+            if customer not in due and _is_real(tx, customer):
+                due[customer] = None
+        if len(grants) < taken:
+            break
+        taken *= 4
+    return list(due)[:limit]
+
+
+def _is_real(tx: Tx, id: str) -> bool:
+    """Whether the customer exists and lives in real time."""
+    customer = tx.find(Customer, id)
+    return customer is not None and customer.test_clock is None and not customer.deleted
+
+
+def fill_agenda(tx: Tx, *, at: datetime) -> int:
+    """Enter every customer and draft of a database that has no agenda yet; return how many customers."""
+    if tx.find(AgendaFilled, AGENDA) is not None:
+        return 0
+    count = 0
+    for customer in list(every_customer(tx)):
+        for invoice in every_of(tx, Invoice, customer.id):
+            if invoice.status == "draft":
+                remember_draft(tx, invoice)
+        wake(tx, customer.id, at=at)
+        count += 1
+    tx.save(AgendaFilled(id=AGENDA, created=at))
+    return count

@@ -1,0 +1,75 @@
+"""End a subscription's open period: its invoice is drafted, with the fees of what follows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from costplus.billing.account import account_settings
+from costplus.billing.agenda import remember_draft
+from costplus.billing.customer import Customer
+from costplus.billing.invoice import Invoice
+from costplus.billing.issue import finalize, mark_uncollectible, void, with_figures
+from costplus.billing.notify import announce
+from costplus.billing.prorate import waiting_items
+from costplus.billing.store import Tx
+from costplus.billing.subscribe import Fee, fee_invoice, plan_of
+from costplus.billing.subscription import Subscription
+from costplus.core.ids import new_id
+from costplus.core.period import Period
+
+
+def grace_of(tx: Tx) -> timedelta:
+    """Return how long a closed period's draft waits for late usage."""
+    settings = account_settings(tx)
+    return timedelta(seconds=settings.invoice_grace_s if settings else 0)
+
+
+def draft_period(
+    tx: Tx,
+    customer: Customer,
+    subscription: Subscription,
+    period: Period,
+    *,
+    fees: Sequence[Fee],
+    keeps_empty: bool = True,
+    at: datetime,
+) -> Invoice | None:
+    """Draft the invoice of a period of `subscription` that ends at `at`, and have it finalised after the
+    grace.
+
+    None where there is nothing that it could ever ask for: no usage to be priced, no fee, no waiting item.
+    Without `keeps_empty` also where it would ask for nothing as of now.
+    """
+    if not subscription.prices_usage and not fees and not waiting_items(tx, subscription):
+        return None
+    plan = plan_of(tx, subscription.every_item[0])
+    is_kept = subscription.pause_collection and subscription.pause_collection.behavior == "keep_as_draft"
+    invoice = replace(
+        fee_invoice(customer, subscription, plan, fees, at=at),
+        id=new_id("in", at=at),
+        period=period,
+        billing_reason="subscription_cycle",
+        finalizes_at=None if is_kept else at + grace_of(tx),
+    )
+    if subscription.prices_usage:
+        invoice = with_figures(tx, invoice, at=at)
+    if not keeps_empty and not invoice.lines and not waiting_items(tx, subscription):
+        return None
+    tx.save(invoice)
+    remember_draft(tx, invoice)
+    announce(tx, "invoice.created", invoice, at=at)
+    return invoice
+
+
+def issue(tx: Tx, invoice: Invoice, *, at: datetime) -> Invoice:
+    """Finalise a draft as its subscription's collection has it: asked for, given up, or withdrawn at once."""
+    invoice = finalize(tx, invoice, at=at)
+    subscription = tx.find(Subscription, invoice.subscription)
+    pause = subscription.pause_collection if subscription else None
+    if pause is None or invoice.status != "open":
+        return invoice
+    if pause.behavior == "void":
+        return void(tx, invoice, at=at)
+    return mark_uncollectible(tx, invoice, at=at)
