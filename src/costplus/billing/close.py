@@ -6,19 +6,23 @@ changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from costplus.billing.clock import frozen_time
+from costplus.billing.compose import open_draft, waiting_items, with_figures
 from costplus.billing.customer import Customer, TestClock
+from costplus.billing.interim import finalize_or_fail, invoice_threshold
 from costplus.billing.invoice import Invoice
-from costplus.billing.issue import finalize, with_figures
+from costplus.billing.invoice_policy import GRACE_MAX_S
+from costplus.billing.issue import mark_overdue
 from costplus.billing.notify import announce, cross
 from costplus.billing.plan import Plan, Settings
 from costplus.billing.store import Tx
 from costplus.billing.subscribe import fee_for, fee_invoice, grant_period_credit
 from costplus.billing.subscription import Subscription
+from costplus.billing.threshold import ThresholdReached, reached_id
 from costplus.core.errors import InvalidRequest
 from costplus.core.ids import new_id
 from costplus.core.period import monthly_period
@@ -53,15 +57,18 @@ def every_customer(tx: Tx, *, clock: str | None = None) -> Iterator[Customer]:
 
 def close_customer(tx: Tx, customer: Customer, *, until: datetime) -> int:
     """Do everything due for one customer by `until`, its present; return how many steps there were."""
-    settings = account_settings(tx)
-    grace = timedelta(seconds=settings.invoice_grace_s if settings else 0)
     steps = 0
-    while (step := _next_step(tx, customer, until=until, grace=grace)) is not None:
+    while (step := _next_step(tx, customer, until=until)) is not None:
         due_at, subject = step
         if isinstance(subject, Invoice):
-            finalize(tx, subject, at=due_at)
+            if subject.status == "draft":
+                finalize_or_fail(tx, subject, at=due_at)
+            else:
+                mark_overdue(tx, subject, at=due_at)
         elif isinstance(subject, Subscription):
-            _end_period(tx, customer, subject, grace=grace)
+            _end_period(tx, customer, subject)
+        elif isinstance(subject, ThresholdReached):
+            invoice_threshold(tx, customer, subject, at=due_at)
         else:
             grant = tx.grant(subject)
             assert grant is not None
@@ -71,24 +78,33 @@ def close_customer(tx: Tx, customer: Customer, *, until: datetime) -> int:
     return steps
 
 
+Due = tuple[datetime, int, Invoice | Subscription | ThresholdReached | str]
+
+
 def _next_step(
-    tx: Tx, customer: Customer, *, until: datetime, grace: timedelta
-) -> tuple[datetime, Invoice | Subscription | str] | None:
-    """Return the earliest thing due: a draft to finalise, a period to end, or a grant (its id) to expire."""
-    due: list[tuple[datetime, int, Invoice | Subscription | str]] = [
-        (invoice.finalizes_at, 0, invoice)
-        for invoice in tx.page(Invoice, parent=customer.id)
-        if invoice.status == "draft" and invoice.finalizes_at is not None
+    tx: Tx, customer: Customer, *, until: datetime
+) -> tuple[datetime, Invoice | Subscription | ThresholdReached | str] | None:
+    """Return the earliest thing due: a draft to finalise, an invoice that is overdue, a threshold to invoice,
+    a period to end, or a grant (its id) to expire."""
+    invoices = tx.page(Invoice, parent=customer.id)
+    drafts = {invoice.subscription for invoice in invoices if invoice.status == "draft"}
+    subscriptions = [
+        subscription
+        for subscription in tx.page(Subscription, parent=customer.id)
+        if subscription.status == "active"
     ]
+    due: list[Due] = [*_due_invoices(invoices)]
     due += [
         (grant.expires_at, 1, grant.id)
         for grant in tx.live_grants(customer.id)
         if grant.expires_at is not None
     ]
+    due += [(subscription.period.end, 2, subscription) for subscription in subscriptions]
     due += [
-        (subscription.period.end, 2, subscription)
-        for subscription in tx.page(Subscription, parent=customer.id)
-        if subscription.status == "active"
+        (reached.created, 3, reached)
+        for subscription in subscriptions
+        if subscription.threshold_minor and subscription.id not in drafts
+        if (reached := tx.find(ThresholdReached, reached_id(subscription.id))) is not None
     ]
     ready = [entry for entry in due if entry[0] <= until]
     if not ready:
@@ -97,7 +113,27 @@ def _next_step(
     return due_at, subject
 
 
-def _end_period(tx: Tx, customer: Customer, subscription: Subscription, *, grace: timedelta) -> None:
+def _due_invoices(invoices: Sequence[Invoice]) -> Iterator[Due]:
+    """Yield when drafts are to be made final, and when open invoices are overdue."""
+    for invoice in invoices:
+        if invoice.status == "draft" and invoice.finalizes_at is not None:
+            yield invoice.finalizes_at, 0, invoice
+        if invoice.status == "open" and invoice.due_date is not None and invoice.overdue_at is None:
+            yield invoice.due_date, 4, invoice
+
+
+def grace_of(tx: Tx, subscription: Subscription, plan: Plan) -> timedelta:
+    """Return how long an ended period's draft waits for late usage: by the subscription, its plan or the
+    account; never longer than the period that follows."""
+    settings = account_settings(tx)
+    grace_s = settings.invoice_grace_s if settings else 0
+    for own in (plan.invoice_grace_s, subscription.invoice_grace_s):
+        grace_s = grace_s if own is None else own
+    following = monthly_period(subscription.anchor, subscription.ordinal + 1)
+    return min(timedelta(seconds=min(grace_s, GRACE_MAX_S)), following.end - following.start)
+
+
+def _end_period(tx: Tx, customer: Customer, subscription: Subscription) -> None:
     """Draft the ended period's invoice and begin the next period with its fee and credit."""
     ended = subscription.period
     at = ended.end
@@ -109,11 +145,10 @@ def _end_period(tx: Tx, customer: Customer, subscription: Subscription, *, grace
         fee_invoice(customer, subscription, plan, fees, at=at),
         id=new_id("in", at=at),
         billing_reason="subscription_cycle",
-        finalizes_at=at + grace,
+        finalizes_at=at + grace_of(tx, subscription, plan),
     )
-    invoice = with_figures(tx, invoice, at=at)
-    tx.save(invoice)
-    announce(tx, "invoice.created", invoice, at=at)
+    open_draft(tx, invoice, at=at)
+    tx.remove(ThresholdReached, reached_id(subscription.id))  # The period's own invoice asks for it.
     tx.save(replace(subscription, ordinal=subscription.ordinal + 1))
     tx.touch("config")
     grant_period_credit(tx, customer, plan, begun, at=at)
@@ -130,25 +165,22 @@ def close_account(tx: Tx, customer: Customer, *, at: datetime) -> None:
         invoice = replace(
             fee_invoice(customer, subscription, plan, [], at=at), billing_reason="subscription_cycle"
         )
-        invoice = with_figures(tx, invoice, at=at)
-        if invoice.lines:  # A customer that used nothing is sent nothing.
-            tx.save(invoice)
-            announce(tx, "invoice.created", invoice, at=at)
+        # A customer that used nothing is sent nothing.
+        if with_figures(tx, invoice, at=at).lines or any(waiting_items(tx, invoice)):
+            open_draft(tx, invoice, at=at)
         tx.save(replace(subscription, status="canceled"))
     for invoice in tx.page(Invoice, parent=customer.id):
         if invoice.status == "draft":
-            finalize(tx, invoice, at=at)
+            finalize_or_fail(tx, invoice, at=at)
     tx.touch("config")
 
 
 def due_customers(tx: Tx, *, at: datetime) -> list[str]:
     """Return the ids of the customers in real time for whom something is due by `at`."""
-    settings = account_settings(tx)
-    grace = timedelta(seconds=settings.invoice_grace_s if settings else 0)
     return [
         customer.id
         for customer in every_customer(tx)
-        if frozen_time(tx, customer) is None and _next_step(tx, customer, until=at, grace=grace) is not None
+        if frozen_time(tx, customer) is None and _next_step(tx, customer, until=at) is not None
     ]
 
 

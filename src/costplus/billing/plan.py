@@ -32,6 +32,8 @@ class Plan(Record):
     fee_minor: int = 0
     credit_minor: int = 0  # Promotional credit at each period's start; what is left expires at its end.
     metadata: Mapping[str, str] = field(default_factory=dict)
+    invoice_grace_s: int | None = None  # In place of the account's.
+    late_usage: Literal["next_invoice", "write_off"] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
+from costplus.billing.compose import item_line, prepared, waiting_items, with_figures
 from costplus.billing.customer import Customer
 from costplus.billing.invoice import Invoice
-from costplus.billing.issue import with_figures
 from costplus.billing.plan import NoSuchPlan, Plan
 from costplus.billing.settle import subscription_of
 from costplus.billing.store import Tx
@@ -29,4 +29,6 @@ def preview(tx: Tx, customer: Customer, *, at: datetime) -> Invoice:
         id=new_id("upcoming_in", at=at),
         billing_reason="upcoming",
     )
-    return with_figures(tx, invoice, at=at)
+    invoice = with_figures(tx, prepared(tx, invoice), at=at)
+    lines = [item_line(item, at=at) for item in waiting_items(tx, invoice)]
+    return with_figures(tx, replace(invoice, lines=(*invoice.lines, *lines)), at=at) if lines else invoice

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
+from costplus.billing.compose import open_draft
 from costplus.billing.customer import Customer
 from costplus.billing.invoice import Invoice, draft
 from costplus.billing.issue import finalize
@@ -28,6 +30,9 @@ def subscribe(tx: Tx, customer: Customer, plan: Plan, *, at: datetime) -> Subscr
     card = tx.find(RateCard, plan.rate_card)
     if card is None:
         raise NoSuchPlan(f"Pricing plan {plan.id} has no rate card.")
+    if customer.currency != plan.currency:  # A book is in one currency.
+        customer = replace(customer, currency=plan.currency)
+        tx.save(customer)
     subscription = Subscription(
         id=new_id("sub", at=at),
         created=at,
@@ -42,9 +47,7 @@ def subscribe(tx: Tx, customer: Customer, plan: Plan, *, at: datetime) -> Subscr
     grant_period_credit(tx, customer, plan, subscription.period, at=at)
     if plan.fee_minor:
         fees = [fee_for(plan, subscription.period)]
-        invoice = fee_invoice(customer, subscription, plan, fees, at=at)
-        tx.save(invoice)
-        announce(tx, "invoice.created", invoice, at=at)
+        invoice = open_draft(tx, fee_invoice(customer, subscription, plan, fees, at=at), at=at)
         finalize(tx, invoice, at=at)
     return subscription
 

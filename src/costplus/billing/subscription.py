@@ -63,6 +63,13 @@ class Subscription(Record):
     finalized_until: datetime
     status: Literal["active", "canceled"] = "active"
     pins: tuple[Pin, ...] = ()  # What it was moved to since, in order of time; later ones may lie ahead.
+    threshold_minor: int = 0  # Above 0: so much owed is invoiced before the period ends.
+    threshold_resets_anchor: bool = False
+    invoice_grace_s: int | None = None  # In place of the plan's and the account's.
+    late_usage: Literal["next_invoice", "write_off"] | None = None
+    days_until_due: int | None = None
+    collection_method: Literal["send_invoice", "charge_automatically"] | None = None
+    default_tax_rates: tuple[str, ...] = ()
 
     @property
     def parent(self) -> str:
