@@ -10,8 +10,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from fractions import Fraction
+from typing import Any
 
 from costplus.billing.coupon import Coupon, CustomerDiscount, discount_id
+from costplus.billing.customer import Customer
 from costplus.billing.invoice import BILLS_USAGE, DiscountShare, Draft, Invoice, InvoiceLine, draft
 from costplus.billing.invoice_item import InvoiceItem
 from costplus.billing.invoice_policy import InvoicePolicy
@@ -23,7 +25,7 @@ from costplus.billing.plan import Plan
 from costplus.billing.store import Tx
 from costplus.billing.subscription import Subscription
 from costplus.billing.surplus import surplus_of
-from costplus.billing.tax import Levy, TaxLocationMissing
+from costplus.billing.tax import Levy, TaxId, TaxLocationMissing
 from costplus.billing.true_up import foresee, item_names, versions_of
 from costplus.core.ids import milliseconds, new_id
 from costplus.core.money import decimal_text, minor_exponent, nano_per_minor
@@ -142,6 +144,7 @@ def with_figures(tx: Tx, invoice: Invoice, *, at: datetime, may_fail: bool = Tru
     )
     return replace(
         invoice,
+        billed_to=_billed_to(tx, invoice.customer, known=invoice.billed_to),
         lines=made.lines,
         subtotal_minor=made.subtotal_minor,
         credit_minor=made.credit_minor,
@@ -158,6 +161,24 @@ def with_figures(tx: Tx, invoice: Invoice, *, at: datetime, may_fail: bool = Tru
         total_minor=made.total_minor,
         finalization_error=problem,
     )
+
+
+def _billed_to(tx: Tx, customer: str, *, known: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what an invoice says of its customer."""
+    record = tx.find(Customer, customer)
+    if record is None or record.deleted:
+        return known
+    tax_ids = [{"type": each.type, "value": each.value} for each in reversed(tx.page(TaxId, parent=customer))]
+    profile = record.profile
+    return {
+        "name": profile.get("business_name") or record.name,
+        "email": record.email,
+        "phone": profile.get("phone"),
+        "address": profile.get("address"),
+        "shipping": profile.get("shipping"),
+        "tax_exempt": profile.get("tax_exempt") or "none",
+        "tax_ids": tax_ids,
+    }
 
 
 def _usage_from(invoice: Invoice, subscription: Subscription | None) -> datetime | None:
@@ -238,7 +259,7 @@ def item_line(item: InvoiceItem, *, at: datetime) -> InvoiceLine:
         unit_price=decimal_text(each),
         item=item.id,
         is_proration=item.is_proration,
-        discountable=item.amount_minor > 0 and not item.is_proration,
+        discountable=item.discountable and item.amount_minor > 0 and not item.is_proration,
         tax_rates=item.tax_rates,
         metadata=item.metadata,
     )

@@ -44,6 +44,7 @@ def invoice_threshold(tx: Tx, customer: Customer, reached: ThresholdReached, *, 
         billing_reason="subscription_threshold",
         period=window,
         billing_period=period,
+        threshold_minor=subscription.threshold_minor,
     )
     if with_figures(tx, invoice, at=at).usage_due_minor < subscription.threshold_minor:
         return

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from costplus.core.errors import InvalidRequest, NotFound
 from costplus.core.money import NANO, decimal_text, for_invoice, nano_per_minor, spread
@@ -158,6 +158,7 @@ class Invoice(Record):
     credited_minor: int = 0  # By credit notes, while it was open.
     credited_after_minor: int = 0  # By credit notes, once it was paid.
     credited_tax_minor: int = 0  # Of both, tax.
+    refunded_minor: int = 0  # Of payments, what went back or was given back out of band.
     overpaid_minor: int = 0
     collection_method: Literal["send_invoice", "charge_automatically"] = "send_invoice"
     days_until_due: int | None = None
@@ -170,6 +171,8 @@ class Invoice(Record):
     sent_at: datetime | None = None
     overdue_at: datetime | None = None
     updated: datetime | None = None
+    threshold_minor: int = 0  # Of an interim invoice: what was reached.
+    billed_to: Mapping[str, Any] = field(default_factory=dict)  # The customer as it was then.
     # Of usage: since when it asks for it, where earlier invoices asked for a part of the period; and the
     # billing period that it belongs to, where the invoice ends before it does.
     usage_from: datetime | None = None

@@ -245,7 +245,7 @@ def void(tx: Tx, invoice: Invoice, *, at: datetime) -> Invoice:
         raise InvoiceState(f"Invoice {invoice.id} is {invoice.status} and cannot be voided.")
     tx.balance_for_update(invoice.customer)
     per_minor, customer = nano_per_minor(invoice.currency), invoice.customer
-    back_minor = invoice.surplus_minor + invoice.paid_minor
+    back_minor = invoice.surplus_minor + invoice.paid_minor - invoice.credited_after_minor
     tax_minor = invoice.tax_total_minor - invoice.credited_tax_minor
     net_minor = invoice.remaining_minor + back_minor - tax_minor
     postings = [

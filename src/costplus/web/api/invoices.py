@@ -11,14 +11,15 @@ from typing import Protocol
 
 from costplus.billing.clock import customer_of
 from costplus.billing.customer import Customer, NoSuchCustomer
-from costplus.billing.invoice import Invoice, InvoiceLine, NoSuchInvoice
+from costplus.billing.invoice import BILLS_USAGE, Invoice, InvoiceLine, NoSuchInvoice
 from costplus.billing.issue import finalize, mark_uncollectible, pay, void
 from costplus.billing.preview import preview
 from costplus.billing.store import Tx
 from costplus.core.errors import InvalidRequest
 from costplus.web.call import Call, Handler, Listing, get, post
 from costplus.web.listing import in_memory, records
-from costplus.web.objects.invoice import invoice_explanation, line_object
+from costplus.web.objects.invoice import invoice_explanation
+from costplus.web.objects.invoice_line import line_object
 
 STATUSES = ("draft", "open", "paid", "uncollectible", "void")
 
@@ -113,8 +114,9 @@ def explain(tx: Tx, call: Call) -> object:
     """Return every figure of the invoice exactly, next to the sum of the period's charges as they are now."""
     invoice = _invoice_of(tx, call.path["id"])
     charges_nano = 0
-    if invoice.billing_reason == "subscription_cycle":
-        _, charges_nano = tx.usage_totals(invoice.customer, invoice.period.start, invoice.period.end)
+    if invoice.billing_reason in BILLS_USAGE:
+        asked_for = invoice.usage_period
+        _, charges_nano = tx.usage_totals(invoice.customer, asked_for.start, asked_for.end)
     return invoice_explanation(invoice, charges_nano=charges_nano)
 
 
