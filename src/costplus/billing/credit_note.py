@@ -18,6 +18,7 @@ from typing import ClassVar, Literal
 
 from costplus.billing.invoice import Invoice, InvoiceLine, TaxShare
 from costplus.core.errors import InvalidRequest, NotFound
+from costplus.core.money import spread
 from costplus.core.records import Record
 
 Reason = Literal["duplicate", "fraudulent", "order_change", "product_unsatisfactory"]
@@ -163,3 +164,31 @@ def taxes_given(line: InvoiceLine, notes: Sequence[CreditNote]) -> dict[str, int
                 for tax in part.taxes:
                     given[tax.rate] = given.get(tax.rate, 0) + tax.amount_minor
     return given
+
+
+def part_of_line(
+    line: InvoiceLine, notes: Sequence[CreditNote], *, most_minor: int
+) -> tuple[int, tuple[TaxShare, ...]]:
+    """Return (amount, taxes) of what a line gives back towards `most_minor`, added tax included.
+
+    As much as is left of the line; where that is too much, amount and added tax in proportion.
+    """
+    room_minor, given = max(line_room_minor(line, notes), 0), taxes_given(line, notes)
+    left = [tax.amount_minor - given.get(tax.rate, 0) for tax in line.taxes]
+    added = [0 if tax.inclusive else rest for tax, rest in zip(line.taxes, left, strict=True)]
+    whole_minor = room_minor + sum(added)
+    if most_minor <= 0 or whole_minor <= 0:
+        return 0, ()
+    amount, parts = room_minor, left
+    if whole_minor > most_minor:
+        amount = most_minor * room_minor // whole_minor
+        shares = spread(most_minor - amount, added) if any(added) else added
+        parts = [
+            (rest * amount // room_minor if room_minor else 0) if tax.inclusive else share
+            for tax, rest, share in zip(line.taxes, left, shares, strict=True)
+        ]
+    taxes = [
+        TaxShare(tax.rate, part, amount, tax.inclusive, tax.reason)
+        for tax, part in zip(line.taxes, parts, strict=True)
+    ]
+    return amount, tuple(taxes)

@@ -19,6 +19,7 @@ from costplus.billing.credit_note import (
     Wanted,
     creditable_minor,
     line_room_minor,
+    part_of_line,
     tax_back,
     taxes_given,
 )
@@ -152,24 +153,19 @@ def _in_all(
         asked = sum(part or 0 for part in said)
     rest, lines = asked, list[NoteLine]()
     for line in invoice.lines:
-        room_minor = line_room_minor(line, notes)
-        if rest <= 0 or room_minor <= 0:
-            continue
-        given = taxes_given(line, notes)
-        whole = tax_back(line, room_minor, given=given, is_rest=True)
-        added = sum(tax.amount_minor for tax in whole if not tax.inclusive)
-        amount, taxes = room_minor, whole
-        if room_minor + added > rest:
-            amount = rest * room_minor // (room_minor + added)
-            taxes = tax_back(line, amount, given=given, is_rest=False)
-            amount = rest - sum(tax.amount_minor for tax in taxes if not tax.inclusive)
-        rest -= amount + sum(tax.amount_minor for tax in taxes if not tax.inclusive)
-        id = new_id("cnli", at=at)
-        lines.append(
-            NoteLine(
-                id=id, description=line.description, amount_minor=amount, invoice_line=line.id, taxes=taxes
+        amount, taxes = part_of_line(line, notes, most_minor=rest)
+        added = sum(tax.amount_minor for tax in taxes if not tax.inclusive)
+        if amount + added > 0:
+            rest -= amount + added
+            lines.append(
+                NoteLine(
+                    id=new_id("cnli", at=at),
+                    description=line.description,
+                    amount_minor=amount,
+                    invoice_line=line.id,
+                    taxes=taxes,
+                )
             )
-        )
     if rest > 0:
         raise CreditNoteTooLarge(
             f"{asked - rest} of invoice {invoice.id} can be given back, not {asked}.", param="amount"

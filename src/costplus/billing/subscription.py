@@ -12,12 +12,18 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import ClassVar, Literal
 
-from costplus.core.errors import InvalidRequest
+from costplus.core.errors import InvalidRequest, NotFound
 from costplus.core.period import Period, monthly_period
 from costplus.core.records import Record
 from costplus.rating.rate_card import Adjustment
 
 MOVES_KEPT = 16  # So many moves of a pin can be undone.
+
+
+class NoSuchSubscription(NotFound):
+    """The subscription does not exist."""
+
+    code = "resource_missing"
 
 
 class NotSubscribed(InvalidRequest):

@@ -250,6 +250,15 @@ class Params:
             )
         return Params(value, path=path, read=self._read)
 
+    def is_level(self, name: str) -> bool:
+        """Whether the parameter holds named values."""
+        return isinstance(self._values.get(name), Mapping)
+
+    def is_unset(self, name: str) -> bool:
+        """Whether the parameter was sent empty, which unsets what it names."""
+        self._read.add(self.name_of(name))
+        return name in self._values and self._values[name] in (None, "")
+
     def mapping(self, name: str) -> dict[str, Any]:
         """Return everything below `name` as it was sent: the caller's own names and values."""
         level = self.within(name)

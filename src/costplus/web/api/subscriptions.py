@@ -1,19 +1,13 @@
-"""`/v1/subscriptions`: read only; customers are subscribed by the set-up and when they are created."""
+"""`/v1/subscriptions`: customers are subscribed by the set-up and when they are created."""
 
 from __future__ import annotations
 
 from costplus.billing.clock import customer_of
 from costplus.billing.store import Tx
-from costplus.billing.subscription import Subscription
-from costplus.core.errors import NotFound
-from costplus.web.call import Call, Listing, get
+from costplus.billing.subscription import NoSuchSubscription, Subscription
+from costplus.web.api.subscription_terms import with_invoice_terms
+from costplus.web.call import Call, Listing, get, post
 from costplus.web.listing import records
-
-
-class NoSuchSubscription(NotFound):
-    """The subscription does not exist."""
-
-    code = "resource_missing"
 
 
 def retrieve(tx: Tx, call: Call) -> Subscription:
@@ -35,7 +29,17 @@ def index(tx: Tx, call: Call) -> Listing:
     )
 
 
+def update(tx: Tx, call: Call) -> Subscription:
+    """Change what a subscription says about its invoices."""
+    tx.balance_for_update(retrieve(tx, call).customer)
+    subscription = with_invoice_terms(tx, call.params, retrieve(tx, call))
+    tx.save(subscription)
+    tx.touch("config")
+    return subscription
+
+
 ENDPOINTS = (
     get("/v1/subscriptions", index),
     get("/v1/subscriptions/{id}", retrieve),
+    post("/v1/subscriptions/{id}", update),
 )

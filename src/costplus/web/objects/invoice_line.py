@@ -1,4 +1,4 @@
-"""Invoice lines, and the shares of credit, discount and tax that lines and invoices name, as Stripe has them."""
+"""Invoice lines, and the shares of credit, discount and tax that lines and invoices name, as Stripe does."""
 
 from __future__ import annotations
 
