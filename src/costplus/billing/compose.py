@@ -208,8 +208,11 @@ def prepared(tx: Tx, invoice: Invoice) -> Invoice:
     subscription = tx.find(Subscription, invoice.subscription) if invoice.subscription else None
     discount = tx.find(CustomerDiscount, discount_id(invoice.customer))
     method, days = policy.collection_method, policy.days_until_due
-    if subscription is not None:
+    if invoice.billing_reason == "manual":
+        method = invoice.collection_method
+    elif subscription is not None:
         method = subscription.collection_method or method
+    if subscription is not None:
         days = subscription.days_until_due if subscription.days_until_due is not None else days
     named = subscription.default_tax_rates if subscription else ()
     return replace(

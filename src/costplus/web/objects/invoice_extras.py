@@ -58,6 +58,7 @@ def invoice_item_object(item: InvoiceItem, surroundings: Surroundings) -> JsonOb
 def tax_rate_object(rate: TaxRate, surroundings: Surroundings) -> JsonObject:
     """Return a tax rate as Stripe writes it, with when it begins and ends, which Stripe has no words for."""
     percentage = float(rate.percentage)
+    window = {"effective_at": unix_or_none(rate.effective_at), "ends_at": unix_or_none(rate.ends_at)}
     return {
         "id": rate.id,
         "object": "tax_rate",
@@ -77,8 +78,7 @@ def tax_rate_object(rate: TaxRate, surroundings: Surroundings) -> JsonObject:
         "rate_type": "percentage",
         "state": rate.state or None,
         "tax_type": rate.tax_type or None,
-        "effective_at": unix_or_none(rate.effective_at),
-        "ends_at": unix_or_none(rate.ends_at),
+        **{name: instant for name, instant in window.items() if instant is not None},
     }
 
 

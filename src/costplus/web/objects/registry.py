@@ -39,8 +39,14 @@ from costplus.web.objects.credit import (
     grant_object,
     movement_object,
 )
-from costplus.web.objects.customer import customer_object, test_clock_object
+from costplus.web.objects.customer import (
+    CustomerView,
+    customer_object,
+    customer_view_object,
+    test_clock_object,
+)
 from costplus.web.objects.invoice import invoice_object
+from costplus.web.objects.invoice_credit import AppliedCredit, applied_credit_object
 from costplus.web.objects.invoice_extras import (
     coupon_object,
     credit_note_object,
@@ -86,12 +92,14 @@ _RENDERERS: Mapping[type, Callable[[Any, Surroundings], JsonObject]] = {
     Alert: alert_object,
     AlertTriggered: alert_triggered_object,
     ApiKey: key_object,
+    AppliedCredit: applied_credit_object,
     ChargedEvent: usage_event_object,
     Coupon: coupon_object,
     CreditNote: credit_note_object,
     CreditSummary: credit_summary_object,
     Customer: customer_object,
     CustomerDiscount: discount_object,
+    CustomerView: customer_view_object,
     CustomerState: customer_state_object,
     Grant: grant_object,
     Invoice: invoice_object,
