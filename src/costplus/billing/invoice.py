@@ -16,6 +16,7 @@ from datetime import datetime
 from fractions import Fraction
 from typing import Any, ClassVar, Literal
 
+from costplus.catalog.exchange import MARK
 from costplus.core.errors import InvalidRequest, NotFound
 from costplus.core.money import NANO, decimal_text, for_invoice, nano_per_minor, spread
 from costplus.core.period import Period
@@ -238,7 +239,8 @@ def _title(rate: UnitRate, name: str | None, late_from: Period | None) -> str:
     if name is not None:
         return f"{name} · {rate.conditions}"
     band = f"prompt above {rate.above_prompt_tokens} tokens" if rate.above_prompt_tokens else ""
-    because = ", ".join(part for part in (band, rate.conditions.replace("&", ", ")) if part)
+    said = [part for part in rate.conditions.replace("&", ", ").split(", ") if not part.startswith(MARK)]
+    because = ", ".join(part for part in (band, *said) if part)
     title = f"{rate.provider}/{rate.model} · {rate.leaf.replace('_', ' ')}"
     return f"{title} ({because})" if because else title
 

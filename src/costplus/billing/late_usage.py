@@ -44,7 +44,11 @@ def _id(customer: str, billed_at: datetime) -> str:
 def keep_late(tx: Tx, subscription: Subscription, charged: Sequence[ChargedEvent], *, at: datetime) -> None:
     """Add to what is known of late usage those of new charges that are billed after their own time."""
     late = [
-        entry for entry in charged if entry.event.at < entry.billed_at and entry.event.source != "true_up"
+        entry
+        for entry in charged
+        if entry.event.at < entry.billed_at
+        and entry.event.source != "true_up"
+        and entry.event.at in _own_period(subscription, entry.event.at)  # Not from before it began.
     ]
     if not late:
         return

@@ -72,9 +72,10 @@ def retrieve(tx: Tx, call: Call) -> Movement | AppliedCredit:
     """Return one movement of credit, or what a grant paid of an invoice, which the invoice names."""
     id = call.path["id"]
     named, paid_by = names_of(id)
-    if (invoice := tx.find(Invoice, named) if named else None) is not None:
-        if (applied := applied_credit(invoice, paid_by)) is not None:
-            return applied
+    invoice = tx.find(Invoice, named) if named else None
+    applied = applied_credit(invoice, paid_by) if invoice else None
+    if applied is not None:
+        return applied
     grant = tx.grant(grant_in(id))
     found = _movements(tx, grant.customer) if grant else []
     for entry in found:

@@ -12,6 +12,7 @@ from costplus.billing.invoice_policy import InvoicePolicy
 from costplus.billing.refund import Refund
 from costplus.billing.surplus import SurplusEntry
 from costplus.billing.tax import TaxId, TaxRate
+from costplus.catalog.exchange import FxRate
 from costplus.web.objects.invoice_line import short_id, tax_shares
 from costplus.web.objects.wire import JsonObject, Surroundings, cut_decimal, plain, unix, unix_or_none
 
@@ -269,6 +270,22 @@ def discount_object(discount: CustomerDiscount, surroundings: Surroundings) -> J
         "start": unix(discount.created),
         "subscription": None,
         "subscription_item": None,
+    }
+
+
+def fx_rate_object(rate: FxRate, surroundings: Surroundings) -> JsonObject:
+    """Return an exchange rate."""
+    return {
+        "id": rate.id,
+        "object": "token_billing.fx_rate",
+        "base": rate.base,
+        "quote": rate.quote,
+        "rate": rate.rate,
+        "effective_at": unix(rate.effective_at),
+        "source": rate.source,
+        "stated_on": rate.stated_on.isoformat(),
+        "created": unix(rate.created),
+        "livemode": surroundings.livemode,
     }
 
 

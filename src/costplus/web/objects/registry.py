@@ -27,6 +27,7 @@ from costplus.billing.surplus import SurplusEntry
 from costplus.billing.tax import TaxId, TaxRate
 from costplus.billing.unpriced import UnpricedUsage
 from costplus.catalog.book import ModelAlias, ModelMark, PriceChange, SourceState
+from costplus.catalog.exchange import FxRate
 from costplus.ledger.grant import Grant
 from costplus.metering.meter import Meter
 from costplus.rating.rate_card import RateCard, RateCardVersion
@@ -51,6 +52,7 @@ from costplus.web.objects.invoice_extras import (
     coupon_object,
     credit_note_object,
     discount_object,
+    fx_rate_object,
     invoice_item_object,
     policy_object,
     refund_object,
@@ -101,6 +103,7 @@ _RENDERERS: Mapping[type, Callable[[Any, Surroundings], JsonObject]] = {
     CustomerDiscount: discount_object,
     CustomerView: customer_view_object,
     CustomerState: customer_state_object,
+    FxRate: fx_rate_object,
     Grant: grant_object,
     Invoice: invoice_object,
     InvoiceItem: invoice_item_object,
