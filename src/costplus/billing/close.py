@@ -23,6 +23,7 @@ from costplus.billing.store import Tx
 from costplus.billing.subscribe import fee_for, fee_invoice, grant_period_credit
 from costplus.billing.subscription import Subscription
 from costplus.billing.threshold import ThresholdReached, reached_id
+from costplus.billing.upcoming import ToTell, due_to_tell, tell
 from costplus.core.errors import InvalidRequest
 from costplus.core.ids import new_id
 from costplus.core.period import monthly_period
@@ -69,6 +70,8 @@ def close_customer(tx: Tx, customer: Customer, *, until: datetime) -> int:
             _end_period(tx, customer, subject)
         elif isinstance(subject, ThresholdReached):
             invoice_threshold(tx, customer, subject, at=due_at)
+        elif isinstance(subject, ToTell):
+            tell(tx, customer, subject.subscription, at=due_at)
         else:
             grant = tx.grant(subject)
             assert grant is not None
@@ -78,14 +81,13 @@ def close_customer(tx: Tx, customer: Customer, *, until: datetime) -> int:
     return steps
 
 
-Due = tuple[datetime, int, Invoice | Subscription | ThresholdReached | str]
+Subject = Invoice | Subscription | ThresholdReached | ToTell | str  # A grant by its id.
+Due = tuple[datetime, int, Subject]
 
 
-def _next_step(
-    tx: Tx, customer: Customer, *, until: datetime
-) -> tuple[datetime, Invoice | Subscription | ThresholdReached | str] | None:
+def _next_step(tx: Tx, customer: Customer, *, until: datetime) -> tuple[datetime, Subject] | None:
     """Return the earliest thing due: a draft to finalise, an invoice that is overdue, a threshold to invoice,
-    a period to end, or a grant (its id) to expire."""
+    a period to end or to tell of, or a grant to expire."""
     invoices = tx.page(Invoice, parent=customer.id)
     drafts = {invoice.subscription for invoice in invoices if invoice.status == "draft"}
     subscriptions = [
@@ -106,6 +108,7 @@ def _next_step(
         if subscription.threshold_minor and subscription.id not in drafts
         if (reached := tx.find(ThresholdReached, reached_id(subscription.id))) is not None
     ]
+    due += [(tell_at, 5, subject) for tell_at, subject in due_to_tell(tx, subscriptions)]
     ready = [entry for entry in due if entry[0] <= until]
     if not ready:
         return None

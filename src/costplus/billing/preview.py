@@ -12,13 +12,18 @@ from costplus.billing.plan import NoSuchPlan, Plan
 from costplus.billing.settle import subscription_of
 from costplus.billing.store import Tx
 from costplus.billing.subscribe import fee_for, fee_invoice
+from costplus.billing.subscription import Subscription
 from costplus.core.ids import new_id
 from costplus.core.period import monthly_period
 
 
 def preview(tx: Tx, customer: Customer, *, at: datetime) -> Invoice:
     """Return what the customer would be asked for if its period ended at `at`. Raises `NotSubscribed`."""
-    subscription = subscription_of(tx, customer.id)
+    return preview_of(tx, customer, subscription_of(tx, customer.id), at=at)
+
+
+def preview_of(tx: Tx, customer: Customer, subscription: Subscription, *, at: datetime) -> Invoice:
+    """Return what a subscription's customer would be asked for if its period ended at `at`."""
     plan = tx.find(Plan, subscription.plan)
     if plan is None:
         raise NoSuchPlan(f"Subscription {subscription.id} is to a pricing plan that does not exist.")

@@ -166,3 +166,15 @@ def test_an_open_invoice_is_overdue_once_its_due_date_has_passed(desk: Desk, bui
     desk.shop.close(invoice.due_date + build.day)
     assert desk.of(invoice.id).overdue_at == invoice.due_date
     assert desk.shop.announced("invoice.overdue") == ["invoice.overdue"]
+
+
+def test_a_coming_invoice_is_told_of_once_where_the_account_wants_it(
+    desk: Desk, build: SimpleNamespace
+) -> None:
+    desk.policy(upcoming_days=7)
+    desk.shop.use(5 * build.cent)
+    end = desk.shop.subscription().period.end
+    desk.shop.close(end - 7 * build.day - build.tick)
+    assert desk.shop.announced("invoice.upcoming") == []
+    desk.shop.close(end - build.day)
+    assert desk.shop.announced("invoice.upcoming") == ["invoice.upcoming"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -10,6 +11,7 @@ from starlette.responses import Response
 from costplus.billing.customer import Customer
 from costplus.billing.invoice import Invoice
 from costplus.billing.store import Tx
+from costplus.billing.tax import TaxRate
 from costplus.core.money import nano_per_minor
 from costplus.web.context import WebContext
 from costplus.web.pages.figures import minor_amount, nano_amount, unit_amount
@@ -33,6 +35,7 @@ class InvoiceView:
     customer: Customer | None
     state: str
     unit_prices: tuple[str, ...]  # One for each line.
+    taxes: tuple[tuple[str, str], ...]  # What each is called, and how much.
     due: str
     exact_total: str
     carried_in: str  # Empty where nothing was.
@@ -41,15 +44,14 @@ class InvoiceView:
 
 def amount_due_minor(invoice: Invoice) -> int:
     """Return what is still to be paid."""
-    if invoice.status in ("paid", "void"):
-        return 0
-    return invoice.total_minor - invoice.paid_minor
+    return invoice.remaining_minor
 
 
-def view_of(invoice: Invoice, customer: Customer | None) -> InvoiceView:
+def view_of(invoice: Invoice, customer: Customer | None, rates: Sequence[TaxRate] = ()) -> InvoiceView:
     """Return what the page of an invoice says."""
     currency = invoice.currency
     exact_nano = invoice.total_minor * nano_per_minor(currency) + invoice.carried_out_nano
+    names = {rate.id: f"{rate.display_name} {rate.percentage} %" for rate in rates}
     return InvoiceView(
         invoice=invoice,
         customer=customer,
@@ -60,6 +62,13 @@ def view_of(invoice: Invoice, customer: Customer | None) -> InvoiceView:
             else minor_amount(line.amount_minor, currency)
             for line in invoice.lines
         ),
+        taxes=tuple(
+            (
+                f"{names.get(share.rate, 'Tax')}{' (included)' if share.inclusive else ''}",
+                minor_amount(share.amount_minor, currency),
+            )
+            for share in invoice.taxes
+        ),
         due=minor_amount(amount_due_minor(invoice), currency),
         exact_total=nano_amount(exact_nano, currency),
         carried_in=nano_amount(invoice.carried_in_nano, currency) if invoice.carried_in_nano else "",
@@ -67,9 +76,12 @@ def view_of(invoice: Invoice, customer: Customer | None) -> InvoiceView:
     )
 
 
-def _find(tx: Tx, invoice_id: str) -> tuple[Invoice, Customer | None] | None:
+def _find(tx: Tx, invoice_id: str) -> tuple[Invoice, Customer | None, list[TaxRate]] | None:
     invoice = tx.find(Invoice, invoice_id)
-    return (invoice, tx.find(Customer, invoice.customer)) if invoice else None
+    if invoice is None:
+        return None
+    rates = [rate for share in invoice.taxes if (rate := tx.find(TaxRate, share.rate))]
+    return invoice, tx.find(Customer, invoice.customer), rates
 
 
 class InvoicePages:
