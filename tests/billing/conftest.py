@@ -32,8 +32,10 @@ from costplus.billing.setup import SetUp, SetUpRequest, set_up
 from costplus.billing.store import Tx
 from costplus.billing.subscribe import subscribe
 from costplus.billing.subscription import Subscription
+from costplus.billing.surplus import SurplusEntry
 from costplus.catalog.price import Component, PriceVersion
 from costplus.core.ids import milliseconds
+from costplus.core.money import nano_per_minor
 from costplus.core.usage import Usage
 from costplus.ledger.balance import Balance
 from costplus.ledger.grant import Grant
@@ -48,6 +50,7 @@ T = TypeVar("T")
 AT = datetime(2026, 1, 31, 12, tzinfo=UTC)  # A day that most months do not have.
 DAY, HOUR, TICK = timedelta(days=1), timedelta(hours=1), timedelta(microseconds=1)
 CENT = 10_000_000
+FAR = datetime(2126, 1, 1, tzinfo=UTC)
 CUSTOMER = "cus_1"
 
 
@@ -216,8 +219,20 @@ class Shop:
         balance = self.balance(customer)
         entries = self.write(lambda tx: tx.transactions_of(customer))
         invoices = self.invoices(customer)
-        unpaid = sum(i.total_minor for i in invoices if i.status in ("open", "uncollectible")) * CENT
+        per_minor = nano_per_minor(invoices[-1].currency) if invoices else CENT
+        unpaid = sum(i.remaining_minor for i in invoices if i.status == "open") * per_minor
+        final = [i for i in invoices if i.status not in ("draft", "void")]
+        taxed = sum(i.tax_total_minor - i.credited_tax_minor for i in final) * per_minor
+        entries_of_surplus = self.write(lambda tx: tx.page(SurplusEntry, parent=customer, limit=1))
+        surplus = -entries_of_surplus[0].ending_minor * per_minor if entries_of_surplus else 0
+        since = self.subscription(customer).finalized_until
+        _, pending = self.write(lambda tx: tx.usage_totals(customer, since, FAR))
+        paid = sum(sum(by_grant.values()) for by_grant in balance.paid_nano.values())
         checks = {
+            "what is not invoiced is owed or paid": pending == balance.owed_total_nano + paid,
+            "tax collected is payable": self.account_nano("book/tax_payable", customer) == taxed,
+            "the surplus is what its last entry says": self.account_nano(f"{customer}/surplus", customer)
+            == surplus,
             "all postings sum to zero": sum(p.amount_nano for e in entries for p in e.postings) == 0,
             "accrued is what is owed and carried": self.account_nano(f"{customer}/accrued", customer)
             == -(balance.owed_total_nano + balance.carried_nano),
@@ -225,8 +240,18 @@ class Shop:
             "lines add up to the subtotal": all(
                 sum(line.amount_minor for line in i.lines) == i.subtotal_minor for i in invoices
             ),
-            "subtotal less credit is the total": all(
-                i.subtotal_minor - i.credit_minor == i.total_minor for i in invoices
+            "a subtotal becomes its total": all(
+                i.subtotal_minor - i.discount_minor - i.credit_minor + i.tax_minor - i.surplus_minor
+                == i.total_minor
+                >= 0
+                for i in invoices
+            ),
+            "shares add up": all(
+                sum(line.credit_minor for line in i.lines) in (i.credit_minor, 0)
+                and sum(line.discount_minor for line in i.lines) == i.discount_minor
+                and sum(t.amount_minor for line in i.lines for t in line.taxes) == i.tax_total_minor
+                and sum(share.amount_minor for share in i.credits) == i.credit_minor
+                for i in invoices
             ),
             "usage lines are the charges exactly": all(
                 sum(line.amount_nano for line in i.lines if line.kind == "usage") == i.usage_nano

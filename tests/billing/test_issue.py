@@ -54,13 +54,25 @@ def test_voiding_takes_the_revenue_back_and_leaves_nothing_owed(issued: Shop, bu
     assert issued.announced("invoice.")[-1] == "invoice.voided"
 
 
-def test_an_uncollectible_invoice_is_still_owed_and_may_still_be_paid(
+def test_an_uncollectible_invoice_is_written_off_and_may_still_be_paid(
     issued: Shop, build: SimpleNamespace
 ) -> None:
     assert do(issued, "mark_uncollectible").uncollectible_at == issued.at
-    assert issued.account_nano("cus_1/receivable") == -5 * build.cent
-    assert do(issued, "pay").status == "paid"
     assert issued.account_nano("cus_1/receivable") == 0
+    assert issued.account_nano("book/write_offs") == -5 * build.cent
+    assert issued.wrongs() == []
+    assert do(issued, "pay").status == "paid"
+    assert issued.account_nano("book/write_offs") == 0
+    assert issued.account_nano("book/payments") == -5 * build.cent
+    assert issued.wrongs() == []
+
+
+def test_voiding_what_was_given_up_takes_revenue_back_and_nothing_is_written_off(
+    issued: Shop, build: SimpleNamespace
+) -> None:
+    do(issued, "mark_uncollectible", "void")
+    assert issued.account_nano("book/write_offs") == issued.account_nano("book/revenue") == 0
+    assert issued.wrongs() == []
 
 
 def test_an_uncollectible_invoice_can_be_voided(issued: Shop) -> None:

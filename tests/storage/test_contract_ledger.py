@@ -40,6 +40,7 @@ async def test_a_balance_comes_back_as_it_was(store: Store) -> None:
         owed_nano={1_700_000_000_000: 2, 0: 3},
         carried_nano=-4,
         fired=("a", "b"),
+        paid_nano={0: {"credgr_1": 7, "": -2}},
     )
     await store.write(lambda tx: tx.save_balance(Balance(customer="cus_1", held_nano=9)))
     await store.write(lambda tx: tx.save_balance(balance))

@@ -1,6 +1,6 @@
 """What waits for its time: drafts to be finalised, and when each customer is due next.
 
-Rule 1: whoever makes a draft that finalises by itself calls `remember_draft`; whoever changes a subscription
+Rule 1: whoever makes a draft, or makes one final, calls `remember_invoice`; whoever changes a subscription
 calls `plan_ahead`. Being due too early costs a look, being due too late costs an invoice its time.
 Rule 2: customers on a test clock are due when that is advanced, and never here.
 """
@@ -17,6 +17,8 @@ from costplus.billing.customer import Customer
 from costplus.billing.invoice import Invoice
 from costplus.billing.store import Tx
 from costplus.billing.subscription import Subscription
+from costplus.billing.threshold import ThresholdReached
+from costplus.billing.upcoming import due_to_tell
 from costplus.core.records import R, Record
 
 PAGE = 500
@@ -24,13 +26,14 @@ AGENDA = "agenda"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OpenDraft(Record):
-    """A draft that will be finalised by itself at `finalizes_at`; it has its invoice's id."""
+class DueInvoice(Record):
+    """An invoice (it has its id) with which something happens at `due_at`: a draft is made final, an open
+    one is overdue."""
 
-    KIND: ClassVar[str] = "open_draft"
+    KIND: ClassVar[str] = "due_invoice"
 
     customer: str
-    finalizes_at: datetime
+    due_at: datetime
 
     @property
     def parent(self) -> str:
@@ -68,17 +71,24 @@ def every_of(tx: Tx, kind: type[R], customer: str) -> Iterator[R]:
         cursor = page[-1].id
 
 
-def remember_draft(tx: Tx, invoice: Invoice) -> None:
-    """Have the draft finalised by itself at its time; without one it waits to be finalised by hand."""
-    if invoice.finalizes_at is not None:
-        mark = OpenDraft(
-            id=invoice.id,
-            created=invoice.created,
-            customer=invoice.customer,
-            finalizes_at=invoice.finalizes_at,
-        )
-        tx.save(mark)
-        wake(tx, invoice.customer, at=invoice.finalizes_at)
+def invoice_due_at(invoice: Invoice) -> datetime | None:
+    """Return when something happens with the invoice by itself, or None."""
+    if invoice.status == "draft":
+        return invoice.finalizes_at
+    if invoice.status == "open" and invoice.overdue_at is None:
+        return invoice.due_date
+    return None
+
+
+def remember_invoice(tx: Tx, invoice: Invoice) -> None:
+    """Have the draft finalised by itself, or the open invoice called overdue, at its time."""
+    due_at = invoice_due_at(invoice)
+    if due_at is None:
+        tx.remove(DueInvoice, invoice.id)
+        return
+    mark = DueInvoice(id=invoice.id, created=invoice.created, customer=invoice.customer, due_at=due_at)
+    tx.save(mark)
+    wake(tx, invoice.customer, at=due_at)
 
 
 def remember_late_usage(tx: Tx, subscription: Subscription, *, at: datetime) -> None:
@@ -88,9 +98,9 @@ def remember_late_usage(tx: Tx, subscription: Subscription, *, at: datetime) -> 
         wake(tx, subscription.customer, at=at)
 
 
-def open_drafts(tx: Tx, customer: str) -> Sequence[OpenDraft]:
-    """Return the customer's drafts that finalise by themselves."""
-    return list(every_of(tx, OpenDraft, customer))
+def due_invoices(tx: Tx, customer: str) -> Sequence[DueInvoice]:
+    """Return the customer's invoices with which something happens by itself."""
+    return list(every_of(tx, DueInvoice, customer))
 
 
 def wake(tx: Tx, customer: str, *, at: datetime) -> None:
@@ -113,8 +123,10 @@ def plan_ahead(tx: Tx, customer: Customer, *, subscriptions: Sequence[Subscripti
     if subscriptions is None:
         subscriptions = list(every_of(tx, Subscription, customer.id))
     due = [at for subscription in subscriptions if (at := subscription.due_at) is not None]
-    due += [mark.finalizes_at for mark in open_drafts(tx, customer.id)]
+    due += [mark.due_at for mark in due_invoices(tx, customer.id)]
     due += [late.created for late in every_of(tx, LateUsage, customer.id)]
+    due += [reached.created for reached in every_of(tx, ThresholdReached, customer.id)]
+    due += [at for at, _ in due_to_tell(tx, [each for each in subscriptions if each.status == "active"])]
     tx.set_due(customer.id, min(due, default=None))
 
 
@@ -146,8 +158,8 @@ def fill_agenda(tx: Tx, *, at: datetime) -> int:
     count = 0
     for customer in list(every_customer(tx)):
         for invoice in every_of(tx, Invoice, customer.id):
-            if invoice.status == "draft":
-                remember_draft(tx, invoice)
+            if invoice_due_at(invoice) is not None:
+                remember_invoice(tx, invoice)
         wake(tx, customer.id, at=at)
         count += 1
     tx.save(AgendaFilled(id=AGENDA, created=at))

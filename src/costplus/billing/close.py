@@ -11,24 +11,35 @@ from datetime import datetime, timedelta
 
 from costplus.billing.account import account_settings as account_settings
 from costplus.billing.account import every_customer as every_customer
-from costplus.billing.agenda import LateUsage, OpenDraft, every_of, open_drafts, plan_ahead
+from costplus.billing.agenda import (
+    DueInvoice,
+    LateUsage,
+    due_invoices,
+    every_of,
+    invoice_due_at,
+    plan_ahead,
+)
 from costplus.billing.agenda import due_customers as due_customers
 from costplus.billing.cancel import ended, invoice_late_usage
 from costplus.billing.customer import Customer, TestClock
 from costplus.billing.end_period import draft_period, issue
+from costplus.billing.interim import finalize_or_fail, invoice_threshold
 from costplus.billing.invoice import Invoice
-from costplus.billing.issue import finalize
+from costplus.billing.issue import mark_overdue
 from costplus.billing.notify import announce, cross
 from costplus.billing.pause import pause_ended, resume
+from costplus.billing.preview import tell_upcoming
 from costplus.billing.prorate import give_back
 from costplus.billing.store import Tx
 from costplus.billing.subscribe import begin, charged_period, include_credit, plan_of, told_of_trial
 from costplus.billing.subscription import TRIAL_NOTICE, Subscription
+from costplus.billing.threshold import ThresholdReached, reached_id
+from costplus.billing.upcoming import ToTell, due_to_tell
 from costplus.core.cycle import Cycle
 from costplus.core.errors import InvalidRequest
 from costplus.ledger.post import expire_grant
 
-Due = Invoice | Subscription | LateUsage | str
+Due = Invoice | Subscription | LateUsage | ThresholdReached | ToTell | str
 ADVANCE_MAX = timedelta(days=366)
 
 
@@ -45,8 +56,7 @@ def close_customer(tx: Tx, customer: Customer, *, until: datetime) -> int:
     while (step := _next_step(tx, customer, until=until)) is not None:
         due_at, subject = step
         if isinstance(subject, Invoice):
-            tx.remove(OpenDraft, subject.id)
-            issue(tx, subject, at=due_at)
+            _turn(tx, subject, at=due_at)
         elif isinstance(subject, Subscription):
             _step(tx, customer, subject, at=due_at)
         elif isinstance(subject, LateUsage):
@@ -54,6 +64,10 @@ def close_customer(tx: Tx, customer: Customer, *, until: datetime) -> int:
             subscription = tx.find(Subscription, subject.id)
             assert subscription is not None
             invoice_late_usage(tx, customer, subscription, at=due_at)
+        elif isinstance(subject, ThresholdReached):
+            invoice_threshold(tx, customer, subject, at=due_at)
+        elif isinstance(subject, ToTell):
+            tell_upcoming(tx, customer, subject.subscription, at=due_at)
         else:
             grant = tx.grant(subject)
             assert grant is not None
@@ -65,16 +79,20 @@ def close_customer(tx: Tx, customer: Customer, *, until: datetime) -> int:
 
 
 def _next_step(tx: Tx, customer: Customer, *, until: datetime) -> tuple[datetime, Due] | None:
-    """Return the earliest thing due: a draft to finalise, a grant (by id) to expire, or a subscription."""
+    """Return the earliest thing due: an invoice to be final or overdue, a grant (by id) to expire, a
+    threshold to invoice, a period's end to tell of, or a subscription's turn."""
     due: list[tuple[datetime, int, Due]] = []
-    for mark in open_drafts(tx, customer.id):
-        if mark.finalizes_at > until:
-            continue
+    drafts: set[str] = set()
+    for mark in due_invoices(tx, customer.id):
         invoice = tx.find(Invoice, mark.id)
-        if invoice is None or invoice.status != "draft" or invoice.finalizes_at is None:
-            tx.remove(OpenDraft, mark.id)  # Somebody finalised or deleted it meanwhile.
-        else:
-            due.append((invoice.finalizes_at, 0, invoice))
+        due_at = invoice_due_at(invoice) if invoice is not None else None
+        if invoice is None or due_at is None:
+            tx.remove(DueInvoice, mark.id)  # Somebody finalised, paid or deleted it meanwhile.
+            continue
+        if invoice.status == "draft":
+            drafts.add(invoice.subscription)
+        due.append((due_at, 0 if invoice.status == "draft" else 4, invoice))
+    subscriptions = list(reversed(list(every_of(tx, Subscription, customer.id))))
     due += [(late.created, 1, late) for late in every_of(tx, LateUsage, customer.id)]
     due += [
         (grant.expires_at, 1, grant.id)
@@ -82,15 +100,28 @@ def _next_step(tx: Tx, customer: Customer, *, until: datetime) -> tuple[datetime
         if grant.expires_at is not None
     ]
     due += [
-        (at, 2, subscription)
-        for subscription in reversed(list(every_of(tx, Subscription, customer.id)))
-        if (at := subscription.due_at) is not None
+        (at, 2, subscription) for subscription in subscriptions if (at := subscription.due_at) is not None
     ]
+    due += [
+        (reached.created, 3, reached)
+        for reached in every_of(tx, ThresholdReached, customer.id)
+        if reached.subscription not in drafts
+    ]
+    active = [subscription for subscription in subscriptions if subscription.status == "active"]
+    due += [(tell_at, 5, subject) for tell_at, subject in due_to_tell(tx, active)]
     ready = [entry for entry in due if entry[0] <= until]
     if not ready:
         return None
     due_at, _, subject = min(ready, key=lambda entry: entry[:2])
     return due_at, subject
+
+
+def _turn(tx: Tx, invoice: Invoice, *, at: datetime) -> None:
+    """Make a draft final, or call an open invoice overdue."""
+    if invoice.status == "draft":
+        issue(tx, invoice, at=at)
+    else:
+        mark_overdue(tx, invoice, at=at)
 
 
 def _step(tx: Tx, customer: Customer, subscription: Subscription, *, at: datetime) -> None:
@@ -133,6 +164,7 @@ def _end_period(tx: Tx, customer: Customer, subscription: Subscription) -> None:
     period = subscription.period
     at = period.end
     was_trial = subscription.status == "trialing"
+    tx.remove(ThresholdReached, reached_id(subscription.id))  # The period's own invoice asks for it.
     following = _following(tx, customer, subscription, at=at)
     following, fees = charged_period(tx, following)
     tx.save(following)
@@ -169,7 +201,7 @@ def close_account(tx: Tx, customer: Customer, *, at: datetime) -> None:
             ended(tx, customer, subscription, invoice_now=True, at=at)
     for invoice in every_of(tx, Invoice, customer.id):
         if invoice.status == "draft":
-            finalize(tx, invoice, at=at)
+            finalize_or_fail(tx, invoice, at=at)
     tx.set_due(customer.id, None)
     tx.touch("config")
 

@@ -7,11 +7,14 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from costplus.billing.account import account_settings
-from costplus.billing.agenda import remember_draft
+from costplus.billing.compose import open_draft, with_figures
+from costplus.billing.compose import waiting_items as items_for
 from costplus.billing.customer import Customer
+from costplus.billing.interim import finalize_or_fail
 from costplus.billing.invoice import Invoice
-from costplus.billing.issue import finalize, mark_uncollectible, void, with_figures
-from costplus.billing.notify import announce
+from costplus.billing.invoice_policy import GRACE_MAX_S
+from costplus.billing.issue import mark_uncollectible, void
+from costplus.billing.plan import Plan
 from costplus.billing.prorate import waiting_items
 from costplus.billing.store import Tx
 from costplus.billing.subscribe import Fee, fee_invoice, plan_of
@@ -20,10 +23,14 @@ from costplus.core.ids import new_id
 from costplus.core.period import Period
 
 
-def grace_of(tx: Tx) -> timedelta:
-    """Return how long a closed period's draft waits for late usage."""
+def grace_of(tx: Tx, subscription: Subscription, plan: Plan, period: Period) -> timedelta:
+    """Return how long an ended period's draft waits for late usage: by the subscription, its plan or the
+    account; never longer than the period itself."""
     settings = account_settings(tx)
-    return timedelta(seconds=settings.invoice_grace_s if settings else 0)
+    grace_s = settings.invoice_grace_s if settings else 0
+    for own in (plan.invoice_grace_s, subscription.invoice_grace_s):
+        grace_s = grace_s if own is None else own
+    return min(timedelta(seconds=min(grace_s, GRACE_MAX_S)), period.end - period.start)
 
 
 def draft_period(
@@ -51,21 +58,16 @@ def draft_period(
         id=new_id("in", at=at),
         period=period,
         billing_reason="subscription_cycle",
-        finalizes_at=None if is_kept else at + grace_of(tx),
+        finalizes_at=None if is_kept else at + grace_of(tx, subscription, plan, period),
     )
-    if subscription.prices_usage:
-        invoice = with_figures(tx, invoice, at=at)
-    if not keeps_empty and not invoice.lines and not waiting_items(tx, subscription):
+    if not keeps_empty and not with_figures(tx, invoice, at=at).lines and not any(items_for(tx, invoice)):
         return None
-    tx.save(invoice)
-    remember_draft(tx, invoice)
-    announce(tx, "invoice.created", invoice, at=at)
-    return invoice
+    return open_draft(tx, invoice, at=at)
 
 
 def issue(tx: Tx, invoice: Invoice, *, at: datetime) -> Invoice:
     """Finalise a draft as its subscription's collection has it: asked for, given up, or withdrawn at once."""
-    invoice = finalize(tx, invoice, at=at)
+    invoice = finalize_or_fail(tx, invoice, at=at)
     subscription = tx.find(Subscription, invoice.subscription)
     pause = subscription.pause_collection if subscription else None
     if pause is None or invoice.status != "open":

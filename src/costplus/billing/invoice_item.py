@@ -38,6 +38,7 @@ class InvoiceItem(Record):
     is_proration: bool = False
     invoice: str = ""  # The invoice that has it, or none yet.
     tax_rates: tuple[str, ...] = ()
+    discountable: bool = True
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property

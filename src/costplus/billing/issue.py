@@ -1,110 +1,67 @@
-"""Issue invoices: draft them when a period ends, finalise them after the grace, take payment, void them.
+"""Issue invoices: make drafts final, take payment, void them, give them up. Each step books what it means.
 
 Rule 1: a draft's figures are provisional; finalising trues items up and computes them again from the charges.
-Rule 2: finalising moves what is owed from accrued to receivable; what cannot be asked for is carried.
+Rule 2: finalising moves what is owed from accrued to receivable, tax to what is payable to its authority,
+and takes what the customer's surplus pays; what cannot be asked for is carried.
+Rule 3: what an invoice still asks for is receivable while it is open, and written off once it is given up.
+Rule 4: a number is given last and never given back: a voided invoice keeps its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from costplus.billing.invoice import Draft, Invoice, InvoiceState, draft
+from costplus.billing.agenda import remember_invoice
+from costplus.billing.compose import bills_usage, with_figures
+from costplus.billing.coupon import Coupon, CustomerDiscount, discount_id
+from costplus.billing.customer import Customer
+from costplus.billing.invoice import BILLS_USAGE, Invoice, InvoiceState
+from costplus.billing.invoice_number import number_of
+from costplus.billing.levy import policy_of
 from costplus.billing.notify import announce
 from costplus.billing.store import Tx
 from costplus.billing.subscription import Subscription
-from costplus.billing.true_up import foresee, item_names, true_up, versions_of
-from costplus.core.ids import milliseconds, new_id
+from costplus.billing.surplus import note_surplus
+from costplus.billing.true_up import true_up
+from costplus.core.ids import milliseconds
 from costplus.core.money import nano_per_minor
-from costplus.core.period import Period
 from costplus.ledger import account
 from costplus.ledger.post import move
-
-
-def figures_of(
-    tx: Tx,
-    *,
-    customer: str,
-    currency: str,
-    subscription: Subscription | None,
-    period: Period,
-    fees: Sequence[tuple[str, int, Period]],
-    at: datetime,
-) -> tuple[Draft, int, int, int]:
-    """Return a period's invoice figures now, with (usage, credit, carried-in) in nanos."""
-    totals, usage_nano = tx.usage_totals(customer, period.start, period.end)
-    balance = tx.balance_for_update(customer)
-    owed_nano = balance.owed_nano.get(milliseconds(period.start), 0)
-    seen = foresee(tx, subscription, period, totals, usage_nano=usage_nano, owed_nano=owed_nano, at=at)
-    usage_nano, owed_nano = seen.usage_nano, seen.owed_nano
-    figures = draft(
-        seen.totals,
-        names=item_names(versions_of(tx, seen.totals), seen.totals),
-        line_ids=[new_id("il", at=at) for _ in range(len(seen.totals) + len(fees))],
-        period=period,
-        currency=currency,
-        usage_nano=usage_nano,
-        owed_nano=owed_nano,
-        carried_in_nano=balance.carried_nano,
-        fees=fees,
-    )
-    return figures, usage_nano, usage_nano - owed_nano, balance.carried_nano
-
-
-def with_figures(tx: Tx, invoice: Invoice, *, at: datetime) -> Invoice:
-    """Return the draft with the figures of this moment."""
-    fees = [
-        (line.description, line.amount_minor, line.period) for line in invoice.lines if line.kind == "fee"
-    ]
-    figures, usage_nano, credit_nano, carried_in_nano = figures_of(
-        tx,
-        customer=invoice.customer,
-        currency=invoice.currency,
-        subscription=tx.find(Subscription, invoice.subscription),
-        period=invoice.period,
-        fees=fees,
-        at=at,
-    )
-    return replace(
-        invoice,
-        lines=figures.lines,
-        usage_nano=usage_nano,
-        credit_nano=credit_nano,
-        carried_in_nano=carried_in_nano,
-        carried_out_nano=figures.carried_out_nano,
-        subtotal_minor=figures.subtotal_minor,
-        credit_minor=figures.credit_minor,
-        total_minor=figures.total_minor,
-    )
-
-
-def bills_usage(tx: Tx, invoice: Invoice) -> bool:
-    """Return whether the invoice's subscription prices usage, rather than being a fee only."""
-    subscription = tx.find(Subscription, invoice.subscription)
-    return subscription is None or subscription.prices_usage
+from costplus.ledger.transaction import Kind
 
 
 def finalize(tx: Tx, invoice: Invoice, *, at: datetime) -> Invoice:
-    """Make a draft final: number it, book what it asks for; an invoice over nothing is paid at once."""
+    """Make a draft final: number it, book what it asks for; an invoice over nothing is paid at once.
+
+    Raises `TaxLocationMissing` where its tax cannot be found.
+    """
     if invoice.status != "draft":
         raise InvoiceState(f"Invoice {invoice.id} is {invoice.status}, not a draft.")
-    if invoice.billing_reason == "subscription_cycle" and bills_usage(tx, invoice):
-        subscription = tx.find(Subscription, invoice.subscription)
-        if subscription is not None:
-            true_up(tx, subscription, invoice.period, at=at)
-        invoice = with_figures(tx, invoice, at=at)
-        _book_usage(tx, invoice, at=at)
-    fees_nano = sum(line.amount_nano for line in invoice.lines if line.kind == "fee")
-    if fees_nano:
-        postings = [
-            (account.receivable(invoice.customer), -fees_nano),
-            (account.book("revenue"), fees_nano),
-        ]
-        move(tx, customer=invoice.customer, kind="invoice", reference=invoice.id, postings=postings, at=at)
-    number = tx.next_number("invoice")
-    invoice = replace(invoice, status="open", number=f"CP-{number:06d}", finalized_at=at, finalizes_at=None)
+    tx.balance_for_update(invoice.customer)
+    subscription = tx.find(Subscription, invoice.subscription) if invoice.subscription else None
+    has_usage = bills_usage(invoice, subscription)
+    if has_usage and subscription is not None and invoice.billing_period is None:
+        true_up(tx, subscription, invoice.period, at=at)
+    invoice = with_figures(tx, invoice, at=at, may_fail=False)
+    if has_usage:
+        _close_usage(tx, invoice)
+    _book(tx, invoice, at=at)
+    _use_coupon(tx, invoice)
+    days = invoice.days_until_due if invoice.collection_method == "send_invoice" else None
+    invoice = replace(
+        invoice,
+        status="open",
+        number=_next_number(tx, invoice, at=at),
+        finalized_at=at,
+        finalizes_at=None,
+        updated=at,
+        due_date=invoice.due_date or (at + timedelta(days=days) if days is not None else None),
+    )
     tx.save(invoice)
+    if invoice.surplus_minor:
+        _note_surplus(tx, invoice, gained_minor=-invoice.surplus_minor, at=at)
+    remember_invoice(tx, invoice)
     announce(tx, "invoice.finalized", invoice, at=at)
     if invoice.total_minor == 0:
         invoice = replace(invoice, status="paid", paid_at=at)
@@ -113,79 +70,229 @@ def finalize(tx: Tx, invoice: Invoice, *, at: datetime) -> Invoice:
     return invoice
 
 
-def _book_usage(tx: Tx, invoice: Invoice, *, at: datetime) -> None:
-    """Move the period's owed usage to receivable, carry the rest, and close the period for late usage."""
+def fail_finalization(tx: Tx, invoice: Invoice, *, reason: str, at: datetime) -> Invoice:
+    """Leave a draft that cannot be made final as it is, say why, and wait for a person."""
+    invoice = replace(invoice, finalization_error=reason, finalizes_at=None, auto_advance=False, updated=at)
+    tx.save(invoice)
+    announce(tx, "invoice.finalization_failed", invoice, at=at)
+    return invoice
+
+
+def _next_number(tx: Tx, invoice: Invoice, *, at: datetime) -> str:
+    policy, customer = policy_of(tx), tx.find(Customer, invoice.customer)
+    own = customer.profile.get("invoice_prefix") if customer else None
+    series, prefix = number_of(policy, customer=invoice.customer, own_prefix=own, at=at)
+    return f"{prefix}-{tx.next_number(series):06d}"
+
+
+def _close_usage(tx: Tx, invoice: Invoice) -> None:
+    """Take the invoice's usage out of what is owed, carry the rest, and close its time for late usage."""
+    whole = invoice.billing_period or invoice.period
+    start, window = milliseconds(whole.start), invoice.usage_period
     balance = tx.balance_for_update(invoice.customer)
-    owed = {
-        start: nano
-        for start, nano in balance.owed_nano.items()
-        if start != milliseconds(invoice.period.start)
-    }
-    tx.save_balance(replace(balance, owed_nano=owed, carried_nano=invoice.carried_out_nano))
-    fees_minor = sum(line.amount_minor for line in invoice.lines if line.kind == "fee")
-    asked_nano = (invoice.total_minor - fees_minor) * nano_per_minor(invoice.currency)
-    if asked_nano:
-        move(
-            tx,
-            customer=invoice.customer,
-            kind="invoice",
-            reference=invoice.id,
-            postings=[
-                (account.accrued(invoice.customer), asked_nano),
-                (account.receivable(invoice.customer), -asked_nano),
-            ],
-            at=at,
-        )
+    owed, paid = dict(balance.owed_nano), {key: dict(each) for key, each in balance.paid_nano.items()}
+    left_nano = owed.pop(start, 0) - (invoice.usage_nano - invoice.credit_nano)
+    if left_nano:  # Used after the end of an interim invoice.
+        owed[start] = left_nano
+    by_grant = paid.pop(start, {})
+    if window.end < whole.end:
+        kept = _after(by_grant, invoice.credit_nano)
+        if kept:
+            paid[start] = kept
+    tx.save_balance(replace(balance, owed_nano=owed, paid_nano=paid, carried_nano=invoice.carried_out_nano))
     subscription = tx.find(Subscription, invoice.subscription)
-    if subscription is not None and subscription.finalized_until < invoice.period.end:
-        tx.save(replace(subscription, finalized_until=invoice.period.end))
+    if subscription is not None and subscription.finalized_until < window.end:
+        tx.save(replace(subscription, finalized_until=window.end))
+        tx.touch("config")
 
 
-def pay(tx: Tx, invoice: Invoice, *, at: datetime) -> Invoice:
-    """Book the invoice's payment in full. Paying a paid invoice changes nothing."""
-    if invoice.status == "paid":
-        return invoice
-    if invoice.status not in ("open", "uncollectible"):
-        raise InvoiceState(f"Invoice {invoice.id} is {invoice.status} and cannot be paid.")
-    nano = invoice.total_minor * nano_per_minor(invoice.currency)
-    move(
+def _after(by_grant: dict[str, int], credit_nano: int) -> dict[str, int]:
+    """Return what grants paid beyond the first `credit_nano` of it."""
+    kept: dict[str, int] = {}
+    for grant, nano in by_grant.items():
+        taken = min(max(nano, 0), max(credit_nano, 0))
+        credit_nano -= taken
+        if nano != taken:
+            kept[grant] = nano - taken
+    return kept
+
+
+def _book(tx: Tx, invoice: Invoice, *, at: datetime) -> None:
+    """Post everything that making the invoice final means, in one transaction."""
+    per_minor = nano_per_minor(invoice.currency)
+    owed_nano = invoice.usage_nano - invoice.credit_nano - invoice.written_off_nano
+    if invoice.billing_reason in BILLS_USAGE:
+        settled_nano = owed_nano + invoice.carried_in_nano - invoice.carried_out_nano
+    else:
+        settled_nano = 0
+    asked_nano = invoice.usage_due_minor * per_minor
+    fixed_minor = sum(line.amount_minor for line in invoice.fixed_lines)
+    revenue_minor = fixed_minor - invoice.discount_minor - invoice.tax_inclusive_minor
+    customer = invoice.customer
+    postings = [
+        (account.accrued(customer), settled_nano + invoice.written_off_nano),
+        (account.book("write_offs"), -invoice.written_off_nano),
+        # What rounding line by line adds or takes off is the seller's.
+        (account.book("revenue"), revenue_minor * per_minor + asked_nano - settled_nano),
+        (account.book("tax_payable"), invoice.tax_total_minor * per_minor),
+        (account.surplus(customer), -invoice.surplus_minor * per_minor),
+        (account.receivable(customer), -invoice.total_minor * per_minor),
+    ]
+    _post(tx, invoice, "invoice", postings, at=at)
+
+
+def _post(tx: Tx, invoice: Invoice, kind: Kind, postings: list[tuple[str, int]], *, at: datetime) -> None:
+    if any(nano for _, nano in postings):
+        move(tx, customer=invoice.customer, kind=kind, reference=invoice.id, postings=postings, at=at)
+
+
+def _note_surplus(tx: Tx, invoice: Invoice, *, gained_minor: int, at: datetime, back: bool = False) -> None:
+    note_surplus(
         tx,
-        customer=invoice.customer,
-        kind="payment",
-        reference=invoice.id,
-        postings=[(account.receivable(invoice.customer), nano), (account.book("payments"), -nano)],
+        invoice.customer,
+        gained_minor=gained_minor,
+        currency=invoice.currency,
+        type="unapplied_from_invoice" if back else "applied_to_invoice",
+        invoice=invoice.id,
         at=at,
     )
-    invoice = replace(invoice, status="paid", paid_minor=invoice.total_minor, paid_at=at)
+
+
+def _use_coupon(tx: Tx, invoice: Invoice) -> None:
+    """Count the coupon's use, and end the discount of one that is good for one invoice."""
+    coupon = tx.find(Coupon, invoice.coupon) if invoice.coupon and invoice.discount_minor else None
+    if coupon is None:
+        return
+    tx.lock(f"coupon/{coupon.id}")
+    coupon = tx.find(Coupon, coupon.id) or coupon
+    tx.save(replace(coupon, times_redeemed=coupon.times_redeemed + 1))
+    discount = tx.find(CustomerDiscount, discount_id(invoice.customer))
+    if coupon.duration == "once" and discount is not None and discount.coupon == coupon.id:
+        tx.remove(CustomerDiscount, discount.id)
+
+
+def pay(tx: Tx, invoice: Invoice, *, at: datetime, amount_minor: int | None = None) -> Invoice:
+    """Book a payment: of all that remains, or of `amount_minor`.
+
+    The invoice is paid once nothing remains; what is paid beyond that is the customer's surplus. Paying a
+    paid invoice without an amount changes nothing.
+    """
+    if invoice.status == "paid" and amount_minor is None:
+        return invoice
+    if invoice.status not in ("open", "uncollectible", "paid"):
+        raise InvoiceState(f"Invoice {invoice.id} is {invoice.status} and cannot be paid.")
+    if amount_minor is not None and amount_minor <= 0:
+        raise InvoiceState(f"Invoice {invoice.id} cannot be paid with {amount_minor}.", remedy="Pay above 0.")
+    tx.balance_for_update(invoice.customer)
+    remaining_minor = invoice.remaining_minor
+    amount_minor = remaining_minor if amount_minor is None else amount_minor
+    applied_minor = min(amount_minor, remaining_minor)
+    over_minor = amount_minor - applied_minor
+    per_minor, customer = nano_per_minor(invoice.currency), invoice.customer
+    postings = [
+        (_asked_in(invoice), applied_minor * per_minor),
+        (account.surplus(customer), over_minor * per_minor),
+        (account.book("payments"), -amount_minor * per_minor),
+    ]
+    _post(tx, invoice, "payment", postings, at=at)
+    if over_minor:
+        note_surplus(
+            tx,
+            customer,
+            gained_minor=over_minor,
+            currency=invoice.currency,
+            type="invoice_too_large",
+            invoice=invoice.id,
+            at=at,
+            description="Paid beyond what the invoice asked for",
+        )
+    was_paid = invoice.status == "paid"
+    invoice = replace(
+        invoice,
+        paid_minor=invoice.paid_minor + applied_minor,
+        overpaid_minor=invoice.overpaid_minor + over_minor,
+        updated=at,
+    )
+    if was_paid or invoice.remaining_minor:
+        tx.save(invoice)
+        announce(tx, "invoice.updated", invoice, at=at)
+        return invoice
+    return settle_paid(tx, invoice, by_payment=True, at=at)
+
+
+def settle_paid(tx: Tx, invoice: Invoice, *, by_payment: bool, at: datetime) -> Invoice:
+    """Mark an invoice of which nothing remains as paid."""
+    invoice = replace(invoice, status="paid", paid_at=at, updated=at)
     tx.save(invoice)
+    if by_payment:
+        announce(tx, "invoice.payment_succeeded", invoice, at=at)
     announce(tx, "invoice.paid", invoice, at=at)
     return invoice
 
 
+def _asked_in(invoice: Invoice) -> str:
+    """Return the account that holds what the invoice still asks for."""
+    if invoice.status == "uncollectible":
+        return account.book("write_offs")
+    return account.receivable(invoice.customer)
+
+
 def void(tx: Tx, invoice: Invoice, *, at: datetime) -> Invoice:
-    """Withdraw an open invoice: what it asked for is no longer owed."""
+    """Withdraw an open invoice: what it asked for is no longer owed.
+
+    Its tax is no longer due, and what was paid towards it, from the surplus or in part, is the customer's
+    surplus again. Credit that paid its usage stays burnt: the usage happened. Items do not wait again.
+    """
     if invoice.status not in ("open", "uncollectible"):
         raise InvoiceState(f"Invoice {invoice.id} is {invoice.status} and cannot be voided.")
-    nano = invoice.total_minor * nano_per_minor(invoice.currency)
-    move(
-        tx,
-        customer=invoice.customer,
-        kind="invoice_void",
-        reference=invoice.id,
-        postings=[(account.receivable(invoice.customer), nano), (account.book("revenue"), -nano)],
-        at=at,
-    )
-    invoice = replace(invoice, status="void", voided_at=at)
+    tx.balance_for_update(invoice.customer)
+    per_minor, customer = nano_per_minor(invoice.currency), invoice.customer
+    back_minor = invoice.surplus_minor + invoice.paid_minor - invoice.credited_after_minor
+    tax_minor = invoice.tax_total_minor - invoice.credited_tax_minor
+    net_minor = invoice.remaining_minor + back_minor - tax_minor
+    postings = [
+        (_asked_in(invoice), invoice.remaining_minor * per_minor),
+        (account.surplus(customer), back_minor * per_minor),
+        (account.book("tax_payable"), -tax_minor * per_minor),
+        (account.book("revenue"), -net_minor * per_minor),
+    ]
+    _post(tx, invoice, "invoice_void", postings, at=at)
+    if back_minor:
+        _note_surplus(tx, invoice, gained_minor=back_minor, at=at, back=True)
+    invoice = replace(invoice, status="void", voided_at=at, updated=at)
     tx.save(invoice)
     announce(tx, "invoice.voided", invoice, at=at)
     return invoice
 
 
 def mark_uncollectible(tx: Tx, invoice: Invoice, *, at: datetime) -> Invoice:
-    """Give up on an open invoice; it may still be paid."""
+    """Give up on an open invoice: what remains of it is written off; it may still be paid."""
     if invoice.status != "open":
         raise InvoiceState(f"Invoice {invoice.id} is {invoice.status}, not open.")
-    invoice = replace(invoice, status="uncollectible", uncollectible_at=at)
+    nano = invoice.remaining_minor * nano_per_minor(invoice.currency)
+    postings = [(account.receivable(invoice.customer), nano), (account.book("write_offs"), -nano)]
+    _post(tx, invoice, "write_off", postings, at=at)
+    invoice = replace(invoice, status="uncollectible", uncollectible_at=at, updated=at)
     tx.save(invoice)
     announce(tx, "invoice.marked_uncollectible", invoice, at=at)
+    return invoice
+
+
+def send(tx: Tx, invoice: Invoice, *, at: datetime) -> Invoice:
+    """Hand an invoice to its customer: a draft is made final first. Who receives webhooks sends the mail."""
+    if invoice.status == "draft":
+        invoice = finalize(tx, invoice, at=at)
+    if invoice.status not in ("open", "paid"):
+        raise InvoiceState(f"Invoice {invoice.id} is {invoice.status} and cannot be sent.")
+    invoice = replace(invoice, sent_at=at, updated=at)
+    tx.save(invoice)
+    announce(tx, "invoice.sent", invoice, at=at)
+    return invoice
+
+
+def mark_overdue(tx: Tx, invoice: Invoice, *, at: datetime) -> Invoice:
+    """Note that an open invoice's due date has passed."""
+    invoice = replace(invoice, overdue_at=at, updated=at)
+    tx.save(invoice)
+    announce(tx, "invoice.overdue", invoice, at=at)
     return invoice

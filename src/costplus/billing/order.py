@@ -6,7 +6,7 @@ make two of them is refused; subscriptions to fees may stand beside it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -56,6 +56,11 @@ class Chosen:
     id: str = ""  # Of an item that exists already.
 
 
+def unchanged(subscription: Subscription) -> Subscription:
+    """Return the subscription as it is."""
+    return subscription
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """What a subscription begins with.
@@ -73,6 +78,8 @@ class Order:
     cancel_at: datetime | None = None
     description: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    # What it is to say about its invoices.
+    terms: Callable[[Subscription], Subscription] = field(default=unchanged, repr=False)
 
 
 def check_chosen(tx: Tx, chosen: Sequence[Chosen], *, known: Sequence[Item] = ()) -> Plan | None:

@@ -52,6 +52,8 @@ class Plan(Record):
     trial_usage: Literal["billed", "free"] = "billed"
     pause_usage: Literal["blocked", "free"] = "blocked"
     proration_by: ProrationBy | None = None  # None: as the account's settings say.
+    invoice_grace_s: int | None = None  # In place of the account's.
+    late_usage: Literal["next_invoice", "write_off"] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

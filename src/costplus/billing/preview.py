@@ -5,21 +5,27 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
+from costplus.billing.compose import item_line, prepared, waiting_items, with_figures
 from costplus.billing.customer import Customer
 from costplus.billing.invoice import Invoice
-from costplus.billing.issue import with_figures
+from costplus.billing.notify import announce
 from costplus.billing.plan import NoSuchPlan, Plan
 from costplus.billing.settle import subscription_of
 from costplus.billing.store import Tx
 from costplus.billing.subscribe import Fee, fee_for, fee_invoice, plan_of
 from costplus.billing.subscription import Subscription
+from costplus.billing.upcoming import told_of
 from costplus.core.ids import new_id
 from costplus.core.period import Period
 
 
 def preview(tx: Tx, customer: Customer, *, at: datetime) -> Invoice:
     """Return what the customer would be asked for if its period ended at `at`. Raises `NotSubscribed`."""
-    subscription = subscription_of(tx, customer.id)
+    return preview_of(tx, customer, subscription_of(tx, customer.id), at=at)
+
+
+def preview_of(tx: Tx, customer: Customer, subscription: Subscription, *, at: datetime) -> Invoice:
+    """Return what a subscription's customer would be asked for if its period ended at `at`."""
     plan = tx.find(Plan, subscription.plan)
     if plan is None:
         raise NoSuchPlan(f"Subscription {subscription.id} is to a pricing plan that does not exist.")
@@ -30,7 +36,15 @@ def preview(tx: Tx, customer: Customer, *, at: datetime) -> Invoice:
         id=new_id("upcoming_in", at=at),
         billing_reason="upcoming",
     )
-    return with_figures(tx, invoice, at=at)
+    invoice = with_figures(tx, prepared(tx, invoice), at=at)
+    lines = [item_line(item, at=at) for item in waiting_items(tx, invoice)]
+    return with_figures(tx, replace(invoice, lines=(*invoice.lines, *lines)), at=at) if lines else invoice
+
+
+def tell_upcoming(tx: Tx, customer: Customer, subscription: Subscription, *, at: datetime) -> None:
+    """Announce a subscription's next invoice as it would be now."""
+    tx.save(told_of(subscription, at=at))
+    announce(tx, "invoice.upcoming", preview_of(tx, customer, subscription, at=at), at=at)
 
 
 def _fees(tx: Tx, subscription: Subscription, following: Period) -> list[Fee]:

@@ -15,11 +15,11 @@ from fractions import Fraction
 from typing import Literal
 
 from costplus.billing.agenda import every_of
+from costplus.billing.compose import open_draft
 from costplus.billing.customer import Customer
 from costplus.billing.invoice import Invoice
 from costplus.billing.invoice_item import InvoiceItem
 from costplus.billing.issue import finalize
-from costplus.billing.notify import announce
 from costplus.billing.plan import Plan
 from costplus.billing.proration import capped_credit, prorated, share_left
 from costplus.billing.store import Tx
@@ -144,18 +144,13 @@ def invoice_at_once(
 ) -> Subscription:
     """Ask for the fees and for what waits of the subscription in an invoice that is final at once."""
     items = waiting_items(tx, subscription)
-    lines = [(item.description, item.amount_minor, item.period) for item in items]
-    if sum(minor for _, minor, _ in (*fees, *lines)) <= 0:
-        if not fees:
-            return subscription
-        items, lines = [], []  # A credit above the fee waits for an invoice that it fits on.
+    takes_items = sum(minor for _, minor, _ in fees) + sum(item.amount_minor for item in items) > 0
+    if not takes_items and not fees:  # A credit above the fee waits for an invoice that it fits on.
+        return subscription
     plan = plan_of(tx, subscription.every_item[0])
-    invoice = fee_invoice(customer, subscription, plan, [*fees, *lines], at=at)
+    invoice = fee_invoice(customer, subscription, plan, fees, at=at)
     invoice = replace(invoice, billing_reason="subscription_update")
-    tx.save(invoice)
-    for item in items:
-        tx.save(replace(item, invoice=invoice.id))
-    announce(tx, "invoice.created", invoice, at=at)
+    invoice = open_draft(tx, invoice, at=at, takes_items=takes_items)
     finalize(tx, invoice, at=at)
     return replace(
         subscription,

@@ -18,6 +18,7 @@ from typing import ClassVar
 
 from costplus.billing.notify import announce
 from costplus.billing.store import ChargedEvent, Store, Tx
+from costplus.catalog.exchange import MARK
 from costplus.core.money import NANO, decimal_text, parse_exact
 from costplus.core.records import Record
 
@@ -127,12 +128,17 @@ def compared(charged: Iterable[ChargedEvent]) -> dict[ModelName, CostComparison]
     found: dict[ModelName, CostComparison] = {}
     for entry in charged:
         reported = reported_nano(entry.event.reported_cost)
-        if reported is None or entry.charge.unpriced:
+        if reported is None or entry.charge.unpriced or _is_converted(entry):
             continue
         name = entry.event.provider, entry.event.model
         one = CostComparison(requests=1, computed_nano=entry.charge.cost_nano, reported_nano=reported)
         found[name] = found.get(name, CostComparison()).plus(one)
     return found
+
+
+def _is_converted(entry: ChargedEvent) -> bool:
+    """Return whether the event's cost is in another currency than what its provider reports."""
+    return any(MARK in line.rate.conditions for line in entry.charge.lines)
 
 
 async def check_costs(store: Store, *, at: datetime) -> Mapping[ModelName, CostComparison]:

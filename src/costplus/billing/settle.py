@@ -10,13 +10,15 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from costplus.billing.agenda import remember_late_usage
+from costplus.billing.agenda import remember_late_usage, wake
 from costplus.billing.clock import frozen_time
 from costplus.billing.customer import Customer, NoSuchCustomer
 from costplus.billing.enqueue import enqueue
+from costplus.billing.late_usage import keep_late
 from costplus.billing.notify import announce, cross
 from costplus.billing.store import ChargedEvent, Tx
 from costplus.billing.subscription import NotSubscribed, Subscription
+from costplus.billing.threshold import watch_threshold
 from costplus.billing.unpriced import correction_grant
 from costplus.core.ids import CustomerId, milliseconds
 from costplus.ledger.account import grant_in
@@ -158,14 +160,19 @@ def settle_customer(
         for item in fresh.values()
     ]
     price_nano: dict[int, int] = defaultdict(int)
+    used_at: dict[int, datetime] = {}  # Of periods that have ended: what was effective then pays.
     for entry in charged:
         period = subscription.billed_in(entry.billed_at)
-        price_nano[milliseconds(period.start)] += entry.charge.price_nano
+        start = milliseconds(period.start)
+        price_nano[start] += entry.charge.price_nano
+        if period.end <= at:
+            used_at[start] = max(entry.billed_at, used_at.get(start, entry.billed_at))
     posted = post_usage(
         tx,
         UsagePosting(
             customer=customer,
             price_nano=price_nano,
+            used_at=used_at,
             cost_nano=sum(entry.charge.cost_nano for entry in charged),
             releases=_releases(batch, fresh),
             closes=frozenset(item.hold for item in batch if item.closes),
@@ -177,6 +184,10 @@ def settle_customer(
     reference = posted.transaction.id if posted.transaction else ""
     tx.append_charges([replace(entry, transaction=reference) for entry in charged])
     _count_metered(tx, subscription, charged)
+    keep_late(tx, subscription, charged, at=at)
+    reached = watch_threshold(tx, subscription, charged, at=at)
+    if reached is not None:
+        wake(tx, customer, at=reached.created)
     if posted.spare is not None:
         announce(tx, "billing.credit_grant.created", posted.spare, at=at)
     cross(tx, posted.crossing, currency=record.currency, at=at)

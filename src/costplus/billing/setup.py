@@ -155,7 +155,11 @@ def _card_version(
     Raises `FallbackPricesMissing`.
     """
     blank = live or RateCardVersion(
-        id="", created=at, rate_card=card.id if card else new_id("rcd", at=at), default=request.default
+        id="",
+        created=at,
+        rate_card=card.id if card else new_id("rcd", at=at),
+        default=request.default,
+        currency=request.currency,
     )
     version = replace(
         blank,

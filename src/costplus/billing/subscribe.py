@@ -12,6 +12,7 @@ from datetime import datetime
 
 from costplus.billing.account import account_settings
 from costplus.billing.agenda import every_of, plan_ahead
+from costplus.billing.compose import open_draft
 from costplus.billing.customer import Customer
 from costplus.billing.invoice import Invoice, draft
 from costplus.billing.issue import finalize
@@ -53,6 +54,9 @@ def start(tx: Tx, customer: Customer, order: Order, *, at: datetime) -> Subscrip
     pricing = check_chosen(tx, order.chosen)
     starts = max(order.starts or at, ended_until(tx, customer.id) if pricing else at)
     lead = pricing or order.chosen[0].plan
+    if customer.currency != lead.currency:  # A book is in one currency.
+        customer = replace(customer, currency=lead.currency)
+        tx.save(customer)
     cycle = Cycle(order.anchor or starts, lead.interval, lead.interval_count, customer.timezone)
     cycle = _checked(order, replace(cycle, anchor=order.trial_end or cycle.anchor), starts=starts, at=at)
     ordinal = -1 if order.trial_end else cycle.ordinal_at(starts)
@@ -83,6 +87,7 @@ def start(tx: Tx, customer: Customer, order: Order, *, at: datetime) -> Subscrip
         description=order.description,
         metadata=order.metadata,
     )
+    subscription = order.terms(subscription)
     if pricing:
         subscription = _with_trial_pins(subscription, pricing)
         check_alone(tx, subscription)
@@ -139,9 +144,7 @@ def begin(
     include_credit(tx, customer, subscription, at=at)
     if fees:
         plan = plan_of(tx, subscription.every_item[0])
-        invoice = fee_invoice(customer, subscription, plan, fees, at=at)
-        tx.save(invoice)
-        announce(tx, "invoice.created", invoice, at=at)
+        invoice = open_draft(tx, fee_invoice(customer, subscription, plan, fees, at=at), at=at)
         finalize(tx, invoice, at=at)
         subscription = replace(subscription, fee_invoice=invoice.id, latest_invoice=invoice.id)
         tx.save(subscription)

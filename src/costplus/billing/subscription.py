@@ -141,6 +141,13 @@ class Subscription(Record):
     pause_collection: PauseCollection | None = None
     description: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    threshold_minor: int = 0  # Above 0: so much owed is invoiced before the period ends.
+    threshold_resets_anchor: bool = False
+    invoice_grace_s: int | None = None  # In place of the plan's and the account's.
+    late_usage: Literal["next_invoice", "write_off"] | None = None
+    days_until_due: int | None = None
+    collection_method: Literal["send_invoice", "charge_automatically"] | None = None
+    default_tax_rates: tuple[str, ...] = ()
 
     @property
     def parent(self) -> str:

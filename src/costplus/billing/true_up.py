@@ -20,7 +20,7 @@ from costplus.billing.store import Tx
 from costplus.billing.subscription import Subscription
 from costplus.core.period import Period
 from costplus.core.usage import Usage
-from costplus.ledger.post import credit_of
+from costplus.ledger.post import credit_for, credit_of
 from costplus.metering.event import METER, usage_event
 from costplus.rating.charge import Charge, ChargeLine
 from costplus.rating.item_charge import PricedItem, corrected, line_order, merged, priced_items
@@ -99,13 +99,22 @@ def foresee(
     usage_nano: int,
     owed_nano: int,
     at: datetime,
+    counted: Sequence[UsageTotal] | None = None,
 ) -> Foreseen:
-    """Return a period's figures as its true-ups will leave them, if they are made at `at`."""
-    made = true_ups(tx, subscription, period, totals, at=at) if subscription else []
+    """Return a period's figures as its true-ups will leave them, if they are made at `at`.
+
+    `counted` is the whole period's usage where an earlier invoice asked for a part of it.
+    """
+    whole = totals if counted is None else counted
+    made = true_ups(tx, subscription, period, whole, at=at) if subscription else []
     if not made:
         return Foreseen(_in_order(totals), usage_nano, owed_nano)
     assert subscription is not None
-    credit_nano = credit_of(tx, subscription.customer, at=at)
+    payer = subscription.customer
+    if period.end <= at:
+        credit_nano = credit_for(tx, payer, used_at=_moment(period, at=at), at=at)
+    else:
+        credit_nano = credit_of(tx, payer, at=at)
     lines = [ChargeLine(total.quantity, total.rate) for total in totals]
     for owing in made:
         lines += owing.charge.lines

@@ -15,6 +15,7 @@ from datetime import date, datetime
 from fractions import Fraction
 
 from costplus.catalog.book import ModelAlias, PriceEnd, RecordedPrice
+from costplus.catalog.exchange import Exchange
 from costplus.catalog.names import (
     REGIONS,
     ProviderNames,
@@ -60,9 +61,11 @@ class Catalogue:
         aliases: Iterable[ModelAlias] = (),
         ends: Iterable[PriceEnd] = (),
         revision: int = 0,
+        exchange: Exchange | None = None,
     ) -> None:
         assert snapshot.schema == SCHEMA, snapshot.schema
         self.revision = revision  # Of the price book that it was loaded from.
+        self.exchange = exchange or Exchange()
         self._snapshot = snapshot
         self._recorded: dict[tuple[str, str], list[RecordedPrice]] = {}
         for entry in recorded:
@@ -91,7 +94,11 @@ class Catalogue:
         """Return a catalogue in which further prices were recorded; this one stays as it is."""
         known = [entry for entries in self._recorded.values() for entry in entries]
         return Catalogue(
-            self._snapshot, recorded=[*known, *further], aliases=self._declared, ends=self._ended_at
+            self._snapshot,
+            recorded=[*known, *further],
+            aliases=self._declared,
+            ends=self._ended_at,
+            exchange=self.exchange,
         )
 
     @property

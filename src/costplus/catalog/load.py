@@ -15,6 +15,7 @@ import msgspec
 
 from costplus.catalog.book import BOOK, BookState, ModelAlias, PriceBase, PriceEnd, RecordedPrice
 from costplus.catalog.catalogue import Catalogue
+from costplus.catalog.exchange import Exchange, FxRate
 from costplus.catalog.snapshot import Snapshot
 from costplus.catalog.sources.bundled import bundled_body, bundled_snapshot
 from costplus.core.records import R, RecordStore
@@ -45,6 +46,7 @@ def catalogue_of(store: RecordStore) -> Catalogue:
         aliases=every(store, ModelAlias),
         ends=every(store, PriceEnd),
         revision=revision_of(store),
+        exchange=Exchange(every(store, FxRate)),
     )
 
 

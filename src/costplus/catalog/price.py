@@ -116,6 +116,7 @@ class PriceVersion:
     allowances: tuple[Allowance, ...] = ()
     recorded_at: datetime = ALWAYS  # When it was learned; what the snapshot says was always known.
     is_override: bool = False  # Set by the operator: it wins while it lasts.
+    converted: str = ""  # How its amounts became another currency's than the provider's.
 
     def applies(self, at: datetime) -> bool:
         return self.valid_from <= at and (self.valid_to is None or at < self.valid_to)

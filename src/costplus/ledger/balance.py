@@ -3,12 +3,13 @@
 Rule 1: credit is what burnable grants hold; available = credit − held.
 Rule 2: usage that credit did not cover is owed, per billing period, until an invoice asks for it.
 Rule 3: what an invoice could not ask for (fractions of a minor unit) is carried to the next one.
-Rule 4: an alert fires once per crossing: `fired` remembers it until the balance recovers.
+Rule 4: what paid a period's usage is known by grant until its invoice is final: used = owed + paid.
+Rule 5: an alert fires once per crossing: `fired` remembers it until the balance recovers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from costplus.core.ids import CustomerId
@@ -22,6 +23,9 @@ class Balance:
     held_nano: int = 0
     owed_nano: Mapping[int, int] = field(default_factory=dict)  # Period start (ms) → nano, zeros left out.
     carried_nano: int = 0
+    # Period start (ms) → grant → what it paid. Under no grant: usage of this period that paid what another
+    # one owed, below 0, and the other way round.
+    paid_nano: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
     fired: tuple[str, ...] = ()  # Alerts that fired and have not recovered.
 
     @property
@@ -41,3 +45,25 @@ class Crossing:
     before_nano: int
     after_nano: int
     refused: bool = False
+
+
+def paid_copy(paid_nano: Mapping[int, Mapping[str, int]]) -> dict[int, dict[str, int]]:
+    """Return a copy of what grants paid per period, to be added to."""
+    return {period: dict(by_grant) for period, by_grant in paid_nano.items()}
+
+
+def note_paid(paid: dict[int, dict[str, int]], period: int, grant: str, nano: int) -> None:
+    """Add to what a grant paid for a period."""
+    if nano:
+        by_grant = paid.setdefault(period, {})
+        by_grant[grant] = by_grant.get(grant, 0) + nano
+
+
+def drawn(rests: dict[int, int], nano: int) -> Iterator[tuple[int, int]]:
+    """Yield from which periods' rests `nano` is drawn, and how much of each; they are left with less."""
+    for period in sorted(rests):
+        share = min(rests[period], nano)
+        rests[period], nano = rests[period] - share, nano - share
+        if share:
+            yield period, share
+    assert nano == 0

@@ -3,6 +3,7 @@
 Rule 1: order is priority (lower first) → earlier expiry → promotional before paid → earlier effective →
 earlier created → id. Source: spec "Stripe's wire", §5.5.
 Rule 2: a grant burns only while it is effective, unexpired and unvoided; what remains at expiry is breakage.
+Rule 3: usage that comes late burns credit that was effective at its own time, even what has lapsed since.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ class Grant:
     source: Literal["api", "plan", "correction"] = "api"
     updated: datetime | None = None
     minor_amount: int = 0  # The amount as it was asked for, in minor units.
+    lapsed_nano: int = 0  # Of what was left at expiry, what late usage has not burnt since.
 
     def is_burnable(self, at: datetime) -> bool:
         """Return whether credit of this grant may pay for usage at `at`."""
@@ -70,6 +72,12 @@ class Grant:
             and self.effective_at <= at
             and (self.expires_at is None or at < self.expires_at)
         )
+
+    def revived(self) -> Grant:
+        """Return the grant as if it had not expired: what lapsed remains."""
+        if self.expired_at is None:
+            return self
+        return replace(self, remaining_nano=self.lapsed_nano, expired_at=None)
 
 
 def burn_key(grant: Grant) -> tuple[int, datetime, int, datetime, datetime, str]:
@@ -87,6 +95,17 @@ def burn_key(grant: Grant) -> tuple[int, datetime, int, datetime, datetime, str]
 def burnable(grants: Sequence[Grant], *, at: datetime) -> list[Grant]:
     """Return the grants that may pay at `at`, in burn order."""
     return sorted((grant for grant in grants if grant.is_burnable(at)), key=burn_key)
+
+
+def burnable_late(grants: Sequence[Grant], *, used_at: datetime, at: datetime) -> list[Grant]:
+    """Return what may pay at `at` for usage of a period that has ended, in order, as if nothing had lapsed.
+
+    First what was effective when it was used; then what pays any debt, which no plan's credit does.
+    """
+    then = burnable([grant.revived() for grant in grants], at=used_at)
+    known = {grant.id for grant in then}
+    now = [grant for grant in burnable(grants, at=at) if grant.source != "plan" and grant.id not in known]
+    return [*then, *now]
 
 
 def burn(in_order: Sequence[Grant], amount_nano: int) -> tuple[list[tuple[Grant, int]], int]:

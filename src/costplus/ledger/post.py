@@ -15,8 +15,17 @@ from datetime import datetime
 from costplus.core.ids import CustomerId, milliseconds, new_id
 from costplus.core.money import nano_per_minor, nano_text
 from costplus.ledger import account
-from costplus.ledger.balance import Balance, Crossing
-from costplus.ledger.grant import GRANTS_MAX, Grant, GrantUsed, TooManyGrants, burn, burnable, refill
+from costplus.ledger.balance import Balance, Crossing, drawn, note_paid, paid_copy
+from costplus.ledger.grant import (
+    GRANTS_MAX,
+    Grant,
+    GrantUsed,
+    TooManyGrants,
+    burn,
+    burnable,
+    burnable_late,
+    refill,
+)
 from costplus.ledger.hold import Hold, InsufficientCredit
 from costplus.ledger.store import LedgerStore
 from costplus.ledger.transaction import Kind, Transaction, transaction
@@ -34,6 +43,8 @@ class UsagePosting:
     closes: frozenset[str] = frozenset()  # Request holds that are captured by this.
     burned_nano: Mapping[str, int] = field(default_factory=dict)  # Grant id → what it paid of what goes back.
     spare: Grant | None = None  # Takes what no such grant can; its amount is set here.
+    # Of periods that have ended: when their usage happened, which decides what credit pays it.
+    used_at: Mapping[int, datetime] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +60,12 @@ class Posted:
 def credit_of(store: LedgerStore, customer: str, *, at: datetime) -> int:
     """Return the credit that burnable grants hold at `at`, in nanos."""
     return sum(grant.remaining_nano for grant in burnable(store.live_grants(customer), at=at))
+
+
+def credit_for(store: LedgerStore, customer: str, *, used_at: datetime, at: datetime) -> int:
+    """Return the credit that may pay at `at` for usage of a period that has ended, in nanos."""
+    grants = burnable_late(store.grants_of(customer), used_at=used_at, at=at)
+    return sum(grant.remaining_nano for grant in grants)
 
 
 def grant_credit(store: LedgerStore, grant: Grant, *, at: datetime) -> Crossing:
@@ -88,16 +105,18 @@ def grant_credit(store: LedgerStore, grant: Grant, *, at: datetime) -> Crossing:
 
 def _pay_debt(store: LedgerStore, balance: Balance, grant: Grant, *, at: datetime) -> None:
     """Pay the oldest periods' owed usage from the grant; a plan's credit pays for its own period only."""
-    owed, rest = dict(balance.owed_nano), grant.remaining_nano
+    owed, rest, paid_for = dict(balance.owed_nano), grant.remaining_nano, paid_copy(balance.paid_nano)
     since = milliseconds(grant.effective_at) if grant.source == "plan" else min(owed)
     for period in sorted(start for start in owed if start >= since):
         paid = min(owed[period], rest)
         owed[period], rest = owed[period] - paid, rest - paid
+        note_paid(paid_for, period, grant.id, paid)
     paid_nano = grant.remaining_nano - rest
     if paid_nano == 0:
         return
     store.save_grant(replace(grant, remaining_nano=rest))
-    store.save_balance(replace(balance, owed_nano={p: n for p, n in owed.items() if n}))
+    left = {period: nano for period, nano in owed.items() if nano}
+    store.save_balance(replace(balance, owed_nano=left, paid_nano=paid_for))
     store.append_transaction(
         transaction(
             id=new_id("txn", at=at),
@@ -201,18 +220,12 @@ def post_usage(store: LedgerStore, posting: UsagePosting, *, at: datetime) -> Po
     customer = posting.customer
     balance = store.balance_for_update(customer)
     before = credit_of(store, customer, at=at)
-    owed, returned, spare = _take_back(store, posting, owed_nano=balance.owed_nano, at=at)
-    charged = {period: nano for period, nano in posting.price_nano.items() if nano > 0}
-    parts, owed_nano = burn(burnable(store.live_grants(customer), at=at), sum(charged.values()))
-    for grant, part in parts:
-        store.save_grant(replace(grant, remaining_nano=grant.remaining_nano - part))
-    rest = owed_nano
-    for period in sorted(charged, reverse=True):  # Credit pays the oldest period first.
-        part = min(charged[period], rest)
-        if part:
-            owed[period], rest = owed.get(period, 0) + part, rest - part
+    owed, paid = dict(balance.owed_nano), paid_copy(balance.paid_nano)
+    returned, spare = _take_back(store, posting, owed=owed, paid=paid, at=at)
+    parts, owed_nano = _burn(store, posting, owed=owed, paid=paid, at=at)
     freed = _release(store, posting)
-    store.save_balance(replace(balance, held_nano=balance.held_nano - freed, owed_nano=owed))
+    left = {period: nano for period, nano in owed.items() if nano}
+    store.save_balance(replace(balance, held_nano=balance.held_nano - freed, owed_nano=left, paid_nano=paid))
     moved = [(grant, nano) for grant, nano in returned] + [(grant, -part) for grant, part in parts]
     price_nano, credit_nano = sum(posting.price_nano.values()), sum(nano for _, nano in moved)
     postings = [
@@ -228,26 +241,80 @@ def post_usage(store: LedgerStore, posting: UsagePosting, *, at: datetime) -> Po
             id=new_id("txn", at=at), customer=customer, at=at, kind="usage", postings=postings
         )
         store.append_transaction(entry)
-    return Posted(entry, Crossing(customer, before, before + credit_nano), owed_nano, spare)
+    # Credit that has lapsed is none of today's, even where it pays late usage.
+    after = credit_of(store, customer, at=at) if posting.used_at else before + credit_nano
+    return Posted(entry, Crossing(customer, before, after), owed_nano, spare)
+
+
+def _burn(
+    store: LedgerStore,
+    posting: UsagePosting,
+    *,
+    owed: dict[int, int],
+    paid: dict[int, dict[str, int]],
+    at: datetime,
+) -> tuple[list[tuple[Grant, int]], int]:
+    """Pay what was charged, the oldest period first, and note in `owed` and `paid` who bears it.
+
+    Returns what each grant paid, and what none did.
+    """
+    parts: list[tuple[Grant, int]] = []
+    uncovered_nano = 0
+    for period in sorted(start for start, nano in posting.price_nano.items() if nano > 0):
+        used_at = posting.used_at.get(period)
+        if used_at is None:
+            in_order = burnable(store.live_grants(posting.customer), at=at)
+        else:
+            in_order = burnable_late(store.grants_of(posting.customer), used_at=used_at, at=at)
+        burned, rest = burn(in_order, posting.price_nano[period])
+        for grant, part in burned:
+            known = store.grant(grant.id) if used_at else grant
+            assert known is not None
+            _spend(store, known, part, at=at)
+            note_paid(paid, period, grant.id, part)
+        parts += burned
+        if rest:
+            owed[period] = owed.get(period, 0) + rest
+            uncovered_nano += rest
+    return parts, uncovered_nano
+
+
+def _spend(store: LedgerStore, grant: Grant, nano: int, *, at: datetime) -> None:
+    """Take `nano` off the grant; what has lapsed is no breakage after all."""
+    if grant.expired_at is None:
+        store.save_grant(replace(grant, remaining_nano=grant.remaining_nano - nano))
+        return
+    store.save_grant(replace(grant, lapsed_nano=grant.lapsed_nano - nano))
+    postings = [(account.credit(grant.customer, grant.id), nano), (account.book("breakage"), -nano)]
+    move(store, customer=grant.customer, kind="grant_expiry", reference=grant.id, postings=postings, at=at)
 
 
 def _take_back(
-    store: LedgerStore, posting: UsagePosting, *, owed_nano: Mapping[int, int], at: datetime
-) -> tuple[dict[int, int], list[tuple[Grant, int]], Grant | None]:
-    """Undo what the posting takes back.
+    store: LedgerStore,
+    posting: UsagePosting,
+    *,
+    owed: dict[int, int],
+    paid: dict[int, dict[str, int]],
+    at: datetime,
+) -> tuple[list[tuple[Grant, int]], Grant | None]:
+    """Undo what the posting takes back, and note in `owed` and `paid` who bears it.
 
-    Returns what is owed after that, what each grant got back, and the grant that was made for the rest.
+    Returns what each grant got back, and the grant that was made for the rest.
     """
-    owed, rest, spare = dict(owed_nano), 0, None
+    spare, rests = None, dict[int, int]()
     for period, nano in posting.price_nano.items():
         if nano < 0:
             part = min(owed.get(period, 0), -nano)
-            owed[period], rest = owed.get(period, 0) - part, rest - nano - part
+            owed[period] = owed.get(period, 0) - part
+            rests[period] = -nano - part
     for period in sorted(owed):
-        part = min(owed[period], rest)
-        owed[period], rest = owed[period] - part, rest - part
+        part = min(owed[period], sum(rests.values()))
+        owed[period] -= part
+        for source, share in drawn(rests, part):
+            note_paid(paid, period, "", share)
+            note_paid(paid, source, "", -share)
     known = [(grant, nano) for id, nano in posting.burned_nano.items() if (grant := store.grant(id))]
-    parts, rest = refill(known, rest, at=at)
+    parts, rest = refill(known, sum(rests.values()), at=at)
     for grant, part in parts:
         store.save_grant(replace(grant, remaining_nano=grant.remaining_nano + part))
     if rest:
@@ -256,7 +323,10 @@ def _take_back(
         spare = replace(posting.spare, amount_nano=rest, remaining_nano=rest, minor_amount=minor)
         store.save_grant(spare)
         parts = [*parts, (spare, rest)]
-    return {period: nano for period, nano in owed.items() if nano}, parts, spare
+    for grant, part in parts:
+        for source, share in drawn(rests, part):
+            note_paid(paid, source, grant.id, -share)
+    return parts, spare
 
 
 def void_grant(store: LedgerStore, grant: Grant, *, at: datetime) -> Crossing:
@@ -272,7 +342,13 @@ def expire_grant(store: LedgerStore, grant: Grant, *, at: datetime) -> Crossing:
     if grant.voided_at is not None or grant.expired_at is not None:
         credit_nano = credit_of(store, grant.customer, at=at)
         return Crossing(grant.customer, credit_nano, credit_nano)
-    ended = replace(grant, expired_at=at, expires_at=min(grant.expires_at or at, at), updated=at)
+    ended = replace(
+        grant,
+        expired_at=at,
+        expires_at=min(grant.expires_at or at, at),
+        updated=at,
+        lapsed_nano=grant.remaining_nano,
+    )
     return _end_grant(store, ended, account.book("breakage"), "grant_expiry", at=at)
 
 

@@ -25,6 +25,7 @@ Kind = Literal[
     "refund",
     "credit_note",
     "write_off",
+    "adjustment",
 ]
 
 

@@ -70,7 +70,9 @@ def stand_in(card: RateCardVersion, *, provider: str, model: str) -> RateSheet:
 def dearest_price(versions: Iterable[PriceVersion], *, provider: str) -> PriceVersion | None:
     """Return a price with each token leaf's highest list price among `versions`, None where there is none."""
     dearest: dict[str, Component] = {}
+    currency = ""
     for version in versions:
+        currency = version.currency  # A provider's list is in one.
         for component in version.components:
             leaf = LEAVES.get(component.leaf)
             if component.when or leaf is None or leaf.unit != "token":
@@ -81,7 +83,8 @@ def dearest_price(versions: Iterable[PriceVersion], *, provider: str) -> PriceVe
     if not dearest:
         return None
     components = tuple(dearest[leaf] for leaf in sorted(dearest))
-    return _standing_in("pv_dearest", provider=provider, model="", components=components)
+    price = _standing_in("pv_dearest", provider=provider, model="", components=components)
+    return replace(price, currency=currency)
 
 
 def _for_every_leaf(card: RateCardVersion) -> dict[str, FixedPrice]:

@@ -14,6 +14,7 @@ from datetime import date, datetime
 from typing import Protocol
 
 from costplus.catalog.catalogue import Catalogue
+from costplus.catalog.exchange import FxRate, converted
 from costplus.catalog.names import ResolvedName, canonical_provider
 from costplus.catalog.price import ModelUnpriced, PriceVersion
 from costplus.rating.fallback import dearest_price, fallback_sheet, unpriced_sheet
@@ -106,7 +107,12 @@ class Pricing:
         if known is None or known[0] is not catalogue or known[1] != day:
             price = dearest_price(catalogue.models_of(name.provider, at=at), provider=name.provider)
             known = self._dearest_prices[name.provider] = (catalogue, day, price)
-        return None if known[2] is None else compile_sheet(replace(known[2], model=name.model), card)
+        price = known[2]
+        if price is None:
+            return None
+        exchange = exchange_of(catalogue, price, card, at=at)
+        price = converted(price, exchange) if exchange else price
+        return compile_sheet(replace(price, model=name.model), card)
 
     def used(self, provider: str, model: str, *, card: RateCardVersion, at: datetime) -> Priced:
         """Return the model as the card would sell it; for what was served already, whoever sells it.
@@ -125,7 +131,25 @@ class Pricing:
         self, catalogue: Catalogue, price: PriceVersion, card: RateCardVersion, *, model: str, at: datetime
     ) -> RateSheet:
         basis = basis_of(catalogue, price, card, model=model, at=at)
-        return self._sheets.sheet(price, card, basis=None if basis.id == price.id else basis)
+        return self._sheets.sheet(
+            price,
+            card,
+            basis=None if basis.id == price.id else basis,
+            exchange=exchange_of(catalogue, price, card, at=at),
+        )
+
+
+def exchange_of(
+    catalogue: Catalogue, price: PriceVersion, card: RateCardVersion, *, at: datetime
+) -> FxRate | None:
+    """Return the rate from the provider's currency to the card's, None where they are one.
+
+    Raises `FxRateMissing`.
+    """
+    currency = price.currency.lower()
+    if currency == card.currency:
+        return None
+    return catalogue.exchange.rate_at(currency, card.currency, at=at)
 
 
 def basis_of(

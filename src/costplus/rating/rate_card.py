@@ -168,6 +168,7 @@ class RateCardVersion(Record):
         default_factory=dict
     )  # What it sells besides tokens, by event name.
     customer: str = ""  # Whose own reading of the card this is; it is not kept.
+    currency: str = "usd"  # What it sells in; what providers charge in another one is converted.
 
     @property
     def parent(self) -> str:

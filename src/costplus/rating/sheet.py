@@ -23,6 +23,7 @@ from typing import Literal, TypeAlias, TypeVar
 
 from costplus.catalog.condition import Condition, selector, when_text
 from costplus.catalog.context import ORDINARY, RequestContext
+from costplus.catalog.exchange import FxRate, converted
 from costplus.catalog.price import PriceVersion, chosen, standing_in
 from costplus.core.money import decimal_text
 from costplus.core.usage import LEAVES
@@ -192,6 +193,7 @@ class _Figures:
 
     def __init__(self, price: PriceVersion, true: frozenset[Condition]) -> None:
         self._components = chosen(price.components, holding=true)
+        self._converted = price.converted
         self._multipliers = [m for m in price.multipliers if true.issuperset(m.when)]
 
     def of(self, leaf: str) -> _Figure | None:
@@ -203,6 +205,7 @@ class _Figures:
         for multiplier in touching:
             cost *= Fraction(multiplier.factor)
         said += sorted(f"×{decimal_text(m.factor)} {when_text(m.when)}" for m in touching)
+        said.append(self._converted)
         return _Figure(component.leaf, cost, ", ".join(text for text in said if text))
 
 
@@ -283,23 +286,30 @@ def _price_denominator(
 
 
 class SheetCache:
-    """Compiled sheets by (price, card, basis); all are immutable, so none goes stale.
+    """Compiled sheets by (price, card, basis, exchange rate); all are immutable, so none goes stale.
 
     At `entries_max` the cache starts anew, which bounds its memory.
     """
 
     def __init__(self, *, entries_max: int = 20_000) -> None:
-        self._sheets: dict[tuple[str, str, str], RateSheet] = {}
+        self._sheets: dict[tuple[str, str, str, str], RateSheet] = {}
         self._entries_max = entries_max
 
     def sheet(
-        self, price: PriceVersion, card: RateCardVersion, *, basis: PriceVersion | None = None
+        self,
+        price: PriceVersion,
+        card: RateCardVersion,
+        *,
+        basis: PriceVersion | None = None,
+        exchange: FxRate | None = None,
     ) -> RateSheet:
-        """Return the sheet of `price` under `card`."""
-        key = (price.id, card.id, basis.id if basis else "")
+        """Return the sheet of `price` under `card`, converted by `exchange` where there is one."""
+        key = (price.id, card.id, basis.id if basis else "", exchange.id if exchange else "")
         found = self._sheets.get(key)
         if found is None:
             if len(self._sheets) >= self._entries_max:
                 self._sheets.clear()
+            if exchange is not None:
+                price, basis = converted(price, exchange), converted(basis, exchange) if basis else None
             found = self._sheets[key] = compile_sheet(price, card, basis=basis)
         return found

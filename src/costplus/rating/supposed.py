@@ -11,7 +11,7 @@ from datetime import datetime
 from costplus.catalog.book import PriceChange
 from costplus.catalog.price import ModelUnpriced, PriceVersion
 from costplus.catalog.snapshot import VersionEntry, price_version
-from costplus.rating.pricing import Priced, Pricing, basis_of
+from costplus.rating.pricing import Priced, Pricing, basis_of, exchange_of
 from costplus.rating.rate_card import RateCardVersion
 from costplus.rating.sheet import SheetCache
 
@@ -39,7 +39,9 @@ class Supposed:
             if not price.covers(field, word):
                 raise ModelUnpriced(f"Model '{price.model}' would have no price for {field} '{word}'.")
         basis = self._basis or basis_of(catalogue, current, card, model=model, at=self._at)
-        return Priced(self._sheets.sheet(price, card, basis=None if basis.id == price.id else basis), name)
+        exchange = exchange_of(catalogue, price, card, at=self._at)
+        basis_or_none = None if basis.id == price.id else basis
+        return Priced(self._sheets.sheet(price, card, basis=basis_or_none, exchange=exchange), name)
 
 
 def proposed_price(change: PriceChange, *, like: PriceVersion) -> PriceVersion:

@@ -176,6 +176,7 @@ def grant_row(grant: Grant) -> Row:
         grant.source,
         micros_or_none(grant.updated),
         grant.minor_amount,
+        grant.lapsed_nano,
     )
 
 
@@ -199,6 +200,7 @@ def grant_from_row(row: Row) -> Grant:
         source=row[14],
         updated=from_micros_or_none(row[15]),
         minor_amount=row[16],
+        lapsed_nano=row[17],
     )
 
 

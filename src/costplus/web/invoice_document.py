@@ -6,13 +6,14 @@ Rule 2: nothing of the seller's cost is in it.   Rule 3: amounts come as text wi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from costplus.billing.customer import Customer
 from costplus.billing.invoice import Invoice, InvoiceLine
 from costplus.billing.seller import Seller
+from costplus.billing.tax import REVERSE_CHARGE_NOTE, TaxRate
 from costplus.core.money import nano_per_minor
 from costplus.web.figures import count, day, instant, leaf_name, minor_amount, nano_amount, unit_amount
 
@@ -80,15 +81,13 @@ class Document:
     notes: tuple[str, ...]
 
 
-def amount_due_minor(invoice: Invoice) -> int:
-    """Return what is still to be paid."""
-    if invoice.status in ("paid", "void"):
-        return 0
-    return invoice.total_minor - invoice.paid_minor
+def document_of(
+    invoice: Invoice, customer: Customer | None, seller: Seller | None, *, rates: Sequence[TaxRate] = ()
+) -> Document:
+    """Return the invoice's document; a customer or seller that is not known is left out.
 
-
-def document_of(invoice: Invoice, customer: Customer | None, seller: Seller | None) -> Document:
-    """Return the invoice's document; a customer or seller that is not known is left out."""
+    `rates` are those of its taxes.
+    """
     return Document(
         title=f"Invoice {invoice.number}" if invoice.number else "Invoice (draft)",
         state=STATES[invoice.status],
@@ -97,7 +96,7 @@ def document_of(invoice: Invoice, customer: Customer | None, seller: Seller | No
         buyer=_buyer(customer, invoice),
         facts=tuple(_facts(invoice)),
         groups=tuple(_groups(invoice)),
-        totals=tuple(_totals(invoice)),
+        totals=tuple(_totals(invoice, {rate.id: rate for rate in rates})),
         notes=tuple(_notes(invoice, seller)),
     )
 
@@ -117,12 +116,14 @@ def _buyer(customer: Customer | None, invoice: Invoice) -> tuple[str, ...]:
 
 def _facts(invoice: Invoice) -> Iterator[Fact]:
     period = invoice.period
-    yield Fact("Amount due", minor_amount(amount_due_minor(invoice), invoice.currency))
+    yield Fact("Amount due", minor_amount(invoice.remaining_minor, invoice.currency))
     yield Fact("Status", STATES[invoice.status])
     whole = f"{instant(period.start)} until before {instant(period.end)}"
     yield Fact("Period", f"{day(period.start)} to {day(period.end)}", whole)
     if invoice.finalized_at:
         yield Fact("Issued", day(invoice.finalized_at))
+    if invoice.due_date:
+        yield Fact("Due", day(invoice.due_date))
     if invoice.paid_at:
         yield Fact("Paid", day(invoice.paid_at))
 
@@ -154,15 +155,24 @@ def _condition(line: InvoiceLine) -> str:
     return line.description.partition(" (")[2].removesuffix(")")
 
 
-def _totals(invoice: Invoice) -> Iterator[Total]:
-    currency = invoice.currency
-    yield Total("Subtotal", minor_amount(invoice.subtotal_minor, currency))
-    if invoice.credit_minor:
-        yield Total("Credit applied", minor_amount(-invoice.credit_minor, currency))
-    yield Total("Total", minor_amount(invoice.total_minor, currency))
-    if invoice.paid_minor:
-        yield Total("Paid", minor_amount(-invoice.paid_minor, currency))
-    yield Total("Amount due", minor_amount(amount_due_minor(invoice), currency), is_due=True)
+def _totals(invoice: Invoice, rates: Mapping[str, TaxRate]) -> Iterator[Total]:
+    def less(label: str, minor: int) -> Iterator[Total]:
+        if minor:
+            yield Total(label, minor_amount(-minor, invoice.currency))
+
+    yield Total("Subtotal", minor_amount(invoice.subtotal_minor, invoice.currency))
+    yield from less("Discount", invoice.discount_minor)
+    yield from less("Credit applied", invoice.credit_minor)
+    for share in invoice.taxes:
+        rate = rates.get(share.rate)
+        name = f"{rate.display_name} {rate.percentage} %" if rate else "Tax"
+        label = f"{name} (included)" if share.inclusive else name
+        yield Total(label, minor_amount(share.amount_minor, invoice.currency))
+    yield from less("Balance applied", invoice.surplus_minor)
+    yield Total("Total", minor_amount(invoice.total_minor, invoice.currency))
+    yield from less("Credit notes", invoice.credited_minor)
+    yield from less("Paid", invoice.paid_minor)
+    yield Total("Amount due", minor_amount(invoice.remaining_minor, invoice.currency), is_due=True)
 
 
 def _notes(invoice: Invoice, seller: Seller | None) -> Iterator[str]:
@@ -173,7 +183,11 @@ def _notes(invoice: Invoice, seller: Seller | None) -> Iterator[str]:
         carried_out = nano_amount(invoice.carried_out_nano, currency)
         exact = nano_amount(exact_nano, currency)
         yield f"Exact total {exact}: {carried_in} carried in from before, {carried_out} carried on."
-    if seller and seller.payment_instructions and amount_due_minor(invoice):
+    if seller and seller.payment_instructions and invoice.remaining_minor:
         yield seller.payment_instructions
+    if invoice.is_reverse_charge:
+        yield REVERSE_CHARGE_NOTE
+    if invoice.footer:
+        yield invoice.footer
     if seller and seller.footer:
         yield seller.footer

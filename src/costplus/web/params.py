@@ -254,6 +254,11 @@ class Params:
         """Whether named values were sent below `name`, rather than a single one."""
         return isinstance(self._values.get(name), Mapping)
 
+    def is_unset(self, name: str) -> bool:
+        """Whether the parameter was sent empty, which unsets what it names."""
+        self._read.add(self.name_of(name))
+        return name in self._values and self._values[name] in (None, "")
+
     def mapping(self, name: str) -> dict[str, Any]:
         """Return everything below `name` as it was sent: the caller's own names and values."""
         level = self.within(name)

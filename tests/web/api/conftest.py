@@ -37,6 +37,8 @@ KNOWN_FAULTS = (
     "billing.alert.credit_balance_threshold: not in the SDK",
     "event.type: 'billing.alert.recovered'",
     "event.type: 'token_billing.usage.unpriced'",
+    "tax_rate.effective_at: not in the SDK",
+    "tax_rate.ends_at: not in the SDK",
     *(f"event.type: '{area}." for area in ("cost", "margin", "model", "price", "rate_card", "source")),
 )
 

@@ -29,6 +29,7 @@ from costplus.storage.sqlite.tables import Tables, joined
 
 SQL = load_queries("costplus.storage.sqlite", "ledger.sql")
 
+_decode_paid = msgspec.json.Decoder(dict[int, dict[str, int]]).decode
 _decode_owed = msgspec.json.Decoder(dict[int, int]).decode
 _decode_fired = msgspec.json.Decoder(tuple[str, ...]).decode
 
@@ -46,6 +47,7 @@ class SqliteLedger(Tables):
             carried_nano=row[1],
             owed_nano=_decode_owed(row[2]),
             fired=_decode_fired(row[3]),
+            paid_nano=_decode_paid(row[4]),
         )
 
     def save_balance(self, balance: Balance) -> None:
@@ -59,6 +61,7 @@ class SqliteLedger(Tables):
                 checked_nano(balance.carried_nano),
                 encode_json(owed),
                 encode_json(balance.fired),
+                encode_json(balance.paid_nano),
             ),
         )
 

@@ -7,6 +7,7 @@ for calls to come (a lease) is still the customer's, and counts as available.
 from __future__ import annotations
 
 from costplus.billing.clock import customer_of
+from costplus.billing.invoice import Invoice
 from costplus.billing.store import Tx
 from costplus.core.errors import NotFound
 from costplus.ledger.grant import NoSuchGrant
@@ -14,6 +15,7 @@ from costplus.ledger.post import credit_of
 from costplus.web.call import Call, Listing, get
 from costplus.web.listing import in_memory
 from costplus.web.objects.credit import CreditSummary, Movement, grant_in, movements
+from costplus.web.objects.invoice_credit import AppliedCredit, applied_credit, names_of
 
 FILTERS = ("applicability_scope", "credit_grant")
 
@@ -66,9 +68,14 @@ def index(tx: Tx, call: Call) -> Listing:
     return in_memory(call.params, [entry for entry in found if grant in (None, entry.grant)])
 
 
-def retrieve(tx: Tx, call: Call) -> Movement:
-    """Return one movement of credit."""
+def retrieve(tx: Tx, call: Call) -> Movement | AppliedCredit:
+    """Return one movement of credit, or what a grant paid of an invoice, which the invoice names."""
     id = call.path["id"]
+    named, paid_by = names_of(id)
+    invoice = tx.find(Invoice, named) if named else None
+    applied = applied_credit(invoice, paid_by) if invoice else None
+    if applied is not None:
+        return applied
     grant = tx.grant(grant_in(id))
     found = _movements(tx, grant.customer) if grant else []
     for entry in found:

@@ -9,17 +9,20 @@ from typing import Any
 
 from costplus.billing.clock import customer_of
 from costplus.billing.close import account_settings
+from costplus.billing.coupon import CustomerDiscount, discount_id
 from costplus.billing.customer import Customer, TestClock
+from costplus.billing.invoice import Invoice
 from costplus.billing.plan import Plan
 from costplus.billing.store import Tx
 from costplus.billing.subscribe import subscribe
+from costplus.billing.surplus import surplus_of
 from costplus.core.cycle import zone_of
 from costplus.core.ids import new_id
 from costplus.web.api.deletions import delete_customer
 from costplus.web.api.test_clocks import clock_of
 from costplus.web.call import Call, Listing, delete, get, post
 from costplus.web.listing import records
-from costplus.web.objects.customer import deleted_object
+from costplus.web.objects.customer import CustomerView, deleted_object
 from costplus.web.params import Params
 
 _ADDRESS = ("city", "country", "line1", "line2", "postal_code", "state")
@@ -77,6 +80,19 @@ def _change(customer: Customer, params: Params) -> Customer:
     )
 
 
+def view_of(tx: Tx, customer: Customer) -> CustomerView:
+    """Return the customer with its surplus and its discount; delinquent is who has an invoice overdue."""
+    return CustomerView(
+        customer=customer,
+        surplus_minor=surplus_of(tx, customer.id, currency=customer.currency),
+        discount=tx.find(CustomerDiscount, discount_id(customer.id)),
+        is_delinquent=any(
+            invoice.status == "open" and invoice.overdue_at is not None
+            for invoice in tx.page(Invoice, parent=customer.id)
+        ),
+    )
+
+
 def create(tx: Tx, call: Call) -> Customer:
     """Create a customer and subscribe it to the default plan."""
     clock_id = call.params.text("test_clock")
@@ -98,16 +114,18 @@ def create(tx: Tx, call: Call) -> Customer:
 def retrieve(tx: Tx, call: Call) -> object:
     """Return a customer; of a deleted one, that it is."""
     found = tx.find(Customer, call.path["id"])
-    return found if found is not None and found.deleted else customer_of(tx, call.path["id"], param="id")
+    if found is not None and found.deleted:
+        return found
+    return view_of(tx, customer_of(tx, call.path["id"], param="id"))
 
 
-def update(tx: Tx, call: Call) -> Customer:
+def update(tx: Tx, call: Call) -> CustomerView:
     """Change what was sent and leave the rest."""
     customer = _change(customer_of(tx, call.path["id"], param="id"), call.params)
     tx.save(customer)
     tx.touch("config")
     call.announce(tx, "customer.updated", customer, at=call.present(tx, customer.id))
-    return customer
+    return view_of(tx, customer)
 
 
 def remove(tx: Tx, call: Call) -> object:
@@ -124,7 +142,9 @@ def index(tx: Tx, call: Call) -> Listing:
     def keep(customer: Customer) -> bool:
         return not customer.deleted and (email is None or customer.email == email)
 
-    return records(tx, call, Customer, parent=clock, keep=keep)
+    page = records(tx, call, Customer, parent=clock, keep=keep)
+    shown = [view_of(tx, entry) for entry in page.entries if isinstance(entry, Customer)]
+    return Listing(shown, page.has_more)
 
 
 ENDPOINTS = (

@@ -11,15 +11,18 @@ from typing import Protocol
 
 from costplus.billing.clock import customer_of
 from costplus.billing.customer import Customer, NoSuchCustomer
-from costplus.billing.invoice import Invoice, InvoiceLine, NoSuchInvoice
-from costplus.billing.issue import finalize, mark_uncollectible, pay, void
+from costplus.billing.invoice import BILLS_USAGE, Invoice, InvoiceLine, NoSuchInvoice
+from costplus.billing.issue import finalize, mark_uncollectible, pay, send, void
 from costplus.billing.preview import preview
 from costplus.billing.store import Tx
 from costplus.core.errors import InvalidRequest
+from costplus.web.api.invoice_params import invoice_for_update, invoice_of, time_range
 from costplus.web.call import Call, Handler, Listing, get, post
 from costplus.web.listing import in_memory, records
-from costplus.web.objects.invoice import invoice_explanation, line_object
+from costplus.web.objects.invoice import invoice_explanation
+from costplus.web.objects.invoice_line import line_object
 
+METHODS = ("send_invoice", "charge_automatically")
 STATUSES = ("draft", "open", "paid", "uncollectible", "void")
 
 
@@ -36,34 +39,28 @@ class Step(Protocol):
     def __call__(self, tx: Tx, invoice: Invoice, *, at: datetime) -> Invoice: ...
 
 
-def _invoice_of(tx: Tx, id: str, *, param: str = "id") -> Invoice:
-    invoice = tx.find(Invoice, id)
-    if invoice is None:
-        raise NoSuchInvoice(f"No such invoice: '{id}'", param=param)
-    return invoice
-
-
-def _for_update(tx: Tx, id: str) -> Invoice:
-    """Return the invoice, its customer's balance locked."""
-    tx.balance_for_update(_invoice_of(tx, id).customer)
-    return _invoice_of(tx, id)
-
-
 def retrieve(tx: Tx, call: Call) -> Invoice:
     """Return an invoice."""
-    return _invoice_of(tx, call.path["id"])
+    return invoice_of(tx, call.path["id"])
 
 
 def index(tx: Tx, call: Call) -> Listing:
     """List invoices, newest first."""
     params = call.params
     customer, subscription = params.text("customer"), params.text("subscription")
-    status = params.choice("status", STATUSES)
+    status, method = params.choice("status", STATUSES), params.choice("collection_method", METHODS)
+    created, due = time_range(params, "created"), time_range(params, "due_date")
     if customer and tx.find(Customer, customer) is None:  # A deleted customer's invoices stay listed.
         raise NoSuchCustomer(f"No such customer: '{customer}'", param="customer")
 
     def keep(invoice: Invoice) -> bool:
-        return status in (None, invoice.status) and subscription in (None, invoice.subscription)
+        named = status in (None, invoice.status) and subscription in (None, invoice.subscription)
+        return (
+            named
+            and method in (None, invoice.collection_method)
+            and created(invoice.created)
+            and due(invoice.due_date)
+        )
 
     return records(tx, call, Invoice, parent=customer, keep=keep)
 
@@ -83,7 +80,7 @@ def create_preview(tx: Tx, call: Call) -> Invoice:
 def _step(verb: Step, check: Callable[[Call], None] = lambda call: None) -> Handler:
     def handler(tx: Tx, call: Call) -> Invoice:
         check(call)
-        invoice = _for_update(tx, call.path["id"])
+        invoice = invoice_for_update(tx, call.path["id"])
         return verb(tx, invoice, at=call.present(tx, invoice.customer))
 
     return handler
@@ -101,7 +98,7 @@ def _check_out_of_band(call: Call) -> None:
 
 def lines(tx: Tx, call: Call) -> Listing:
     """List an invoice's lines in its own order."""
-    invoice = _invoice_of(tx, call.path["id"])
+    invoice = invoice_of(tx, call.path["id"])
     page = in_memory(call.params, invoice.lines)
     shown = [
         line_object(line, invoice, call.context) for line in page.entries if isinstance(line, InvoiceLine)
@@ -111,10 +108,11 @@ def lines(tx: Tx, call: Call) -> Listing:
 
 def explain(tx: Tx, call: Call) -> object:
     """Return every figure of the invoice exactly, next to the sum of the period's charges as they are now."""
-    invoice = _invoice_of(tx, call.path["id"])
+    invoice = invoice_of(tx, call.path["id"])
     charges_nano = 0
-    if invoice.billing_reason == "subscription_cycle":
-        _, charges_nano = tx.usage_totals(invoice.customer, invoice.period.start, invoice.period.end)
+    if invoice.billing_reason in BILLS_USAGE:
+        asked_for = invoice.usage_period
+        _, charges_nano = tx.usage_totals(invoice.customer, asked_for.start, asked_for.end)
     return invoice_explanation(invoice, charges_nano=charges_nano)
 
 
@@ -125,6 +123,7 @@ ENDPOINTS = (
     get("/v1/invoices/{id}/lines", lines, fresh=True),
     post("/v1/invoices/{id}/finalize", _step(finalize, _accept_auto_advance), fresh=True),
     post("/v1/invoices/{id}/pay", _step(pay, _check_out_of_band), fresh=True),
+    post("/v1/invoices/{id}/send", _step(send), fresh=True),
     post("/v1/invoices/{id}/void", _step(void), fresh=True),
     post("/v1/invoices/{id}/mark_uncollectible", _step(mark_uncollectible), fresh=True),
     get("/v1/token_billing/invoices/{id}/explain", explain, fresh=True),

@@ -10,8 +10,10 @@ from datetime import datetime
 from decimal import Decimal
 
 from costplus.billing.close import account_settings
+from costplus.billing.edit_draft import CurrencyMismatch
 from costplus.billing.event import Event, WebhookEndpoint
 from costplus.billing.notify import ENDPOINTS_MAX
+from costplus.billing.offer import account_currency
 from costplus.billing.plan import Settings
 from costplus.billing.proration import ProrationBy
 from costplus.billing.setup import SetUp, SetUpRequest, set_up
@@ -21,6 +23,7 @@ from costplus.core.errors import InvalidRequest
 from costplus.core.ids import new_id
 from costplus.rating.rate_card import adjustment
 from costplus.web.api.card_terms import TRACKING, fallback_prices, overrides, own_adjustment, unpriced_policy
+from costplus.web.api.fx_rates import currency_of
 from costplus.web.call import Call, get, post
 from costplus.web.objects.wire import JsonObject
 
@@ -117,6 +120,20 @@ def _answer(done: SetUp, call: Call, sold: Sold, *, healthy: bool) -> JsonObject
     }
 
 
+def book_currency(tx: Tx, named: str | None) -> str:
+    """Return the book's currency: the one that is named first, and for ever."""
+    settings = account_settings(tx)
+    known = account_currency(tx) if settings and settings.default_plan else None
+    wanted = currency_of(named, param="currency") if named else known or "usd"
+    if known is not None and wanted != known:
+        raise CurrencyMismatch(
+            f"This book is in {known}.",
+            param="currency",
+            remedy="A book keeps its currency; set another one up.",
+        )
+    return wanted
+
+
 def init(tx: Tx, call: Call) -> object:
     """Create or reuse everything that token billing needs; the same request again changes nothing."""
     params, catalogue = call.params, call.context.pricing.catalogue
@@ -125,6 +142,7 @@ def init(tx: Tx, call: Call) -> object:
     providers, models = overrides(params, catalogue, at=call.at)
     params.choice("interval", ("month",))
     credit_minor = params.integer("credit_grant_per_period_amount", most=10**9)
+    currency = book_currency(tx, params.text("currency", longest=3))
     request = SetUpRequest(
         plan_name=params.text("plan_name", longest=200) or "AI starter",
         models=sold.models,
@@ -137,6 +155,7 @@ def init(tx: Tx, call: Call) -> object:
         model_overrides=models,
         unpriced=unpriced_policy(params),
         fallback=fallback_prices(params, {}),
+        currency=currency,
     )
     done = set_up(tx, request, at=call.at)
     return _answer(done, call, sold, healthy=webhook_healthy(tx))

@@ -43,12 +43,11 @@ def behavior_of(params: Params) -> ProrationBehavior:
 
 
 def accept_payment_options(params: Params) -> None:
-    """Read what concerns payment and changes nothing here: invoices are sent, not charged."""
+    """Read what concerns payment and changes nothing here."""
     params.choice(
         "payment_behavior",
         ("allow_incomplete", "default_incomplete", "error_if_incomplete", "pending_if_incomplete"),
     )
-    params.choice("collection_method", ("send_invoice",))
     params.flag("off_session")
 
 

@@ -39,6 +39,7 @@ from costplus.web.api.subscription_params import (
     trial_end_of,
     typed_choice,
 )
+from costplus.web.api.subscription_terms import with_invoice_terms
 from costplus.web.call import Call, Listing, delete, get, post
 from costplus.web.listing import records
 from costplus.web.objects.subscription import subscription_state_object
@@ -85,6 +86,7 @@ def create(tx: Tx, call: Call) -> Subscription:
         cancel_at=params.time("cancel_at"),
         description=params.text("description", longest=DESCRIPTION_MAX),
         metadata=params.metadata(),
+        terms=lambda begun: with_invoice_terms(tx, params, begun),
     )
     return start(tx, customer, order, at=at)
 
@@ -141,8 +143,9 @@ def update(tx: Tx, call: Call) -> Subscription:
 def _with_texts(
     tx: Tx, customer: Customer, subscription: Subscription, params: Params, *, at: datetime
 ) -> Subscription:
-    """Return the subscription with its description and metadata as sent."""
+    """Return the subscription with its description, metadata and terms of invoicing as sent."""
     changed = replace(subscription, metadata=params.metadata(subscription.metadata))
+    changed = with_invoice_terms(tx, params, changed)
     if "description" in params:
         changed = replace(changed, description=params.text("description", longest=DESCRIPTION_MAX))
     return changed if changed == subscription else keep(tx, customer, changed, at=at)

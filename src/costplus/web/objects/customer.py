@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 
+from costplus.billing.coupon import CustomerDiscount
 from costplus.billing.customer import Customer, TestClock
+from costplus.web.objects.invoice_extras import discount_object
 from costplus.web.objects.wire import JsonObject, Surroundings, plain, unix
 
 CLOCK_LIFETIME = timedelta(days=30)
@@ -13,6 +16,29 @@ CLOCK_LIFETIME = timedelta(days=30)
 def deleted_object(kind: str, id: str) -> JsonObject:
     """Return what a deletion answers."""
     return {"id": id, "object": kind, "deleted": True}
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerView:
+    """A customer with what is kept beside it: its surplus in minor units, its discount, what it owes."""
+
+    customer: Customer
+    surplus_minor: int
+    discount: CustomerDiscount | None
+    is_delinquent: bool
+
+
+def customer_view_object(view: CustomerView, surroundings: Surroundings) -> JsonObject:
+    """Return a customer as Stripe writes it, with its balance: below zero is in its favour."""
+    shown = customer_object(view.customer, surroundings)
+    if view.customer.deleted:
+        return shown
+    discount = discount_object(view.discount, surroundings) if view.discount else None
+    return shown | {
+        "balance": -view.surplus_minor,
+        "delinquent": view.is_delinquent,
+        "discount": discount,
+    }
 
 
 def customer_object(customer: Customer, surroundings: Surroundings) -> JsonObject:

@@ -2,75 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-from fractions import Fraction
-
-from costplus.billing.invoice import Invoice, InvoiceLine
-from costplus.core.money import decimal_text, minor_exponent, nano_text, parse_exact
+from costplus.billing.coupon import discount_id
+from costplus.billing.invoice import Invoice, TaxShare
+from costplus.billing.tax import REVERSE_CHARGE_NOTE
+from costplus.core.money import decimal_text, nano_text
 from costplus.web.invoice_pdf import can_make_pdf
-from costplus.web.objects.wire import (
-    JsonObject,
-    Surroundings,
-    cut_decimal,
-    link_token,
-    unix,
-    unix_or_none,
+from costplus.web.objects.invoice_line import (
+    credit_shares,
+    discount_shares,
+    line_object,
+    tax_shares,
+    unit_price_of,
 )
-
-
-def _short_id(prefix: str, *parts: str) -> str:
-    return f"{prefix}_" + hashlib.sha256("\x00".join(parts).encode()).hexdigest()[:24]
-
-
-def _unit_price(line: InvoiceLine) -> Fraction:
-    """Return what one unit costs, exact, in currency units; a fee is one unit."""
-    return parse_exact(line.unit_price) if line.unit_price else Fraction(line.amount_nano, 10**9)
-
-
-def line_object(line: InvoiceLine, invoice: Invoice, surroundings: Surroundings) -> JsonObject:
-    """Return an invoice line as Stripe writes it: line_item."""
-    unit_price = _unit_price(line)
-    named = (line.provider, line.model, line.leaf) if line.kind == "usage" else ("fee", line.description)
-    metadata = {"provider": line.provider, "model": line.model, "token_type": line.leaf}
-    return {
-        "id": line.id,
-        "object": "line_item",
-        "amount": line.amount_minor,
-        "currency": invoice.currency,
-        "description": line.description,
-        "discount_amounts": [],
-        "discountable": False,
-        "discounts": [],
-        "invoice": invoice.id,
-        "livemode": surroundings.livemode,
-        "metadata": metadata if line.kind == "usage" else {},
-        "parent": {
-            "invoice_item_details": None,
-            "subscription_item_details": {
-                "invoice_item": None,
-                "proration": False,
-                "proration_details": None,
-                "subscription": invoice.subscription,
-                "subscription_item": "si_" + invoice.subscription.removeprefix("sub_"),
-            },
-            "type": "subscription_item_details",
-        },
-        "period": {"end": unix(line.period.end), "start": unix(line.period.start)},
-        "pretax_credit_amounts": [],
-        "pricing": {
-            "price_details": {
-                "price": _short_id("price", *named, decimal_text(unit_price)),
-                "product": _short_id("prod", *named),
-            },
-            "type": "price_details",
-            "unit_amount_decimal": cut_decimal(unit_price * 10 ** minor_exponent(invoice.currency)),
-        },
-        "quantity": line.quantity,
-        "quantity_decimal": str(line.quantity),
-        "subscription": invoice.subscription,
-        "subtotal": line.amount_minor,
-        "taxes": [],
-    }
+from costplus.web.objects.wire import JsonObject, Surroundings, link_token, plain, unix, unix_or_none
 
 
 def hosted_url(invoice: Invoice, surroundings: Surroundings) -> str | None:
@@ -82,33 +26,33 @@ def hosted_url(invoice: Invoice, surroundings: Surroundings) -> str | None:
 
 
 def _amounts(invoice: Invoice) -> JsonObject:
-    credit = {
-        "amount": invoice.credit_minor,
-        "credit_balance_transaction": None,
-        "discount": None,
-        "type": "credit_balance_transaction",
-    }
+    after_minor = invoice.surplus_before_minor - invoice.surplus_minor
     return {
-        "amount_due": invoice.total_minor,
-        "amount_overpaid": 0,
+        "amount_due": invoice.total_minor - invoice.credited_minor,
+        "amount_overpaid": invoice.overpaid_minor,
         "amount_paid": invoice.paid_minor,
-        "amount_remaining": invoice.total_minor - invoice.paid_minor,
+        "amount_remaining": invoice.remaining_minor,
         "amount_shipping": 0,
-        "starting_balance": 0,
-        "ending_balance": None if invoice.status == "draft" else 0,
-        "post_payment_credit_notes_amount": 0,
-        "pre_payment_credit_notes_amount": 0,
+        "starting_balance": -invoice.surplus_before_minor,
+        "ending_balance": None if invoice.status == "draft" else -after_minor,
+        "post_payment_credit_notes_amount": invoice.credited_after_minor,
+        "pre_payment_credit_notes_amount": invoice.credited_minor,
         "subtotal": invoice.subtotal_minor,
-        "subtotal_excluding_tax": invoice.subtotal_minor,
-        "total": invoice.total_minor,
-        "total_discount_amounts": [],
-        "total_excluding_tax": invoice.total_minor,
-        "total_pretax_credit_amounts": [credit] if invoice.credit_minor else [],
-        "total_taxes": [],
+        "subtotal_excluding_tax": invoice.subtotal_minor - invoice.tax_inclusive_minor,
+        "total": invoice.gross_minor,
+        "total_discount_amounts": discount_shares(invoice.discount_minor, invoice.customer),
+        "total_excluding_tax": invoice.gross_minor - invoice.tax_total_minor,
+        "total_pretax_credit_amounts": credit_shares(invoice.credits, invoice),
+        "total_taxes": tax_shares(invoice.taxes),
     }
 
 
 def _states(invoice: Invoice) -> JsonObject:
+    error = {
+        "type": "invalid_request_error",
+        "code": "customer_tax_location_invalid",
+        "message": invoice.finalization_error,
+    }
     return {
         "status": invoice.status,
         "status_transitions": {
@@ -119,33 +63,75 @@ def _states(invoice: Invoice) -> JsonObject:
         },
         "attempt_count": 0,
         "attempted": False,
-        "auto_advance": invoice.status == "draft" and invoice.billing_reason != "upcoming",
+        "auto_advance": invoice.status == "draft" and invoice.finalizes_at is not None,
         "automatically_finalizes_at": unix_or_none(invoice.finalizes_at),
         "effective_at": unix_or_none(invoice.finalized_at),
+        "last_finalization_error": error if invoice.finalization_error else None,
     }
+
+
+def _customer(invoice: Invoice) -> JsonObject:
+    """Return what the invoice says of its customer, as it was then."""
+    known = invoice.billed_to
+    return {
+        "customer": invoice.customer,
+        "customer_account": None,
+        "customer_address": known.get("address"),
+        "customer_email": known.get("email"),
+        "customer_name": known.get("name"),
+        "customer_phone": known.get("phone"),
+        "customer_shipping": known.get("shipping"),
+        "customer_tax_exempt": known.get("tax_exempt", "none"),
+        "customer_tax_ids": list(known.get("tax_ids", [])),
+    }
+
+
+def _parent(invoice: Invoice) -> JsonObject | None:
+    if not invoice.subscription:
+        return None
+    return {
+        "quote_details": None,
+        "subscription_details": {"metadata": {}, "subscription": invoice.subscription},
+        "type": "subscription_details",
+    }
+
+
+def _footer(invoice: Invoice) -> str | None:
+    """Return the footer, with the sentence that reverse charge asks for."""
+    parts = [invoice.footer or "", REVERSE_CHARGE_NOTE if invoice.is_reverse_charge else ""]
+    return "\n".join(part for part in parts if part) or None
 
 
 def invoice_object(invoice: Invoice, surroundings: Surroundings) -> JsonObject:
     """Return an invoice as Stripe writes it."""
     hosted = hosted_url(invoice, surroundings)
+    by_address = invoice.is_taxed_by_address
+    tax_status = "requires_location_inputs" if invoice.finalization_error else "complete"
+    has_discount = bool(invoice.discount_minor)
+    threshold = {"amount_gte": invoice.threshold_minor, "item_reasons": []}
     return {
         "id": invoice.id,
         "object": "invoice",
         **_amounts(invoice),
         **_states(invoice),
+        **_customer(invoice),
         "application": None,
-        "automatic_tax": {"enabled": False, "disabled_reason": None, "liability": None, "status": None},
+        "automatic_tax": {
+            "enabled": by_address,
+            "disabled_reason": None,
+            "liability": None,
+            "status": tax_status if by_address or invoice.finalization_error else None,
+        },
         "billing_reason": invoice.billing_reason,
-        "collection_method": "send_invoice",
+        "collection_method": invoice.collection_method,
         "created": unix(invoice.created),
         "currency": invoice.currency,
-        "customer": invoice.customer,
-        "customer_account": None,
         "default_payment_method": None,
         "default_tax_rates": [],
-        "description": None,
-        "discounts": [],
-        "due_date": None,
+        "description": invoice.description,
+        "discounts": [discount_id(invoice.customer)] if has_discount else [],
+        "due_date": unix_or_none(invoice.due_date),
+        "footer": _footer(invoice),
         "hosted_invoice_url": hosted,
         "invoice_pdf": f"{hosted}/pdf" if hosted and can_make_pdf() else None,
         "issuer": {"type": "self"},
@@ -156,13 +142,9 @@ def invoice_object(invoice: Invoice, surroundings: Surroundings) -> JsonObject:
             "url": f"/v1/invoices/{invoice.id}/lines",
         },
         "livemode": surroundings.livemode,
-        "metadata": {},
+        "metadata": plain(invoice.metadata),
         "number": invoice.number,
-        "parent": {
-            "quote_details": None,
-            "subscription_details": {"metadata": {}, "subscription": invoice.subscription},
-            "type": "subscription_details",
-        },
+        "parent": _parent(invoice),
         "payment_settings": {
             "default_mandate": None,
             "payment_method_options": None,
@@ -171,6 +153,7 @@ def invoice_object(invoice: Invoice, surroundings: Surroundings) -> JsonObject:
         "period_end": unix(invoice.period.end),
         "period_start": unix(invoice.period.start),
         "test_clock": invoice.test_clock,
+        "threshold_reason": threshold if invoice.threshold_minor else None,
         "webhooks_delivered_at": None,
     }
 
@@ -178,9 +161,10 @@ def invoice_object(invoice: Invoice, surroundings: Surroundings) -> JsonObject:
 def invoice_explanation(invoice: Invoice, *, charges_nano: int) -> JsonObject:
     """Return every figure of an invoice with all of its digits, in currency units."""
     fees_nano = sum(line.amount_nano for line in invoice.lines if line.kind == "fee")
+    items_nano = sum(line.amount_nano for line in invoice.lines if line.kind == "item")
     lines = []
     for line in invoice.lines:
-        unit_price = _unit_price(line)
+        unit_price = unit_price_of(line)
         lines.append(
             {
                 "id": line.id,
@@ -195,6 +179,13 @@ def invoice_explanation(invoice: Invoice, *, charges_nano: int) -> JsonObject:
                 "ledger_amount": nano_text(line.amount_nano),
                 "amount_minor": line.amount_minor,
                 "working": f"{line.quantity} × {decimal_text(unit_price)}",
+                "late": line.is_late,
+                "credits": [
+                    {"credit_grant": share.grant or None, "amount_minor": share.amount_minor}
+                    for share in line.credits
+                ],
+                "discount_minor": line.discount_minor,
+                "taxes": [_tax(share) for share in line.taxes],
             }
         )
     return {
@@ -210,9 +201,38 @@ def invoice_explanation(invoice: Invoice, *, charges_nano: int) -> JsonObject:
         "carried_in": nano_text(invoice.carried_in_nano),
         "carried_out": nano_text(invoice.carried_out_nano),
         "fees": nano_text(fees_nano),
-        "due": nano_text(invoice.usage_nano - invoice.credit_nano + invoice.carried_in_nano + fees_nano),
+        "items": nano_text(items_nano),
+        "written_off": nano_text(invoice.written_off_nano),
+        "due": nano_text(
+            invoice.usage_nano
+            - invoice.credit_nano
+            - invoice.written_off_nano
+            + invoice.carried_in_nano
+            + fees_nano
+            + items_nano
+        ),
+        "rounding": invoice.rounding,
         "subtotal_minor": invoice.subtotal_minor,
+        "discount_minor": invoice.discount_minor,
         "credit_minor": invoice.credit_minor,
+        "credits": [
+            {"credit_grant": share.grant or None, "amount_minor": share.amount_minor}
+            for share in invoice.credits
+        ],
+        "tax_minor": invoice.tax_minor,
+        "tax_inclusive_minor": invoice.tax_inclusive_minor,
+        "taxes": [_tax(share) for share in invoice.taxes],
+        "surplus_minor": invoice.surplus_minor,
         "total_minor": invoice.total_minor,
         "lines": lines,
+    }
+
+
+def _tax(share: TaxShare) -> JsonObject:
+    return {
+        "tax_rate": share.rate,
+        "amount_minor": share.amount_minor,
+        "taxable_minor": share.taxable_minor,
+        "inclusive": share.inclusive,
+        "reason": share.reason,
     }

@@ -9,17 +9,25 @@ import msgspec
 
 from costplus.billing.alert import Alert, AlertTriggered
 from costplus.billing.correction import PriceCorrection
+from costplus.billing.coupon import Coupon, CustomerDiscount
+from costplus.billing.credit_note import CreditNote
 from costplus.billing.customer import ApiKey, Customer, TestClock
 from costplus.billing.event import Event, WebhookEndpoint
 from costplus.billing.invoice import Invoice
+from costplus.billing.invoice_item import InvoiceItem
+from costplus.billing.invoice_policy import InvoicePolicy
 from costplus.billing.margin_alarm import MarginAlarm
 from costplus.billing.notice import PriceNotice
 from costplus.billing.plan import Plan, Settings
 from costplus.billing.price_report import SourceReading
+from costplus.billing.refund import Refund
 from costplus.billing.store import ChargedEvent
 from costplus.billing.subscription import Subscription
+from costplus.billing.surplus import SurplusEntry
+from costplus.billing.tax import TaxId, TaxRate
 from costplus.billing.unpriced import UnpricedUsage
 from costplus.catalog.book import ModelAlias, ModelMark, PriceChange, SourceState
+from costplus.catalog.exchange import FxRate
 from costplus.ledger.grant import Grant
 from costplus.metering.meter import Meter
 from costplus.rating.rate_card import RateCard, RateCardVersion
@@ -32,8 +40,26 @@ from costplus.web.objects.credit import (
     grant_object,
     movement_object,
 )
-from costplus.web.objects.customer import customer_object, test_clock_object
+from costplus.web.objects.customer import (
+    CustomerView,
+    customer_object,
+    customer_view_object,
+    test_clock_object,
+)
 from costplus.web.objects.invoice import invoice_object
+from costplus.web.objects.invoice_credit import AppliedCredit, applied_credit_object
+from costplus.web.objects.invoice_extras import (
+    coupon_object,
+    credit_note_object,
+    discount_object,
+    fx_rate_object,
+    invoice_item_object,
+    policy_object,
+    refund_object,
+    surplus_entry_object,
+    tax_id_object,
+    tax_rate_object,
+)
 from costplus.web.objects.meter import MeterSum, meter_object, meter_sum_object
 from costplus.web.objects.price_objects import (
     model_alias_object,
@@ -68,12 +94,20 @@ _RENDERERS: Mapping[type, Callable[[Any, Surroundings], JsonObject]] = {
     Alert: alert_object,
     AlertTriggered: alert_triggered_object,
     ApiKey: key_object,
+    AppliedCredit: applied_credit_object,
     ChargedEvent: usage_event_object,
+    Coupon: coupon_object,
+    CreditNote: credit_note_object,
     CreditSummary: credit_summary_object,
     Customer: customer_object,
+    CustomerDiscount: discount_object,
+    CustomerView: customer_view_object,
     CustomerState: customer_state_object,
+    FxRate: fx_rate_object,
     Grant: grant_object,
     Invoice: invoice_object,
+    InvoiceItem: invoice_item_object,
+    InvoicePolicy: policy_object,
     MarginAlarm: margin_alarm_object,
     Meter: meter_object,
     MeterSum: meter_sum_object,
@@ -86,10 +120,14 @@ _RENDERERS: Mapping[type, Callable[[Any, Surroundings], JsonObject]] = {
     PriceNotice: price_notice_object,
     RateCard: rate_card_object,
     RateCardVersion: rate_card_version_object,
+    Refund: refund_object,
     Settings: settings_object,
     SourceReading: price_source_object,
     SourceState: source_state_object,
     Subscription: subscription_object,
+    SurplusEntry: surplus_entry_object,
+    TaxId: tax_id_object,
+    TaxRate: tax_rate_object,
     TestClock: test_clock_object,
     UnpricedUsage: unpriced_usage_object,
     WebhookEndpoint: webhook_endpoint_object,
@@ -103,8 +141,12 @@ _SUBJECTS: Mapping[str, type[Any]] = {
         for kind in (
             Alert,
             AlertTriggered,
+            Coupon,
+            CreditNote,
             Customer,
+            CustomerDiscount,
             Invoice,
+            InvoiceItem,
             MarginAlarm,
             Meter,
             ModelAlias,
@@ -112,8 +154,11 @@ _SUBJECTS: Mapping[str, type[Any]] = {
             PriceChange,
             PriceCorrection,
             PriceNotice,
+            Refund,
             SourceState,
             Subscription,
+            TaxId,
+            TaxRate,
             TestClock,
             UnpricedUsage,
             RateCard,

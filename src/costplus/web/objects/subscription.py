@@ -77,14 +77,19 @@ def subscription_object(subscription: Subscription, surroundings: Surroundings) 
         "billing_cycle_anchor": unix(subscription.anchor),
         "billing_mode": {"type": "flexible"},
         "billing_schedules": [],
-        "billing_thresholds": None,
+        "billing_thresholds": {
+            "amount_gte": subscription.threshold_minor,
+            "reset_billing_cycle_anchor": subscription.threshold_resets_anchor,
+        }
+        if subscription.threshold_minor
+        else None,
         **_endings(subscription),
-        "collection_method": "send_invoice",
+        "collection_method": subscription.collection_method or "send_invoice",
         "created": unix(subscription.created),
         "currency": subscription.every_item[0].currency,
         "customer": subscription.customer,
         "customer_account": None,
-        "days_until_due": None,
+        "days_until_due": subscription.days_until_due,
         "default_payment_method": None,
         "description": subscription.description,
         "discounts": [],

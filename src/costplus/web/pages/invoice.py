@@ -11,6 +11,7 @@ from costplus.billing.customer import Customer
 from costplus.billing.invoice import Invoice
 from costplus.billing.seller import SELLER, Seller
 from costplus.billing.store import Tx
+from costplus.billing.tax import TaxRate
 from costplus.web.context import WebContext
 from costplus.web.invoice_document import Document, document_of
 from costplus.web.invoice_pdf import can_make_pdf, pdf_of
@@ -24,7 +25,9 @@ def _find(tx: Tx, invoice_id: str) -> Found | None:
     invoice = tx.find(Invoice, invoice_id)
     if invoice is None:
         return None
-    return invoice, document_of(invoice, tx.find(Customer, invoice.customer), tx.find(Seller, SELLER))
+    customer, seller = tx.find(Customer, invoice.customer), tx.find(Seller, SELLER)
+    rates = [rate for share in invoice.taxes if (rate := tx.find(TaxRate, share.rate))]
+    return invoice, document_of(invoice, customer, seller, rates=rates)
 
 
 class InvoicePages:
