@@ -225,7 +225,8 @@ class Shop:
         taxed = sum(i.tax_total_minor - i.credited_tax_minor for i in final) * per_minor
         entries_of_surplus = self.write(lambda tx: tx.page(SurplusEntry, parent=customer, limit=1))
         surplus = -entries_of_surplus[0].ending_minor * per_minor if entries_of_surplus else 0
-        since = self.subscription(customer).finalized_until
+        known = self.write(lambda tx: tx.page(Subscription, parent=customer))
+        since = next(each for each in known if each.prices_usage).finalized_until
         _, pending = self.write(lambda tx: tx.usage_totals(customer, since, FAR))
         paid = sum(sum(by_grant.values()) for by_grant in balance.paid_nano.values())
         checks = {

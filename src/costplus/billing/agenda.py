@@ -41,10 +41,10 @@ class DueInvoice(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LateUsage(Record):
+class UsageAfterEnd(Record):
     """Usage came for a subscription (it has its id) that ended, and whose last invoice was final already."""
 
-    KIND: ClassVar[str] = "late_usage"
+    KIND: ClassVar[str] = "usage_after_end"
 
     customer: str
 
@@ -93,8 +93,8 @@ def remember_invoice(tx: Tx, invoice: Invoice) -> None:
 
 def remember_late_usage(tx: Tx, subscription: Subscription, *, at: datetime) -> None:
     """Have usage invoiced that came after the last invoice of a subscription that ended."""
-    if tx.find(LateUsage, subscription.id) is None:
-        tx.save(LateUsage(id=subscription.id, created=at, customer=subscription.customer))
+    if tx.find(UsageAfterEnd, subscription.id) is None:
+        tx.save(UsageAfterEnd(id=subscription.id, created=at, customer=subscription.customer))
         wake(tx, subscription.customer, at=at)
 
 
@@ -124,7 +124,7 @@ def plan_ahead(tx: Tx, customer: Customer, *, subscriptions: Sequence[Subscripti
         subscriptions = list(every_of(tx, Subscription, customer.id))
     due = [at for subscription in subscriptions if (at := subscription.due_at) is not None]
     due += [mark.due_at for mark in due_invoices(tx, customer.id)]
-    due += [late.created for late in every_of(tx, LateUsage, customer.id)]
+    due += [late.created for late in every_of(tx, UsageAfterEnd, customer.id)]
     due += [reached.created for reached in every_of(tx, ThresholdReached, customer.id)]
     due += [at for at, _ in due_to_tell(tx, [each for each in subscriptions if each.status == "active"])]
     tx.set_due(customer.id, min(due, default=None))

@@ -13,7 +13,7 @@ from costplus.billing.account import account_settings as account_settings
 from costplus.billing.account import every_customer as every_customer
 from costplus.billing.agenda import (
     DueInvoice,
-    LateUsage,
+    UsageAfterEnd,
     due_invoices,
     every_of,
     invoice_due_at,
@@ -39,7 +39,7 @@ from costplus.core.cycle import Cycle
 from costplus.core.errors import InvalidRequest
 from costplus.ledger.post import expire_grant
 
-Due = Invoice | Subscription | LateUsage | ThresholdReached | ToTell | str
+Due = Invoice | Subscription | UsageAfterEnd | ThresholdReached | ToTell | str
 ADVANCE_MAX = timedelta(days=366)
 
 
@@ -59,8 +59,8 @@ def close_customer(tx: Tx, customer: Customer, *, until: datetime) -> int:
             _turn(tx, subject, at=due_at)
         elif isinstance(subject, Subscription):
             _step(tx, customer, subject, at=due_at)
-        elif isinstance(subject, LateUsage):
-            tx.remove(LateUsage, subject.id)
+        elif isinstance(subject, UsageAfterEnd):
+            tx.remove(UsageAfterEnd, subject.id)
             subscription = tx.find(Subscription, subject.id)
             assert subscription is not None
             invoice_late_usage(tx, customer, subscription, at=due_at)
@@ -93,7 +93,7 @@ def _next_step(tx: Tx, customer: Customer, *, until: datetime) -> tuple[datetime
             drafts.add(invoice.subscription)
         due.append((due_at, 0 if invoice.status == "draft" else 4, invoice))
     subscriptions = list(reversed(list(every_of(tx, Subscription, customer.id))))
-    due += [(late.created, 1, late) for late in every_of(tx, LateUsage, customer.id)]
+    due += [(late.created, 1, late) for late in every_of(tx, UsageAfterEnd, customer.id)]
     due += [
         (grant.expires_at, 1, grant.id)
         for grant in tx.live_grants(customer.id)

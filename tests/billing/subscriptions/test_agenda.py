@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from costplus.billing.agenda import OpenDraft, due_customers, fill_agenda, open_drafts
+from costplus.billing.agenda import DueInvoice, due_customers, fill_agenda, due_invoices
 from costplus.billing.customer import Customer
 from costplus.billing.invoice import Invoice
 from costplus.billing.issue import finalize
@@ -70,7 +70,7 @@ def test_a_draft_that_somebody_finalised_is_passed_over(make: Make) -> None:
     (draft,) = (i for i in life.shop.invoices() if i.status == "draft")
     life.shop.change(finalize, draft)
     life.to(make.day(1, 2, hour=1))
-    assert life.shop.write(lambda tx: open_drafts(tx, "cus_1")) == []
+    assert life.shop.write(lambda tx: due_invoices(tx, "cus_1")) == []
     assert life.shop.write(lambda tx: tx.find(Invoice, draft.id)).status == "open"
 
 
@@ -100,8 +100,8 @@ def test_a_database_without_an_agenda_is_entered_once(life: Life, make: Make) ->
 
     def forget(tx: Any) -> None:
         tx.set_due("cus_1", None)
-        for mark in open_drafts(tx, "cus_1"):
-            tx.remove(OpenDraft, mark.id)
+        for mark in due_invoices(tx, "cus_1"):
+            tx.remove(DueInvoice, mark.id)
 
     life.shop.write(forget)
     assert due(life, make.day(1, 3)) == []
