@@ -14,7 +14,16 @@ from costplus.billing.store import Store, Tx
 from costplus.core.money import NANO_MAX, InvalidAmount
 from costplus.ledger import account
 from costplus.ledger.balance import Balance
-from costplus.ledger.post import grant_credit, move, place_hold, release_hold, void_grant
+from costplus.ledger.post import (
+    UsagePosting,
+    expire_grant,
+    grant_credit,
+    move,
+    place_hold,
+    post_usage,
+    release_hold,
+    void_grant,
+)
 from costplus.ledger.transaction import Transaction, transaction
 
 
@@ -250,3 +259,21 @@ async def test_voiding_a_grant_takes_it_back(store: Store, build: SimpleNamespac
     assert (crossing.before_nano, crossing.after_nano) == (build.dollar, 0)
     assert await store.read(lambda tx: tx.live_grants("cus_1")) == []
     assert await store.read(lambda tx: tx.account_balance("cus_1", account.book("payments"))) == 0
+
+
+async def test_late_usage_burns_what_has_lapsed_of_its_own_time_and_is_known_by_grant(
+    store: Store, build: SimpleNamespace
+) -> None:
+    ended = build.grant(expires_at=build.at)
+    await store.write(lambda tx: grant_credit(tx, ended, at=build.at - build.minute))
+    await store.write(lambda tx: expire_grant(tx, tx.grant(ended.id), at=build.at))
+    posting = UsagePosting(
+        customer="cus_1", price_nano={0: 30}, cost_nano=0, releases={}, used_at={0: build.at - build.minute}
+    )
+    await store.write(lambda tx: post_usage(tx, posting, at=build.at + build.minute))
+    after = await store.read(lambda tx: tx.grant(ended.id))
+    assert (after.remaining_nano, after.lapsed_nano) == (0, ended.amount_nano - 30)
+    balance = await store.read(lambda tx: tx.balance_for_update("cus_1"))
+    assert (balance.owed_nano, balance.paid_nano) == ({}, {0: {ended.id: 30}})
+    breakage = await store.read(lambda tx: tx.account_balance("cus_1", "book/breakage"))
+    assert breakage == ended.amount_nano - 30

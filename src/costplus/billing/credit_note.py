@@ -181,7 +181,8 @@ def part_of_line(
         return 0, ()
     amount, parts = room_minor, left
     if whole_minor > most_minor:
-        amount = most_minor * room_minor // whole_minor
+        exact = Fraction(most_minor * room_minor, whole_minor)
+        amount = int((exact + Fraction(1, 2)) // 1)
         shares = spread(most_minor - amount, added) if any(added) else added
         parts = [
             (rest * amount // room_minor if room_minor else 0) if tax.inclusive else share

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import ClassVar
 
@@ -39,7 +39,7 @@ class FxRate(Record):
     rate: str
     effective_at: datetime
     source: str  # Who states it: `ecb`, a bank, a contract.
-    stated_on: date
+    stated_on: str  # The day that it is of: 2026-11-23.
 
     @property
     def parent(self) -> str:

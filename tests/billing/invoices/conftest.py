@@ -20,6 +20,7 @@ from costplus.billing.issue import finalize, pay
 from costplus.billing.levy import policy_of
 from costplus.billing.plan import Plan
 from costplus.billing.subscription import Subscription
+from costplus.billing.surplus import adjust_surplus
 from costplus.billing.tax import TaxRate
 from costplus.core.period import Period, monthly_period
 
@@ -95,6 +96,12 @@ class Desk:
         )
         self.shop.write(lambda tx: add_item(tx, item, at=at))
         return item
+
+    def surplus(self, amount: int) -> None:
+        """Give the customer a surplus by hand."""
+        at = self.shop.at
+        currency = self.shop.write(lambda tx: tx.find(Customer, "cus_1")).currency
+        self.shop.write(lambda tx: adjust_surplus(tx, "cus_1", gained_minor=amount, currency=currency, at=at))
 
     def invoice(self, *amounts: int, is_final: bool = True, **fields: Any) -> Invoice:
         """Return an invoice by hand over items of those amounts."""

@@ -220,6 +220,37 @@ def refused(shop: Shop) -> None:
     assert [customer.name for customer in listed] == ["c", "b", "a", "Ann"]
 
 
-@pytest.mark.parametrize("scenario", [prepaid, invoiced, refused])
+def bookkeeping(shop: Shop) -> None:
+    """Items, tax, an invoice by hand, its lines, payment, credit note and the customer's balance."""
+    shop.set_up()
+    v1 = shop.client().v1
+    customer = v1.customers.create({"name": "Ann", "address": {"country": "DE"}}).id
+    rate = v1.tax_rates.create({"display_name": "VAT", "percentage": 19.0, "inclusive": False})
+    v1.invoice_items.create({"customer": customer, "amount": 1000, "currency": "usd", "tax_rates": [rate.id]})
+    draft = v1.invoices.create(
+        {"customer": customer, "pending_invoice_items_behavior": "include", "days_until_due": 14}
+    )
+    assert draft.id is not None and (draft.total, draft.status) == (1190, "draft")
+    added = v1.invoices.add_lines(draft.id, {"lines": [{"amount": 10, "description": "Help"}]})
+    line = added.lines.data[1]
+    v1.invoices.update_lines(draft.id, {"lines": [{"id": line.id, "amount": 20}]})
+    v1.invoices.remove_lines(draft.id, {"lines": [{"id": line.id, "behavior": "delete"}]})
+    v1.invoices.update(draft.id, {"description": "Thanks", "metadata": {"po": "7"}})
+    final = v1.invoices.finalize_invoice(draft.id)
+    assert (final.total, final.status, final.description) == (1190, "open", "Thanks")
+    assert v1.invoices.send_invoice(draft.id).due_date == final.due_date is not None
+    assert v1.invoices.pay(draft.id, {"paid_out_of_band": True}).amount_paid == 1190
+    note = v1.credit_notes.create({"invoice": draft.id, "amount": 119, "reason": "duplicate"})
+    assert (note.total_excluding_tax, note.type) == (100, "post_payment")
+    assert v1.customers.retrieve(customer).balance == -119
+    entries = v1.customers.balance_transactions.list(customer)
+    assert [(entry.amount, entry.type) for entry in entries.data] == [(-119, "credit_note")]
+    other = v1.invoices.create({"customer": customer})
+    assert other.id is not None and v1.invoices.delete(other.id).deleted is True
+    listed = v1.invoices.list({"customer": customer, "status": "paid", "created": {"gte": 1}})
+    assert [entry.id for entry in listed.data] == [draft.id]
+
+
+@pytest.mark.parametrize("scenario", [prepaid, invoiced, refused, bookkeeping])
 async def test_the_sdk_gets_what_it_expects(shop: Shop, scenario: Callable[[Shop], None]) -> None:
     await in_thread(scenario, shop)

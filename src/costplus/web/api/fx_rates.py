@@ -41,9 +41,9 @@ def currency_of(text: str, *, param: str) -> str:
     return code
 
 
-def _day(text: str | None, *, default: date) -> date:
+def _day(text: str | None, *, default: date) -> str:
     try:
-        return date.fromisoformat(text) if text else default
+        return (date.fromisoformat(text) if text else default).isoformat()
     except ValueError:
         raise InvalidFxRate(
             f"Invalid day: '{text}'.", param="stated_on", remedy="Give a day such as 2026-11-23."

@@ -283,7 +283,7 @@ def fx_rate_object(rate: FxRate, surroundings: Surroundings) -> JsonObject:
         "rate": rate.rate,
         "effective_at": unix(rate.effective_at),
         "source": rate.source,
-        "stated_on": rate.stated_on.isoformat(),
+        "stated_on": rate.stated_on,
         "created": unix(rate.created),
         "livemode": surroundings.livemode,
     }
