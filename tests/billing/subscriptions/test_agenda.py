@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from costplus.billing.agenda import DueInvoice, due_customers, fill_agenda, due_invoices
+from costplus.billing.agenda import DueInvoice, due_customers, due_invoices, fill_agenda
 from costplus.billing.customer import Customer
 from costplus.billing.invoice import Invoice
 from costplus.billing.issue import finalize

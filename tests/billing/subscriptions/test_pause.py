@@ -25,7 +25,8 @@ def test_a_pause_gives_back_unused_time_and_invoices_what_was_used(
     paused = life.pause(made.id)
     assert (paused.status, paused.paused_at, life.amounts()) == ("paused", make.day(11), [-2100])
     draft = life.shop.invoices()[-1]
-    assert (draft.period, draft.total_minor) == (Period(make.day(1), make.day(11)), 5)
+    assert (draft.period, draft.usage_due_minor) == (Period(make.day(1), make.day(11)), 5)
+    assert draft.total_minor == 0  # What the fee gives back is more, and stays the customer's.
     assert life.told() == ["created", "paused", "updated"]
 
 
