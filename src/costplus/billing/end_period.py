@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from costplus.billing.account import account_settings
 from costplus.billing.agenda import remember_draft
@@ -13,11 +13,15 @@ from costplus.billing.invoice import Invoice
 from costplus.billing.issue import finalize, mark_uncollectible, void, with_figures
 from costplus.billing.notify import announce
 from costplus.billing.prorate import waiting_items
-from costplus.billing.store import Tx
+from costplus.billing.store import ChargedEvent, Tx
 from costplus.billing.subscribe import Fee, fee_invoice, plan_of
 from costplus.billing.subscription import Subscription
-from costplus.core.ids import new_id
+from costplus.core.ids import milliseconds, new_id
 from costplus.core.period import Period
+from costplus.metering.event import METER, TOKEN_METER
+from costplus.rating.item_charge import Metered
+
+AHEAD_OF_ALL = datetime(9000, 1, 1, tzinfo=UTC)
 
 
 def grace_of(tx: Tx) -> timedelta:
@@ -61,6 +65,37 @@ def draft_period(
     remember_draft(tx, invoice)
     announce(tx, "invoice.created", invoice, at=at)
     return invoice
+
+
+def divide_usage(tx: Tx, customer: str, period: Period, *, at: datetime) -> None:
+    """Let what was used at `at` or later, settled before the period was cut there, count in the next period.
+
+    Credit pays the oldest usage first: what is owed is the newest.
+    """
+    first, second = milliseconds(period.start), milliseconds(at)
+    later = list(_charged_since(tx, customer, at))
+    price_nano = sum(entry.charge.price_nano for entry in later)
+    balance = tx.balance_for_update(customer)
+    moved = min(balance.owed_nano.get(first, 0), max(price_nano, 0))
+    if moved and first != second:
+        owed = dict(balance.owed_nano)
+        owed[first] -= moved
+        owed[second] = owed.get(second, 0) + moved
+        tx.save_balance(replace(balance, owed_nano={start: nano for start, nano in owed.items() if nano}))
+    for entry in later:
+        event = entry.event
+        if event.provider == METER and event.meter != TOKEN_METER:
+            units, nano = event.usage.quantities.get("unit", 0), entry.charge.price_nano
+            tx.add_metered(customer, event.model, period.start, Metered(-units, -nano))
+            tx.add_metered(customer, event.model, at, Metered(units, nano))
+
+
+def _charged_since(tx: Tx, customer: str, at: datetime) -> Iterator[ChargedEvent]:
+    """Yield the customer's charged events of `at` and later."""
+    after = ""
+    while page := tx.charged_between(customer, at, AHEAD_OF_ALL, after=after):
+        yield from page
+        after = page[-1].event.id
 
 
 def issue(tx: Tx, invoice: Invoice, *, at: datetime) -> Invoice:
