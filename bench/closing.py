@@ -1,4 +1,4 @@
-"""Measure how long closing many customers' periods takes: `python bench/closing.py [customers] [due]`.
+"""Measure how long closing customers' periods takes: `python bench/closing.py [customers] [due]`.
 
 Makes a database of so many customers with a fee, credit and usage, and lets the worker close those that are
 due: each ends a period and, an hour later, has its invoice finalised.

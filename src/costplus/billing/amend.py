@@ -19,7 +19,7 @@ from datetime import datetime
 
 from costplus.billing.agenda import plan_ahead
 from costplus.billing.customer import Customer
-from costplus.billing.end_period import draft_period, issue
+from costplus.billing.end_period import divide_usage, draft_period, issue
 from costplus.billing.notify import announce, cross
 from costplus.billing.order import Chosen, check_alone, check_chosen, live_version_of, new_items
 from costplus.billing.plan import Plan
@@ -173,6 +173,8 @@ def restarted(
             before = give_back(tx, before, item, at=at)
     ended = replace(before.period, end=at)
     end_credit(tx, customer, before, at=at)
+    if after.prices_usage:
+        divide_usage(tx, customer.id, before.period, at=at)
     after = after.cut(at, cycle=cycle)
     after, fees = charged_period(tx, after)
     if behavior == "always_invoice":

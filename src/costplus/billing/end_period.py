@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from costplus.billing.account import account_settings
 from costplus.billing.compose import open_draft, with_figures
@@ -16,11 +16,15 @@ from costplus.billing.invoice_policy import GRACE_MAX_S
 from costplus.billing.issue import mark_uncollectible, void
 from costplus.billing.plan import Plan
 from costplus.billing.prorate import waiting_items
-from costplus.billing.store import Tx
+from costplus.billing.store import ChargedEvent, Tx
 from costplus.billing.subscribe import Fee, fee_invoice, plan_of
 from costplus.billing.subscription import Subscription
-from costplus.core.ids import new_id
+from costplus.core.ids import milliseconds, new_id
 from costplus.core.period import Period
+from costplus.metering.event import METER, TOKEN_METER
+from costplus.rating.item_charge import Metered
+
+AHEAD_OF_ALL = datetime(9000, 1, 1, tzinfo=UTC)
 
 
 def grace_of(tx: Tx, subscription: Subscription, plan: Plan, period: Period) -> timedelta:
@@ -63,6 +67,37 @@ def draft_period(
     if not keeps_empty and not with_figures(tx, invoice, at=at).lines and not any(items_for(tx, invoice)):
         return None
     return open_draft(tx, invoice, at=at)
+
+
+def divide_usage(tx: Tx, customer: str, period: Period, *, at: datetime) -> None:
+    """Let what was used at `at` or later, settled before the period was cut there, count in the next period.
+
+    Credit pays the oldest usage first: what is owed is the newest.
+    """
+    first, second = milliseconds(period.start), milliseconds(at)
+    later = list(_charged_since(tx, customer, at))
+    price_nano = sum(entry.charge.price_nano for entry in later)
+    balance = tx.balance_for_update(customer)
+    moved = min(balance.owed_nano.get(first, 0), max(price_nano, 0))
+    if moved and first != second:
+        owed = dict(balance.owed_nano)
+        owed[first] -= moved
+        owed[second] = owed.get(second, 0) + moved
+        tx.save_balance(replace(balance, owed_nano={start: nano for start, nano in owed.items() if nano}))
+    for entry in later:
+        event = entry.event
+        if event.provider == METER and event.meter != TOKEN_METER:
+            units, nano = event.usage.quantities.get("unit", 0), entry.charge.price_nano
+            tx.add_metered(customer, event.model, period.start, Metered(-units, -nano))
+            tx.add_metered(customer, event.model, at, Metered(units, nano))
+
+
+def _charged_since(tx: Tx, customer: str, at: datetime) -> Iterator[ChargedEvent]:
+    """Yield the customer's charged events of `at` and later."""
+    after = ""
+    while page := tx.charged_between(customer, at, AHEAD_OF_ALL, after=after):
+        yield from page
+        after = page[-1].event.id
 
 
 def issue(tx: Tx, invoice: Invoice, *, at: datetime) -> Invoice:

@@ -19,7 +19,7 @@ from typing import Literal
 
 from costplus.billing.amend import SubscriptionState, end_credit, keep
 from costplus.billing.customer import Customer
-from costplus.billing.end_period import draft_period, issue
+from costplus.billing.end_period import divide_usage, draft_period, issue
 from costplus.billing.notify import announce
 from costplus.billing.plan import Plan
 from costplus.billing.prorate import ALL, ProrationBehavior, ask_for, give_back, invoice_at_once
@@ -71,6 +71,8 @@ def _cut_and_drafted(
     ended = replace(subscription.period, end=at)
     if ended.start == at:
         return subscription
+    if subscription.prices_usage:
+        divide_usage(tx, customer.id, subscription.period, at=at)
     subscription = subscription.cut(at)
     tx.save(subscription)
     invoice = draft_period(tx, customer, subscription, ended, fees=[], at=at)

@@ -73,7 +73,7 @@ class Life:
         return card.id
 
     def terms(self) -> Terms:
-        return self.shop.write(lambda tx: terms_of(tx, CUSTOMER))  # type: ignore[no-any-return]
+        return self.shop.write(lambda tx: terms_of(tx, CUSTOMER))  # type: ignore[no-any-return]  # The shop's.
 
     def plan(self, fee_minor: int = 3100, *, priced: bool = True, card: str = "", **fields: Any) -> Plan:
         """Save a plan; `priced` on the shop's rate card or on `card`, else a fee only."""
@@ -102,7 +102,7 @@ class Life:
 
     def start(self, *plans: Plan | tuple[Plan, int], **fields: Any) -> Subscription:
         order = Order(chosen=chosen(plans), **fields)
-        return self.shop.write(lambda tx: start(tx, self.customer, order, at=self.at))  # type: ignore[no-any-return]
+        return self.shop.write(lambda tx: start(tx, self.customer, order, at=self.at))  # type: ignore[no-any-return]  # The shop's.
 
     def change(self, id: str, *plans: Plan | tuple[Plan, int], **fields: Any) -> Subscription:
         """Change the only item to a plan, or all items to several."""

@@ -191,3 +191,17 @@ def test_items_are_added_and_taken_away_with_their_share(life: Life, make: Make)
     assert life.amounts() == [840, -440]
     life.to(make.day(1, 2))
     assert life.fees() == [3100, 3100]
+
+
+def test_usage_at_the_instant_of_a_restart_is_the_new_periods(
+    life: Life, make: Make, build: SimpleNamespace
+) -> None:
+    made = life.start(life.plan(0))
+    life.shop.use(2 * build.cent)
+    life.to(make.day(11))
+    life.shop.use(3 * build.cent)
+    life.change(made.id, life.plan(0, interval="week"))
+    life.shop.use(4 * build.cent)
+    life.to(make.day(18))
+    assert [i.total_minor for i in life.shop.invoices()] == [2, 7]
+    assert life.shop.wrongs() == []

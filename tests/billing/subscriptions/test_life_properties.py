@@ -30,7 +30,7 @@ changes = st.lists(st.tuples(hours, FEES, st.integers(0, 5)), max_size=7).map(
 
 
 @given(first=st.tuples(FEES, st.integers(0, 5)), made=changes)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_fees_and_prorations_are_the_integral_of_price_and_time(
     make: Make, first: tuple[int, int], made: list[tuple[int, int, int]]
 ) -> None:
@@ -96,7 +96,7 @@ def do(life: Any, id: str, deed: Deed) -> None:
 
 
 @given(made=deeds, tokens=st.lists(st.integers(0, 24 * 90), max_size=12), trial=st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_periods_tile_time_and_all_usage_is_invoiced_once(
     make: Make, build: SimpleNamespace, made: list[Deed], tokens: list[int], trial: bool
 ) -> None:

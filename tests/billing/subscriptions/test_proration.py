@@ -42,7 +42,7 @@ def test_all_is_left_at_the_start_and_before_and_nothing_at_the_end_and_after(by
 def test_a_stub_is_a_share_of_the_whole_period_that_its_price_is_for() -> None:
     stub = Period(MONTH.end - 10 * DAY, MONTH.end)
     for by in ("second", "day"):
-        assert share_left(stub, stub.start, whole=MONTH, by=by) == Fraction(10, 31)  # type: ignore[arg-type]
+        assert share_left(stub, stub.start, whole=MONTH, by=by) == Fraction(10, 31)  # type: ignore[arg-type]  # One of them.
 
 
 def test_a_day_of_23_hours_is_a_day_by_the_customers_clocks() -> None:
