@@ -37,6 +37,9 @@ class Outcome:
         self.error = error
         return True
 
+    def has_failed(self) -> bool:
+        return self.error is not None
+
     def fail(self, cause: BaseException) -> None:
         """Note that the database did not take it."""
         self.result, self.error = None, StorageUnavailable(f"The database failed: {cause}.")

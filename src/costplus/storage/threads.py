@@ -22,11 +22,10 @@ Queue = SimpleQueue[Attempt | None]  # None: no more will come.
 
 
 class Worker(threading.Thread, ABC):
-    """A thread that opens a connection, serves a queue and closes the connection."""
+    """A thread that opens a connection, works until it is stopped, and closes the connection."""
 
-    def __init__(self, *, queue: Queue, opened: Outcome) -> None:
+    def __init__(self, *, opened: Outcome) -> None:
         super().__init__(name=type(self).__name__, daemon=True)
-        self.queue = queue
         self._opened = opened
 
     def run(self) -> None:
@@ -37,27 +36,49 @@ class Worker(threading.Thread, ABC):
         if failed:
             return
         try:
-            more = True
-            while more and (first := self.take()) is not None:
-                more = self.serve(first)
+            self.work()
         finally:
             self.close()
-
-    def take(self) -> Attempt | None:
-        """Wait for the next attempt, or None at the end."""
-        return self.queue.get()
 
     @abstractmethod
     def open(self) -> None:
         """Open this thread's own connection; whatever it raises reaches who opens the store."""
 
     @abstractmethod
-    def serve(self, first: Attempt) -> bool:
-        """Do `first`, and perhaps more of the queue; return whether more will come."""
+    def work(self) -> None:
+        """Do what the thread is for, until `stop`."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Let `work` end after what was begun; called once, from another thread."""
 
     @abstractmethod
     def close(self) -> None:
         """Let go of the connection."""
+
+
+class QueueWorker(Worker):
+    """A worker that serves a queue of verbs."""
+
+    def __init__(self, *, queue: Queue, opened: Outcome) -> None:
+        super().__init__(opened=opened)
+        self.queue = queue
+
+    def work(self) -> None:
+        more = True
+        while more and (first := self.take()) is not None:
+            more = self.serve(first)
+
+    def stop(self) -> None:
+        self.queue.put(None)
+
+    def take(self) -> Attempt | None:
+        """Wait for the next attempt, or None at the end."""
+        return self.queue.get()
+
+    @abstractmethod
+    def serve(self, first: Attempt) -> bool:
+        """Do `first`, and perhaps more of the queue; return whether more will come."""
 
 
 class ThreadedStore:
@@ -112,6 +133,6 @@ class ThreadedStore:
             if not self._closed:
                 self._closed = True
                 for worker in self._workers:
-                    worker.queue.put(None)
+                    worker.stop()
         for worker in self._workers:
             await asyncio.to_thread(worker.join)

@@ -16,12 +16,12 @@ from costplus.billing.store import Topic
 from costplus.storage.outcome import Attempt, Outcome, Reported, hand_over
 from costplus.storage.sqlite.connection import connect_reader, connect_writer
 from costplus.storage.sqlite.transaction import SqliteTx
-from costplus.storage.threads import Queue, Worker
+from costplus.storage.threads import Queue, QueueWorker
 
 BATCH_MAX = 256
 
 
-class SqliteWorker(Worker):
+class SqliteWorker(QueueWorker):
     """A thread with a connection of its own to the file."""
 
     def __init__(self, *, path: Path, queue: Queue, busy_timeout_ms: int, opened: Outcome) -> None:
