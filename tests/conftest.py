@@ -82,9 +82,11 @@ class PostgresServer:
         """Make the cluster."""
         self.run("initdb", "-D", "cluster", "-A", "trust", "-N", "--locale=C", "-E", "UTF8")
 
-    def start(self) -> None:
+    def start(self, *, durable: bool = True) -> None:
         """Start the server and wait until it answers."""
-        options = f"-c listen_addresses='' -k {self.folder} -c max_connections=200 -c log_checkpoints=off"
+        options = f"-c listen_addresses='' -k {self.folder} -c max_connections=200"
+        if not durable:
+            options += " -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
         self.run("pg_ctl", "-D", "cluster", "-w", "-s", "-l", "log", "-o", options, "start")
 
     def stop(self, *, mode: str = "immediate") -> None:
@@ -95,19 +97,12 @@ class PostgresServer:
         """Return where a database is."""
         return f"postgresql://{self.owner}@/{database}?host={self.folder}"
 
-    async def template(self) -> str:
-        """Return the URL of an empty database with the schema, to make others like it."""
-        if not self._template:
-            self._template = await self.make_database()
-            await (await PostgresStore.open(self._template, writers=1, readers=1)).close()
-        return self._template
-
-    async def make_database(self, *, like: str = "/template0?") -> str:
-        """Return the URL of a database of its own."""
-        name, template = f"costplus_{uuid4().hex}", like.split("?")[0].rpartition("/")[2]
+    async def make_database(self) -> str:
+        """Return the URL of an empty database."""
+        name = f"costplus_{uuid4().hex}"
         admin = await asyncpg.connect(self.url("postgres"))
         try:
-            await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+            await admin.execute(f"CREATE DATABASE {name} TEMPLATE template0")
         finally:
             await admin.close()
         return self.url(name)
@@ -126,15 +121,17 @@ def _postgres_programs() -> Path:
 
 
 @pytest.fixture(scope="session")
-def new_postgres_server() -> Iterator[Callable[[], PostgresServer]]:
+def new_postgres_server() -> Iterator[Callable[..., PostgresServer]]:
     """Return what starts a server; all of them end with the session."""
     programs, servers = _postgres_programs(), []
 
-    def start() -> PostgresServer:
-        folder = Path(tempfile.mkdtemp(prefix="costplus-pg-"))  # A socket's path must be short.
+    def start(*, durable: bool = True) -> PostgresServer:
+        shm = Path("/dev/shm")  # In memory, where a crash of the machine is not what is tested.
+        place = shm if not durable and os.access(shm, os.W_OK) else None
+        folder = Path(tempfile.mkdtemp(prefix="costplus-pg-", dir=place))  # A socket's path must be short.
         servers.append(server := PostgresServer(programs, folder))
         server.make()
-        server.start()
+        server.start(durable=durable)
         return server
 
     yield start
@@ -145,24 +142,42 @@ def new_postgres_server() -> Iterator[Callable[[], PostgresServer]]:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(new_postgres_server: Callable[[], PostgresServer]) -> PostgresServer:
-    """Return a server that lives as long as the test process."""
-    return new_postgres_server()
+def postgres_server(new_postgres_server: Callable[..., PostgresServer]) -> PostgresServer:
+    """Return a server that lives as long as the test process, and does not wait for its disk."""
+    return new_postgres_server(durable=False)
+
+
+ROWS_OF_ALL = """
+SELECT string_agg(format('DELETE FROM %I', relname), ';') FROM pg_class
+WHERE relkind IN ('r', 'p') AND NOT relispartition
+    AND relnamespace = 'public'::regnamespace AND relname <> 'schema_migrations'
+"""
+
+
+@pytest.fixture(scope="session")
+def spare_databases() -> list[str]:
+    """Return the databases that tests are done with: they have the schema and no rows."""
+    return []
 
 
 @pytest.fixture
-def new_postgres(request: pytest.FixtureRequest) -> Callable[[], Awaitable[PostgresStore]]:
-    """Return what opens a store in a database of its own.
-
-    Its commits do not wait for the disk: what a crash must not take has tests of its own.
-    """
+async def new_postgres(
+    request: pytest.FixtureRequest, spare_databases: list[str]
+) -> AsyncIterator[Callable[[], Awaitable[PostgresStore]]]:
+    """Return what opens a store in a database of its own; whoever opens it closes it."""
+    taken: list[str] = []
 
     async def open_store() -> PostgresStore:
         server: PostgresServer = request.getfixturevalue("postgres_server")
-        url = await server.make_database(like=await server.template())
-        return await PostgresStore.open(f"{url}&synchronous_commit=off", writers=2, readers=1)
+        taken.append(spare_databases.pop() if spare_databases else await server.make_database())
+        return await PostgresStore.open(taken[-1], writers=2, readers=1)
 
-    return open_store
+    yield open_store
+    for url in taken:
+        connection = await asyncpg.connect(url)
+        await connection.execute(await connection.fetchval(ROWS_OF_ALL))
+        await connection.close()
+    spare_databases += taken
 
 
 @pytest.fixture
