@@ -69,7 +69,7 @@ class PostgresLedger(Tables):
 
     def _lock(self, customers: Sequence[str], *, asked: str | None = None) -> None:
         """Lock the customers and keep what comes with the locks; `asked` is a hold that comes along."""
-        arguments = [[bucket_of(customer) for customer in customers], kept(list(customers)), kept(asked)]
+        arguments = map(kept, ([bucket_of(customer) for customer in customers], list(customers), asked))
         for balance, live, known in self._session.fetch(SQL.lock_customers, BOOK_LOCK, *arguments):
             (customer,) = plain_row((balance["customer"],))
             self._balances[customer] = _balance(customer, _balance_of(balance))
@@ -85,14 +85,16 @@ class PostgresLedger(Tables):
         if self._reads_only:
             row = self._one(SQL.find_balance, bucket_of(customer), customer)
             return Balance(customer=CustomerId(customer)) if row is None else _balance(customer, row)
-        self.know([customer])
+        if customer not in self._siblings:
+            self.know([customer])
         return self._balances[customer]
 
     def save_balance(self, balance: Balance) -> None:
         self.changing()
         for nano in (balance.held_nano, balance.carried_nano, *balance.owed_nano.values()):
             checked_nano(nano)
-        self.know([balance.customer])
+        if balance.customer not in self._siblings:
+            self.know([balance.customer])
         self._balances[balance.customer] = balance
         self._changed_balances[balance.customer] = None
 
@@ -100,7 +102,8 @@ class PostgresLedger(Tables):
         self.changing()
         checked_nano(grant.amount_nano)
         checked_nano(grant.remaining_nano)
-        self.know([grant.customer])
+        if grant.customer not in self._siblings:
+            self.know([grant.customer])
         self._grants[grant.id] = grant
         self._changed_grants[grant.id] = None
         live = self._live.get(grant.customer)
@@ -124,7 +127,7 @@ class PostgresLedger(Tables):
         return self._grants_by(SQL.grants_of, bucket_of(customer), customer)
 
     def live_grants(self, customer: str) -> Sequence[Grant]:
-        if not self._reads_only:
+        if not self._reads_only and customer not in self._siblings:
             self.know([customer])
         live = self._live.get(customer)
         if live is None:
@@ -169,7 +172,8 @@ class PostgresLedger(Tables):
         self.changing()
         checked_nano(hold.amount_nano)
         checked_nano(hold.captured_nano)
-        self.know([hold.customer])
+        if hold.customer not in self._siblings:
+            self.know([hold.customer])
         self._holds[hold.customer, hold.id] = hold
         self._changed_holds[hold.customer, hold.id] = None
 

@@ -23,7 +23,8 @@ class PostgresPostings(Tables):
 
     def append_transaction(self, transaction: Transaction) -> None:
         self.changing()
-        self.know([transaction.customer])
+        if transaction.customer not in self._siblings:
+            self.know([transaction.customer])
         self._appended.setdefault((bucket_of(transaction.customer), transaction.id), transaction)
 
     def _flush_transactions(self) -> None:

@@ -26,19 +26,30 @@ def plain_text(text: str) -> str:
 
 
 def kept(value: Any) -> Any:
-    """Return a statement's argument as it is stored: a text, a list of texts, or anything else."""
-    if type(value) is str:
-        return kept_text(value)
-    if type(value) is list and value and type(value[0]) is str:
-        whole = "".join(value)
-        return [kept_text(text) for text in value] if any(rare in whole for rare in _RARE) else value
-    return value
+    """Return a statement's argument as it is sent: lists are written out, texts are kept."""
+    if type(value) is list:
+        value = array_text(value)
+    return kept_text(value) if type(value) is str else value
 
 
 def kept_row(row: Sequence[Any]) -> Sequence[Any]:
     """Return a row as it is stored."""
     whole = "".join([value for value in row if type(value) is str])
     return [kept(value) for value in row] if any(rare in whole for rare in _RARE) else row
+
+
+def array_text(values: Sequence[Any]) -> str:
+    """Return an array as PostgreSQL writes it: the driver takes longer for its own than the server for these."""
+    kinds = set(map(type, values))
+    if kinds == {str}:
+        whole = "".join(values)
+        if "\\" in whole or '"' in whole:
+            values = [value.replace("\\", "\\\\").replace('"', '\\"') for value in values]
+        return '{"' + '","'.join(values) + '"}'
+    if kinds == {bytes}:
+        return '{"\\\\x' + '","\\\\x'.join([value.hex() for value in values]) + '"}'
+    assert kinds <= {int, type(None)}, kinds
+    return "{" + ",".join(["NULL" if value is None else str(value) for value in values]) + "}"
 
 
 def columns_of(rows: Iterable[Sequence[Any]]) -> list[list[Any]]:

@@ -84,7 +84,7 @@ class PostgresTx(PostgresRecords, PostgresLedger, PostgresPostings, PostgresChar
         """Send all that waits, and what other processes are to hear of when it is kept."""
         self.flush()
         if self.touched:
-            self._session.fetch(SQL.tell, [f"{CHANNEL}{topic}" for topic in sorted(self.touched)], sender)
+            self._all(SQL.tell, [f"{CHANNEL}{topic}" for topic in sorted(self.touched)], sender)
 
     def committed(self) -> None:
         """Let other transactions rely on what this one stored."""

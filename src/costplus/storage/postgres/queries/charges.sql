@@ -4,26 +4,26 @@ INSERT INTO unit_rates (
     adjustment_percent, price_version, rate_card_version, conditions, basis_version
 )
 SELECT * FROM unnest(
-    $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::text[], $9::text[],
-    $10::text[], $11::text[], $12::text[], $13::text[], $14::text[]
+    $1::text::text[], $2::text::text[], $3::text::text[], $4::text::text[], $5::text::text[], $6::text::bigint[], $7::text::text[], $8::text::text[], $9::text::text[],
+    $10::text::text[], $11::text::text[], $12::text::text[], $13::text::text[], $14::text::text[]
 )
 ON CONFLICT (id) DO NOTHING RETURNING id
 
 -- :name find_unit_rates
 SELECT id, provider, model, leaf, priced_as, above_prompt_tokens, unit_cost, unit_price, adjustment_kind,
     adjustment_percent, price_version, rate_card_version, conditions, basis_version
-FROM unit_rates WHERE id = ANY ($1::text[])
+FROM unit_rates WHERE id = ANY ($1::text::text[])
 
 -- :name add_to_units
 INSERT INTO rollup_units (bucket, customer, hour, unit_rate_id, quantity, events)
-SELECT * FROM unnest($1::integer[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::bigint[])
+SELECT * FROM unnest($1::text::integer[], $2::text::text[], $3::text::bigint[], $4::text::text[], $5::text::bigint[], $6::text::bigint[])
 ON CONFLICT (bucket, customer, hour, unit_rate_id) DO UPDATE SET
     quantity = rollup_units.quantity + excluded.quantity, events = rollup_units.events + excluded.events
 
 -- :name add_to_totals
 INSERT INTO rollup_totals (bucket, customer, hour, provider, model, events, price_nano, cost_nano)
 SELECT * FROM unnest(
-    $1::integer[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[]
+    $1::text::integer[], $2::text::text[], $3::text::bigint[], $4::text::text[], $5::text::text[], $6::text::bigint[], $7::text::bigint[], $8::text::bigint[]
 )
 ON CONFLICT (bucket, customer, hour, provider, model) DO UPDATE SET
     events = rollup_totals.events + excluded.events,
@@ -36,7 +36,7 @@ WHERE bucket = $1 AND customer = $2 AND meter = $3 AND period_start = $4
 
 -- :name add_to_metered
 INSERT INTO metered (bucket, customer, meter, period_start, units, price_nano)
-SELECT * FROM unnest($1::integer[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[])
+SELECT * FROM unnest($1::text::integer[], $2::text::text[], $3::text::text[], $4::text::bigint[], $5::text::bigint[], $6::text::bigint[])
 ON CONFLICT (bucket, customer, meter, period_start) DO UPDATE SET
     units = metered.units + excluded.units, price_nano = metered.price_nano + excluded.price_nano
 

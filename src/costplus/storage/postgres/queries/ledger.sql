@@ -1,24 +1,24 @@
 -- :name lock_customers
-SELECT balance, live, known FROM lock_customers($1, $2::integer[], $3::text[], $4)
+SELECT balance, live, known FROM lock_customers($1, $2::text::integer[], $3::text::text[], $4)
 
 -- :name find_balance
 SELECT held_nano, carried_nano, owed, fired FROM balances WHERE bucket = $1 AND customer = $2
 
 -- :name save_balances
 INSERT INTO balances (bucket, customer, held_nano, carried_nano, owed, fired)
-SELECT * FROM unnest($1::integer[], $2::text[], $3::bigint[], $4::bigint[], $5::bytea[], $6::bytea[])
+SELECT * FROM unnest($1::text::integer[], $2::text::text[], $3::text::bigint[], $4::text::bigint[], $5::text::bytea[], $6::text::bytea[])
 ON CONFLICT (bucket, customer) DO UPDATE SET
     held_nano = excluded.held_nano, carried_nano = excluded.carried_nano, owed = excluded.owed,
     fired = excluded.fired
 
 -- :name posted
 -- The postings of one flush, for the statements after it.
-SELECT * FROM unnest($1::text[], $2::integer[], $3::integer[], $4::text[], $5::bigint[])
+SELECT * FROM unnest($1::text::text[], $2::text::integer[], $3::text::integer[], $4::text::text[], $5::text::bigint[])
     AS p (id, bucket, position, account, amount_nano)
 
 -- :name append_transactions
 INSERT INTO transactions (bucket, customer, id, at, kind, reference)
-SELECT * FROM unnest($1::integer[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[])
+SELECT * FROM unnest($1::text::integer[], $2::text::text[], $3::text::text[], $4::text::bigint[], $5::text::text[], $6::text::text[])
 ON CONFLICT (bucket, id) DO NOTHING RETURNING bucket, customer, seq, id
 
 -- :name append_postings
@@ -58,9 +58,9 @@ INSERT INTO grants (
     priority, name, metadata, voided_at, expired_at, source, updated, minor_amount
 )
 SELECT * FROM unnest(
-    $1::integer[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], $8::bigint[],
-    $9::bigint[], $10::text[], $11::bigint[], $12::text[], $13::bytea[], $14::bigint[], $15::bigint[],
-    $16::text[], $17::bigint[], $18::bigint[]
+    $1::text::integer[], $2::text::text[], $3::text::text[], $4::text::bigint[], $5::text::bigint[], $6::text::bigint[], $7::text::text[], $8::text::bigint[],
+    $9::text::bigint[], $10::text::text[], $11::text::bigint[], $12::text::text[], $13::text::bytea[], $14::text::bigint[], $15::text::bigint[],
+    $16::text::text[], $17::text::bigint[], $18::text::bigint[]
 )
 ON CONFLICT (bucket, customer, id) DO UPDATE SET
     created = excluded.created, amount_nano = excluded.amount_nano, remaining_nano = excluded.remaining_nano,
@@ -120,8 +120,8 @@ FROM grants WHERE bucket = $4 AND customer = $5 AND seq > $1 AND seq < $2 ORDER 
 -- :name save_holds
 INSERT INTO holds (bucket, customer, id, kind, owner, amount_nano, placed_at, expires_at, state, captured_nano)
 SELECT * FROM unnest(
-    $1::integer[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[],
-    $9::text[], $10::bigint[]
+    $1::text::integer[], $2::text::text[], $3::text::text[], $4::text::text[], $5::text::text[], $6::text::bigint[], $7::text::bigint[], $8::text::bigint[],
+    $9::text::text[], $10::text::bigint[]
 )
 ON CONFLICT (bucket, customer, id) DO UPDATE SET
     kind = excluded.kind, owner = excluded.owner, amount_nano = excluded.amount_nano,

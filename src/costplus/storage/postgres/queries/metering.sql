@@ -2,7 +2,7 @@
 -- An id follows from its event's time and key, so a known id is found here as well. Between the ids of 35 days
 -- before the first and after the last event there are few partitions.
 SELECT e.customer, e.key, e.at
-FROM unnest($1::integer[], $2::text[], $3::text[]) AS w (bucket, customer, key)
+FROM unnest($1::text::integer[], $2::text::text[], $3::text::text[]) AS w (bucket, customer, key)
 JOIN usage_events e USING (bucket, customer, key)
 WHERE e.id >= $4 AND e.id < $5
 

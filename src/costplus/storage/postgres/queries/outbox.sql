@@ -1,8 +1,8 @@
 -- :name save_deliveries
 INSERT INTO deliveries (id, event, endpoint, due_at, attempts, status, response_status, error, delivered_at)
 SELECT * FROM unnest(
-    $1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[], $7::bigint[], $8::text[],
-    $9::bigint[]
+    $1::text::text[], $2::text::text[], $3::text::text[], $4::text::bigint[], $5::text::bigint[], $6::text::text[], $7::text::bigint[], $8::text::text[],
+    $9::text::bigint[]
 )
 ON CONFLICT (id) DO UPDATE SET
     event = excluded.event, endpoint = excluded.endpoint, due_at = excluded.due_at,
@@ -56,4 +56,4 @@ SELECT pg_advisory_xact_lock($1)
 SELECT pg_advisory_xact_lock($1)
 
 -- :name tell
-SELECT pg_notify(channel, $2) FROM unnest($1::text[]) AS t (channel)
+SELECT pg_notify(channel, $2) FROM unnest($1::text::text[]) AS t (channel)
