@@ -58,7 +58,7 @@ class PostgresServer:
     """
 
     def __init__(self, programs: Path, folder: Path) -> None:
-        self._programs = programs
+        self.programs = programs
         self.folder = folder
         self._template = ""
         self._user = "postgres" if os.geteuid() == 0 else None
@@ -69,7 +69,7 @@ class PostgresServer:
     def run(self, program: str, *arguments: str) -> None:
         """Run one of PostgreSQL's programs to its end, in the C locale: its output does not matter here."""
         subprocess.run(
-            [self._programs / program, *arguments],
+            [self.programs / program, *arguments],
             user=self._user,
             cwd=self.folder,
             check=True,

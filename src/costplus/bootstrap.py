@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import importlib
 import os
+import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
@@ -44,6 +46,7 @@ from costplus.gateway.recover import recover
 from costplus.gateway.rsgi_asgi import AsgiApp
 from costplus.gateway.settle import Settler
 from costplus.rating.pricing import Pricing
+from costplus.storage.errors import DriverMissing
 from costplus.storage.memory import MemoryStore
 from costplus.storage.sqlite import SqliteStore
 from costplus.web.app import build_app
@@ -77,7 +80,31 @@ async def open_store(settings: Settings) -> Store:
         path = Path(url.removeprefix("sqlite:///"))
         path.parent.mkdir(parents=True, exist_ok=True)
         return await SqliteStore.open(path)
-    raise SettingsInvalid(f"The database '{url}' is not supported: use sqlite:///PATH or memory:.")
+    if is_postgres(url):
+        return await postgres_adapter().PostgresStore.open(url)  # type: ignore[no-any-return]  # A lazy import.
+    raise SettingsInvalid(
+        f"The database '{hidden(url)}' is not supported: use sqlite:///PATH, postgresql://… or memory:."
+    )
+
+
+def is_postgres(url: str) -> bool:
+    """Whether the URL names a PostgreSQL database."""
+    return url.startswith(("postgresql://", "postgres://"))
+
+
+def postgres_adapter() -> Any:
+    """Return the adapter's package, which only those who use it need a driver for. Raises `DriverMissing`."""
+    try:
+        return importlib.import_module("costplus.storage.postgres")
+    except ModuleNotFoundError as error:
+        if error.name != "asyncpg":
+            raise
+        raise DriverMissing("PostgreSQL's driver, asyncpg, is not installed.") from error
+
+
+def hidden(url: str) -> str:
+    """Return a database's URL without its password."""
+    return re.sub(r"(://[^:/@]*:)[^@/]*@", r"\1***@", url)
 
 
 class DatabaseMissing(Unavailable):

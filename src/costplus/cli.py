@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from costplus import __version__
+from costplus.cli_database import backup, migrate, restore
 from costplus.cli_options import (
     EXIT_FAILED,
     EXIT_UNAVAILABLE,
@@ -249,6 +250,8 @@ def match(
 
 
 main.add_command(prices)
+for command in (migrate, backup, restore):
+    main.add_command(command)
 
 
 if __name__ == "__main__":

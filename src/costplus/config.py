@@ -100,7 +100,9 @@ class Settings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=
     """Everything that can be set."""
 
     data_dir: str = "costplus-data"
-    database: str = ""  # sqlite:///PATH or memory:; empty is costplus.db in the data directory.
+    database: str = (
+        ""  # sqlite:///PATH, postgresql://… or memory:; empty is costplus.db in the data directory.
+    )
     host: str = "127.0.0.1"
     port: int = 4242
     role: Role = "all"

@@ -165,7 +165,7 @@ class Worker:
     async def forget_replies(self) -> None:
         """Delete stored replies that no retry will ask for any more."""
         horizon = self._now() - REPLIES_KEPT
-        await self._store.write(lambda tx: tx.forget_replies(horizon))
+        await self._store.write(lambda tx: tx.forget_replies(horizon), customers=())
 
 
 def _close(tx: Tx, *, customer: str, at: datetime) -> int:

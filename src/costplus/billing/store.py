@@ -129,6 +129,12 @@ class OutboxStore(Protocol):
     def due_deliveries(self, at: datetime, *, limit: int = 100) -> Sequence[Delivery]:
         """Return pending deliveries with `due_at ≤ at`, earliest first."""
 
+    def claim_deliveries(self, at: datetime, until: datetime, *, limit: int = 100) -> Sequence[Delivery]:
+        """Take what `due_deliveries` returns: it is due again at `until`, and nobody else takes it before.
+
+        Returned as it is stored then. What another transaction takes at this moment is passed over.
+        """
+
     def deliveries_of(self, event: str) -> Sequence[Delivery]:
         """Return all deliveries of an event, in order of creation."""
 

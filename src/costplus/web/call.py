@@ -6,7 +6,7 @@ Rule 2: refusing is raising; the transaction then never happened.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NewType
@@ -81,6 +81,7 @@ class Revealed:
 
 
 Handler = Callable[[Tx, Call], object]
+CustomersOf = Callable[[Tx, Call], Collection[str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +90,8 @@ class Endpoint:
 
     `fresh` awaits the gateway's queue first. `keeps_reply` stores the answer to an Idempotency-Key;
     endpoints that recognise a repetition by themselves need no such copy. `reprices` loads the prices
-    again before answering, so that callers read their own writes.
+    again before answering, so that callers read their own writes. `customers` tells, by a read beforehand,
+    which customers a request concerns alone: the store may then serve it beside those of others.
     """
 
     method: Literal["GET", "POST", "DELETE"]
@@ -100,11 +102,19 @@ class Endpoint:
     keeps_reply: bool = True
     takes_sessions: bool = False  # A meter event session's token is a key here.
     reprices: bool = False
+    customers: CustomersOf | None = None
 
 
-def get(path: str, handler: Handler, *, fresh: bool = False, writes: bool = False) -> Endpoint:
+def get(
+    path: str,
+    handler: Handler,
+    *,
+    fresh: bool = False,
+    writes: bool = False,
+    customers: CustomersOf | None = None,
+) -> Endpoint:
     """Return a reading endpoint; `writes` where reading takes locks."""
-    return Endpoint(method="GET", path=path, handler=handler, fresh=fresh, writes=writes)
+    return Endpoint(method="GET", path=path, handler=handler, fresh=fresh, writes=writes, customers=customers)
 
 
 def post(
@@ -116,6 +126,7 @@ def post(
     takes_sessions: bool = False,
     writes: bool = True,
     reprices: bool = False,
+    customers: CustomersOf | None = None,
 ) -> Endpoint:
     """Return a writing endpoint, or one that only looks but takes more than a query should hold."""
     assert writes or not keeps_reply  # Keeping a reply is writing.
@@ -128,9 +139,24 @@ def post(
         keeps_reply=keeps_reply,
         takes_sessions=takes_sessions,
         reprices=reprices,
+        customers=customers,
     )
 
 
-def delete(path: str, handler: Handler, *, reprices: bool = False) -> Endpoint:
+def delete(
+    path: str, handler: Handler, *, reprices: bool = False, customers: CustomersOf | None = None
+) -> Endpoint:
     """Return a deleting endpoint."""
-    return Endpoint(method="DELETE", path=path, handler=handler, writes=True, reprices=reprices)
+    return Endpoint(
+        method="DELETE", path=path, handler=handler, writes=True, reprices=reprices, customers=customers
+    )
+
+
+def customer_in_path(tx: Tx, call: Call) -> Collection[str]:
+    """Return the customer whose id the path ends with."""
+    return [call.path["id"]]
+
+
+def customer_in_params(tx: Tx, call: Call) -> Collection[str]:
+    """Return the customer that the parameter `customer` names."""
+    return [call.params.required_text("customer")]

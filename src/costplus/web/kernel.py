@@ -7,6 +7,7 @@ Rule 2: a refusal rolls everything back and is not stored, so a corrected reques
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -145,6 +146,7 @@ def rendered(result: object, call: Call) -> Any:
 def perform(tx: Tx, endpoint: Endpoint, call: Call, slot: Slot | None) -> Outcome:
     """Run the handler, or repeat the stored reply, within the transaction."""
     if slot is not None:
+        tx.lock(f"reply/{slot.key}")  # Requests of two customers may bring the same key.
         stored = tx.reply(slot.key)
         if stored is not None and stored.request_digest != slot.digest:
             raise IdempotencyError(
@@ -168,6 +170,20 @@ def perform(tx: Tx, endpoint: Endpoint, call: Call, slot: Slot | None) -> Outcom
     return Outcome(200, body)
 
 
+async def concerned_by(endpoint: Endpoint, call: Call) -> Collection[str] | None:
+    """Return the customers that a request concerns alone, or None where that is not known.
+
+    A request that is to be refused concerns everybody: its handler says why.
+    """
+    find = endpoint.customers
+    if find is None:
+        return None
+    try:
+        return await call.context.store.read(lambda tx: find(tx, call))
+    except BillingError:
+        return None
+
+
 async def serve(endpoint: Endpoint, keys: KeyRing, context: WebContext, request: Request) -> Response:
     """Answer one request to an endpoint."""
     key = await keys.merchant(request.headers.get("Authorization"), takes_sessions=endpoint.takes_sessions)
@@ -186,8 +202,11 @@ async def serve(endpoint: Endpoint, keys: KeyRing, context: WebContext, request:
     slot = slot_of(request, endpoint, call, body)
     if endpoint.fresh:
         await context.flush()
-    run = context.store.write if endpoint.writes else context.store.read
-    outcome = await run(lambda tx: perform(tx, endpoint, call, slot))
+    if endpoint.writes:
+        concerned = await concerned_by(endpoint, call)
+        outcome = await context.store.write(lambda tx: perform(tx, endpoint, call, slot), customers=concerned)
+    else:
+        outcome = await context.store.read(lambda tx: perform(tx, endpoint, call, slot))
     if endpoint.reprices:
         await keep_current(context.store, context.pricing)
     return reply(request, outcome.status, outcome.body, replayed=outcome.replayed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from costplus.billing.event import Delivery
@@ -82,6 +83,12 @@ class MemoryOutbox(Undoable):
     def due_deliveries(self, at: datetime, *, limit: int = 100) -> Sequence[Delivery]:
         due = sorted((due_at, seq, row) for due_at, seq, row in self._pending() if due_at <= at)
         return [row for _, _, row in due[:limit]]
+
+    def claim_deliveries(self, at: datetime, until: datetime, *, limit: int = 100) -> Sequence[Delivery]:
+        claimed = [replace(delivery, due_at=until) for delivery in self.due_deliveries(at, limit=limit)]
+        for delivery in claimed:
+            self.save_delivery(delivery)
+        return claimed
 
     def deliveries_of(self, event: str) -> Sequence[Delivery]:
         rows = sorted((seq, row) for seq, row in self.tables.deliveries.values() if row.event == event)

@@ -65,6 +65,8 @@ class PostgresLedger(Tables):
             self.enter()
         missing = sorted({c for c in customers if c not in self._siblings}, key=_lock_order)
         if missing:
+            if self._customers is not None and self._siblings:
+                self.forget_shared_records()  # Theirs may have changed until now.
             self._lock(missing)
 
     def _lock(self, customers: Sequence[str], *, asked: str | None = None) -> None:

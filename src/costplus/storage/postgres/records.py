@@ -133,7 +133,6 @@ class PostgresRecords(Tables):
         return dict(pages)
 
     def forget_shared_records(self) -> None:
-        """Forget what was read and belongs to none of the locked customers: it may be another's by now."""
         own = set(self._siblings)
         self._found = {
             key: record

@@ -68,6 +68,10 @@ class Tables(ABC):
         """Lock the customers, where they are not locked yet."""
 
     @abstractmethod
+    def forget_shared_records(self) -> None:
+        """Forget what was read and belongs to none of the locked customers."""
+
+    @abstractmethod
     def flush(self) -> None:
         """Send the writes that wait."""
 

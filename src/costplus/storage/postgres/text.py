@@ -39,7 +39,7 @@ def kept_row(row: Sequence[Any]) -> Sequence[Any]:
 
 
 def array_text(values: Sequence[Any]) -> str:
-    """Return an array as PostgreSQL writes it: the driver takes longer for its own than the server for these."""
+    """Return an array as PostgreSQL writes it: the driver takes longer for its own than the server here."""
     kinds = set(map(type, values))
     if kinds == {str}:
         whole = "".join(values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from costplus.billing.event import Delivery
@@ -94,6 +95,12 @@ class SqliteOutbox(Tables):
 
     def due_deliveries(self, at: datetime, *, limit: int = 100) -> Sequence[Delivery]:
         return [_delivery(row) for row in self._all(OUTBOX_SQL.due_deliveries, (micros(at), limit))]
+
+    def claim_deliveries(self, at: datetime, until: datetime, *, limit: int = 100) -> Sequence[Delivery]:
+        claimed = [replace(delivery, due_at=until) for delivery in self.due_deliveries(at, limit=limit)]
+        for delivery in claimed:
+            self.save_delivery(delivery)
+        return claimed
 
     def deliveries_of(self, event: str) -> Sequence[Delivery]:
         return [_delivery(row) for row in self._all(OUTBOX_SQL.deliveries_of, (event,))]

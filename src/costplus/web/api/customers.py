@@ -16,7 +16,7 @@ from costplus.billing.subscribe import subscribe
 from costplus.core.ids import new_id
 from costplus.web.api.deletions import delete_customer
 from costplus.web.api.test_clocks import clock_of
-from costplus.web.call import Call, Listing, delete, get, post
+from costplus.web.call import Call, Listing, customer_in_path, delete, get, post
 from costplus.web.listing import records
 from costplus.web.objects.customer import deleted_object
 from costplus.web.params import Params
@@ -119,6 +119,6 @@ ENDPOINTS = (
     post("/v1/customers", create),
     get("/v1/customers", index),
     get("/v1/customers/{id}", retrieve),
-    post("/v1/customers/{id}", update),
-    delete("/v1/customers/{id}", remove),
+    post("/v1/customers/{id}", update, customers=customer_in_path),
+    delete("/v1/customers/{id}", remove, customers=customer_in_path),
 )

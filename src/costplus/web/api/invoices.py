@@ -5,7 +5,7 @@ Rule 1: the customer's balance is locked before an invoice is read to be changed
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Protocol
 
@@ -16,7 +16,7 @@ from costplus.billing.issue import finalize, mark_uncollectible, pay, void
 from costplus.billing.preview import preview
 from costplus.billing.store import Tx
 from costplus.core.errors import InvalidRequest
-from costplus.web.call import Call, Handler, Listing, get, post
+from costplus.web.call import Call, Handler, Listing, customer_in_params, get, post
 from costplus.web.listing import in_memory, records
 from costplus.web.objects.invoice import invoice_explanation, line_object
 
@@ -118,14 +118,27 @@ def explain(tx: Tx, call: Call) -> object:
     return invoice_explanation(invoice, charges_nano=charges_nano)
 
 
+def _customer(tx: Tx, call: Call) -> Collection[str]:
+    """Return whose invoice the path names."""
+    return [_invoice_of(tx, call.path["id"]).customer]
+
+
 ENDPOINTS = (
     get("/v1/invoices", index, fresh=True),
-    post("/v1/invoices/create_preview", create_preview, fresh=True, keeps_reply=False),
+    post(
+        "/v1/invoices/create_preview",
+        create_preview,
+        fresh=True,
+        keeps_reply=False,
+        customers=customer_in_params,
+    ),
     get("/v1/invoices/{id}", retrieve, fresh=True),
     get("/v1/invoices/{id}/lines", lines, fresh=True),
-    post("/v1/invoices/{id}/finalize", _step(finalize, _accept_auto_advance), fresh=True),
-    post("/v1/invoices/{id}/pay", _step(pay, _check_out_of_band), fresh=True),
-    post("/v1/invoices/{id}/void", _step(void), fresh=True),
-    post("/v1/invoices/{id}/mark_uncollectible", _step(mark_uncollectible), fresh=True),
+    post(
+        "/v1/invoices/{id}/finalize", _step(finalize, _accept_auto_advance), fresh=True, customers=_customer
+    ),
+    post("/v1/invoices/{id}/pay", _step(pay, _check_out_of_band), fresh=True, customers=_customer),
+    post("/v1/invoices/{id}/void", _step(void), fresh=True, customers=_customer),
+    post("/v1/invoices/{id}/mark_uncollectible", _step(mark_uncollectible), fresh=True, customers=_customer),
     get("/v1/token_billing/invoices/{id}/explain", explain, fresh=True),
 )

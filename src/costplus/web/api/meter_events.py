@@ -8,6 +8,7 @@ Rule 3: events of a stream are kept all together or not at all.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime
 
@@ -170,10 +171,26 @@ def adjust(tx: Tx, call: Call) -> object:
     )
 
 
+def _customers(tx: Tx, call: Call) -> Collection[str]:
+    """Return whose events are reported."""
+    found = []
+    for params in call.params.each("events") if "events" in call.params else [call.params]:
+        reported = _reported(params, call)
+        meter = _meter(tx, reported.event_name, param="event_name")
+        found.append(customer_in(reported, meter))
+    return found
+
+
 ENDPOINTS = (
-    post("/v2/billing/meter_events", create_v2, keeps_reply=False),
-    post("/v2/billing/meter_event_stream", create_stream, keeps_reply=False, takes_sessions=True),
-    post("/v1/billing/meter_events", create_v1, keeps_reply=False),
+    post("/v2/billing/meter_events", create_v2, keeps_reply=False, customers=_customers),
+    post(
+        "/v2/billing/meter_event_stream",
+        create_stream,
+        keeps_reply=False,
+        takes_sessions=True,
+        customers=_customers,
+    ),
+    post("/v1/billing/meter_events", create_v1, keeps_reply=False, customers=_customers),
     post("/v2/billing/meter_event_session", create_session, keeps_reply=False),
     post("/v1/billing/meter_event_adjustments", adjust, keeps_reply=False),
     post("/v2/billing/meter_event_adjustments", adjust, keeps_reply=False),

@@ -12,7 +12,7 @@ from costplus.billing.store import Tx
 from costplus.billing.subscription import Subscription
 from costplus.ledger.post import credit_of
 from costplus.web.api.card_terms import own_adjustment
-from costplus.web.call import Call, get, post
+from costplus.web.call import Call, customer_in_path, get, post
 from costplus.web.objects.token_billing import CustomerState
 
 
@@ -50,6 +50,6 @@ def update(tx: Tx, call: Call) -> CustomerState:
 
 
 ENDPOINTS = (
-    get("/v1/token_billing/customers/{id}", retrieve, fresh=True, writes=True),
+    get("/v1/token_billing/customers/{id}", retrieve, fresh=True, writes=True, customers=customer_in_path),
     post("/v1/token_billing/customers/{id}", update, fresh=True),
 )
