@@ -38,7 +38,11 @@ class Listener(Worker):
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
 
     def open(self) -> None:
-        self._loop.run_until_complete(self._connect())
+        try:
+            self._loop.run_until_complete(self._connect())
+        except BaseException:
+            self.close()
+            raise
 
     def work(self) -> None:
         self._loop.run_until_complete(self._listen())

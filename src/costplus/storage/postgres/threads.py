@@ -60,6 +60,14 @@ class PostgresWorker(QueueWorker):
         """Return the session, not connected yet."""
 
     def open(self) -> None:
+        try:
+            self.prepare()
+        except BaseException:
+            self.session.close()
+            raise
+
+    def prepare(self) -> None:
+        """Connect, and do what must be done before the first verb."""
         self.session.begin()
 
     def close(self) -> None:
@@ -135,12 +143,12 @@ class Writer(PostgresWorker):
     def new_session(self) -> Session:
         return Session(self.shared.url, name="costplus writer", mode=WRITES)
 
-    def open(self) -> None:
+    def prepare(self) -> None:
         if self._migrates:
             migrate(self.session)
             month = month_at(datetime.now(UTC))
             self._make(range(month, month + AHEAD + 1))
-        super().open()
+        super().prepare()
 
     def _make(self, months: Iterable[int]) -> None:
         self.shared.months |= make_partitions(self.session, months)
