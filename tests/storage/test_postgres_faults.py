@@ -231,3 +231,19 @@ async def test_a_store_serves_several_loops(new_postgres: Callable[[], Awaitable
     assert await in_another() == 1
     assert await asyncio.to_thread(asyncio.run, in_another()) == 2
     await store.close()
+
+
+async def test_what_takes_too_long_is_refused_and_not_tried_again(
+    postgres: PostgresStore,
+) -> None:
+    tries = []
+
+    def slow(tx: Any) -> None:
+        tries.append(1)
+        tx._session.script("SET LOCAL statement_timeout = 20")
+        tx._all("SELECT pg_sleep(20)")
+
+    with pytest.raises(StorageUnavailable, match="timeout"):
+        await postgres.write(slow)
+    assert len(tries) == 1
+    assert await postgres.write(lambda tx: tx.next_number("inv")) == 1

@@ -1,7 +1,8 @@
 """Which of the driver's errors mean what.
 
 Lost: the connection ended; before COMMIT was sent nothing was kept, and the verb may run again.
-In the way: another transaction was; the verb runs again.   Refused: the server could not take it now.
+In the way: another transaction was; the verb runs again.
+Refused: the server could not take it now, or not in time.
 """
 
 from __future__ import annotations
@@ -20,8 +21,11 @@ _LOST = (
 _IN_THE_WAY = (
     asyncpg.TransactionRollbackError,  # Deadlocks and failures to serialise among them.
     asyncpg.UniqueViolationError,  # Another process inserted it in the same moment.
+    asyncpg.InvalidCachedStatementError,  # A newer program migrated the schema meanwhile.
+    asyncpg.OutdatedSchemaCacheError,
 )
 _REFUSED = (
+    TimeoutError,  # Running it again would take as long again.
     asyncpg.InsufficientResourcesError,  # A full disk, too little memory.
     asyncpg.PostgresSystemError,
     asyncpg.LockNotAvailableError,

@@ -88,16 +88,17 @@ class PostgresWorker(QueueWorker):
         if not isinstance(error, Exception):
             return None
         lost = self.session.is_lost_by(error)
+        if isinstance(error, TimeoutError):
+            self.session.drop()  # Nobody knows whether the server is still there.
         self.session.rollback()
         if isinstance(error, PartitionsMissing):
             return error
         if isinstance(error, StorageUnavailable):
             return None
-        if lost or is_in_the_way(error):
-            return error
         if is_refused(error):
             attempt.fail(error)
-        return None
+            return None
+        return error if lost or is_in_the_way(error) else None
 
 
 class Reader(PostgresWorker):
