@@ -83,16 +83,13 @@ FROM grants WHERE bucket = $1 AND customer = $2 ORDER BY seq
 SELECT customer, id, created, amount_nano, remaining_nano, currency, effective_at, expires_at, category,
     priority, name, metadata, voided_at, expired_at, source, updated, minor_amount
 FROM grants
-WHERE bucket = $1 AND customer = $2 AND remaining_nano > 0 AND voided_at IS NULL AND expired_at IS NULL
-ORDER BY seq
+WHERE bucket = $1 AND customer = $2 AND is_live ORDER BY seq
 
 -- :name grants_expiring
 SELECT customer, id, created, amount_nano, remaining_nano, currency, effective_at, expires_at, category,
     priority, name, metadata, voided_at, expired_at, source, updated, minor_amount
 FROM grants
-WHERE expires_at <= $1 AND expires_at IS NOT NULL
-    AND remaining_nano > 0 AND voided_at IS NULL AND expired_at IS NULL
-ORDER BY expires_at, seq LIMIT $2
+WHERE expires_at <= $1 AND expires_at IS NOT NULL AND is_live ORDER BY expires_at, seq LIMIT $2
 
 -- :name seq_of_grant
 SELECT seq FROM grants WHERE id = $1
