@@ -42,7 +42,7 @@ class PostgresPostings(Tables):
         row = self._one(SQL.find_transaction, bucket, customer, id)
         if row is None:
             return None
-        postings = self._all(SQL.postings_of_one, bucket, customer, row[0])
+        postings = self._all(SQL.postings_of_one, bucket, row[0])
         return _transaction(customer, row, [Posting(account, nano) for account, nano in postings])
 
     def transactions_of(self, customer: str, *, limit: int = 100_000) -> Sequence[Transaction]:

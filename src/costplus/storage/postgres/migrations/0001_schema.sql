@@ -125,16 +125,15 @@ CREATE TABLE transactions (
 );
 CREATE UNIQUE INDEX transactions_id ON transactions (bucket, id);
 
--- No foreign key: postings are written by the statement that inserts their transaction, and by no other; a check
--- per row would cost more than the row.
+-- `seq` is the transaction's, which is the only one with it. No foreign key: postings are written by the statement
+-- that inserts their transaction, and by no other; a check per row would cost more than the row.
 CREATE TABLE postings (
     bucket integer NOT NULL,
-    customer text COLLATE "C" NOT NULL,
     seq bigint NOT NULL,
     position integer NOT NULL,
     account text COLLATE "C" NOT NULL,
     amount_nano bigint NOT NULL,
-    PRIMARY KEY (bucket, customer, seq, position)
+    PRIMARY KEY (bucket, seq, position)
 );
 
 -- An account of the seller's has one row for each customer that moved it, so that no two customers ever wait for

@@ -22,8 +22,8 @@ SELECT * FROM unnest($1::text::integer[], $2::text::text[], $3::text::text[], $4
 ON CONFLICT (bucket, id) DO NOTHING RETURNING bucket, customer, seq, id
 
 -- :name append_postings
-INSERT INTO postings (bucket, customer, seq, position, account, amount_nano)
-SELECT t.bucket, t.customer, t.seq, p.position, p.account, p.amount_nano
+INSERT INTO postings (bucket, seq, position, account, amount_nano)
+SELECT t.bucket, t.seq, p.position, p.account, p.amount_nano
 FROM append_transactions t JOIN posted p USING (bucket, id)
 
 -- :name move_accounts
@@ -46,11 +46,11 @@ SELECT seq, id, at, kind, reference FROM transactions WHERE bucket = $1 AND cust
 
 -- :name postings_of_one
 SELECT account, amount_nano FROM postings
-WHERE bucket = $1 AND customer = $2 AND seq = $3 ORDER BY position
+WHERE bucket = $1 AND seq = $2 ORDER BY position
 
 -- :name postings_of
-SELECT seq, account, amount_nano FROM postings
-WHERE bucket = $1 AND customer = $2 AND seq <= $3 ORDER BY seq, position
+SELECT t.seq, p.account, p.amount_nano FROM transactions t JOIN postings p USING (bucket, seq)
+WHERE t.bucket = $1 AND t.customer = $2 AND t.seq <= $3 ORDER BY t.seq, p.position
 
 -- :name save_grants
 INSERT INTO grants (
