@@ -27,6 +27,7 @@ EXACT_FLOORS = ("core", "catalog", "rating", "ledger", "billing")
 # Commands load what they need, so that `--help` is instant.
 LOCAL_IMPORTS_ALLOWED = (
     "costplus.cli",
+    "costplus.cli_books",
     "costplus.cli_options",
     "costplus.cli_prices",
     "costplus.cli_database",

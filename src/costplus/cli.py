@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from costplus import __version__
+from costplus.cli_books import audit
 from costplus.cli_database import backup, migrate, restore
 from costplus.cli_options import (
     EXIT_FAILED,
@@ -249,6 +250,7 @@ def match(
     sys.exit(EXIT_FAILED if found.reason else 0)
 
 
+main.add_command(audit)
 main.add_command(prices)
 for command in (migrate, backup, restore):
     main.add_command(command)

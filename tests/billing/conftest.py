@@ -306,5 +306,6 @@ def build() -> SimpleNamespace:
         shop=Shop,
         sheet=sheet,
         only=only,
+        set_up_request=set_up_request,
         not_expressible=NotExpressible,
     )

@@ -127,7 +127,10 @@ def receiver() -> Iterator[Receiver]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
+            length = int(self.headers["content-length"])
+            body = self.rfile.read(length)
+            if len(body) < length:  # Its sender is gone.
+                return
             with box.arrived:
                 box.requests.append(({k.lower(): v for k, v in self.headers.items()}, body))
                 box.arrived.notify_all()

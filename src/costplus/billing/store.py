@@ -110,6 +110,9 @@ class ChargeStore(Protocol):
     ) -> Sequence[ChargedEvent]:
         """Return the customer's charged events with `start ≤ at < end` by id, those above `after`."""
 
+    def unpaired(self, customer: str) -> Sequence[str]:
+        """Return the ids of the customer's events without a charge and of charges without an event."""
+
     def users_since(self, start: datetime, *, provider: str = "", model: str = "") -> Sequence[str]:
         """Return the customers billed for usage in the hour of `start` or later, in order of id.
 

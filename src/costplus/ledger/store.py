@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -29,6 +29,18 @@ class LedgerStore(Protocol):
 
     def transaction(self, customer: str, id: str) -> Transaction | None:
         """Return one of the customer's transactions, or None."""
+
+    def account_balances(self, bucket: int) -> Mapping[str, int]:
+        """Return every account's balance as it is kept within the bucket, in nanos; zeros may be left out."""
+
+    def posting_sums(self, bucket: int) -> Mapping[str, int]:
+        """Return every account's balance within the bucket as its postings make it, in nanos."""
+
+    def unbalanced(self, bucket: int) -> Mapping[str, int]:
+        """Return the bucket's transactions whose postings do not sum to zero, by id, with that sum."""
+
+    def customers_in(self, bucket: int) -> Sequence[str]:
+        """Return the bucket's customers that have transactions, usage or a balance, in order of id."""
 
     def transactions_of(self, customer: str, *, limit: int = 100_000) -> Sequence[Transaction]:
         """Return the customer's transactions, oldest first."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from costplus.core.money import NANO, decimal_text, for_ledger
@@ -43,6 +43,13 @@ class Metered:
     price_nano: int = 0
 
 
+def item_rate_id(rate: UnitRate) -> str:
+    """Return the id that follows from what an item's rate says."""
+    parts = (METER, rate.rate_card_version, rate.model, rate.leaf, rate.conditions)
+    figures = (decimal_text(rate.unit_cost), decimal_text(rate.unit_price))
+    return "ur_" + hashlib.sha256("\x00".join((*parts, *figures)).encode()).hexdigest()[:24]
+
+
 @dataclass(frozen=True, slots=True)
 class PricedItem:
     """An item as one card version (by id) sells it."""
@@ -55,11 +62,8 @@ class PricedItem:
     ) -> ChargeLine:
         """Return a line at the rate that follows from the item and the slice."""
         unit_cost = Fraction(self.item.unit_cost) if cost else ZERO
-        parts = (METER, self.card, self.item.event_name, leaf, title)
-        figures = (decimal_text(unit_cost), decimal_text(price))
-        digest = hashlib.sha256("\x00".join((*parts, *figures)).encode()).hexdigest()
         rate = UnitRate(
-            id=f"ur_{digest[:24]}",
+            id="",
             provider=METER,
             model=self.item.event_name,
             leaf=leaf,
@@ -72,7 +76,7 @@ class PricedItem:
             rate_card_version=self.card,
             conditions=title,
         )
-        return ChargeLine(quantity, rate)
+        return ChargeLine(quantity, replace(rate, id=item_rate_id(rate)))
 
     def of_part(self, part: Part) -> ChargeLine:
         """Return the line of a part of the price; lines of single units bear the unit's cost."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Literal, TypeAlias, TypeVar
 
@@ -169,12 +169,8 @@ class RateSheet:
         fixed = self.card.fixed_for(provider=self.provider, model=self.model, leaf=leaf)
         adjustment = self.card.adjustment_for(provider=self.provider, model=self.model, leaf=leaf)
         sell = fixed.unit_price if fixed else basis.unit_cost * adjustment.factor
-        basis_version = "" if self.basis is self.price else self.basis.id
-        stands_in = f"as {cost.priced_as}" if cost.priced_as != leaf else ""
-        parts = [self.price.id, self.card.id, leaf, str(threshold)]
-        parts += [decimal_text(cost.unit_cost), decimal_text(sell)]
-        return UnitRate(
-            id=_unit_id(*parts, *(text for text in (cost.conditions, stands_in, basis_version) if text)),
+        unit = UnitRate(
+            id="",
             provider=self.provider,
             model=self.model,
             leaf=leaf,
@@ -186,8 +182,9 @@ class RateSheet:
             price_version=self.price.id,
             rate_card_version=self.card.id,
             conditions=cost.conditions,
-            basis_version=basis_version,
+            basis_version="" if self.basis is self.price else self.basis.id,
         )
+        return replace(unit, id=unit_id(unit))
 
 
 class _Figures:
@@ -223,7 +220,12 @@ def _remember(tables: dict[K, Rates], key: K, rates: Rates) -> None:
     tables[key] = rates
 
 
-def _unit_id(*parts: str) -> str:
+def unit_id(rate: UnitRate) -> str:
+    """Return the id that follows from what a model's rate says."""
+    stands_in = f"as {rate.priced_as}" if rate.priced_as != rate.leaf else ""
+    parts = [rate.price_version, rate.rate_card_version, rate.leaf, str(rate.above_prompt_tokens)]
+    parts += [decimal_text(rate.unit_cost), decimal_text(rate.unit_price)]
+    parts += [text for text in (rate.conditions, stands_in, rate.basis_version) if text]
     return "ur_" + hashlib.sha256("\x00".join(parts).encode()).hexdigest()[:24]
 
 

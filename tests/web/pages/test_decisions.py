@@ -12,9 +12,9 @@ from costplus.billing.store import Tx
 from costplus.catalog.book import PriceChange, RecordedMove, SourceState
 from costplus.core.records import Record
 from costplus.rating.rate_card import RateCard
+from costplus.web.figures import days
 from costplus.web.pages import commands
 from costplus.web.pages.decisions import CHANGES_MAX, SHOWN_MAX
-from costplus.web.pages.figures import days
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 DAY = timedelta(days=1)

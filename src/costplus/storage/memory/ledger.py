@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -43,6 +44,31 @@ class MemoryLedger(Undoable):
 
     def transaction(self, customer: str, id: str) -> Transaction | None:
         return self.tables.transactions[customer].get(id)
+
+    def account_balances(self, bucket: int) -> Mapping[str, int]:
+        return {account: nano for (place, account), nano in self.tables.accounts.items() if place == bucket}
+
+    def posting_sums(self, bucket: int) -> Mapping[str, int]:
+        sums: Counter[str] = Counter()
+        for entry in self._transactions_in(bucket):
+            for posting in entry.postings:
+                sums[posting.account] += posting.amount_nano
+        return sums
+
+    def unbalanced(self, bucket: int) -> Mapping[str, int]:
+        sums = {e.id: sum(p.amount_nano for p in e.postings) for e in self._transactions_in(bucket)}
+        return {id: nano for id, nano in sums.items() if nano}
+
+    def _transactions_in(self, bucket: int) -> Iterator[Transaction]:
+        for customer, rows in self.tables.transactions.items():
+            if bucket_of(customer) == bucket:
+                yield from rows.values()
+
+    def customers_in(self, bucket: int) -> Sequence[str]:
+        tables = self.tables
+        known = {customer for customer, rows in tables.transactions.items() if rows}
+        known |= {customer for customer, rows in tables.events.items() if rows}
+        return sorted(c for c in known.union(tables.balances) if bucket_of(c) == bucket)
 
     def transactions_of(self, customer: str, *, limit: int = 100_000) -> Sequence[Transaction]:
         return list(self.tables.transactions[customer].values())[:limit]

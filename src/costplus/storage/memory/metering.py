@@ -136,6 +136,9 @@ class MemoryCharges(Undoable):
         )
         return heapq.nsmallest(limit, found, key=lambda entry: entry.event.id)
 
+    def unpaired(self, customer: str) -> Sequence[str]:
+        return sorted(self.tables.events[customer].keys() ^ self.tables.charges[customer].keys())
+
     def users_since(self, start: datetime, *, provider: str = "", model: str = "") -> Sequence[str]:
         since = hour_floor(start)
         users = set()

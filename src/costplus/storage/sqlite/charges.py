@@ -36,11 +36,10 @@ from costplus.storage.codec import (
     unit_rate_row,
 )
 from costplus.storage.queries import load_queries
-from costplus.storage.sqlite.tables import Tables
+from costplus.storage.sqlite.tables import Tables, joined
 
 SQL = load_queries("costplus.storage.sqlite", "charges.sql")
 
-_HALF = 10**9  # As in the queries: sums come as (sum of value / 10⁹, sum of value % 10⁹).
 _LAST_ID = "~"  # Above every event id, which is hexadecimal.
 
 _decode_lines = msgspec.json.Decoder(list[tuple[str, int]]).decode
@@ -154,9 +153,8 @@ class SqliteCharges(Tables):
         if whole_from < whole_to:
             ends = [(start_us, whole_from), (whole_to, end_us)]
             for id, high, low in self._all(SQL.units_between, (*key, whole_from, whole_to)):
-                quantities[id] += high * _HALF + low
-            high, low = self._one(SQL.price_between, (*key, whole_from, whole_to))
-            price_nano += (high or 0) * _HALF + (low or 0)
+                quantities[id] += joined(high, low)
+            price_nano += joined(*self._one(SQL.price_between, (*key, whole_from, whole_to)))
         else:
             ends = [(start_us, end_us)]
         for first, last in ends:
@@ -189,8 +187,8 @@ class SqliteCharges(Tables):
                 provider=row[0],
                 model=row[1],
                 events=row[2],
-                price_nano=row[3] * _HALF + row[4],
-                cost_nano=row[5] * _HALF + row[6],
+                price_nano=joined(row[3], row[4]),
+                cost_nano=joined(row[5], row[6]),
             )
             for row in rows
         ]
@@ -213,6 +211,10 @@ class SqliteCharges(Tables):
             },
         )
         return [self._charged(row) for row in rows]
+
+    def unpaired(self, customer: str) -> Sequence[str]:
+        key = {"bucket": bucket_of(customer), "customer": customer}
+        return [row[0] for row in self._all(SQL.unpaired, key)]
 
     def users_since(self, start: datetime, *, provider: str = "", model: str = "") -> Sequence[str]:
         hour = hour_of(micros(start))

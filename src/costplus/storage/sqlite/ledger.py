@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -25,7 +25,7 @@ from costplus.storage.codec import (
     micros,
 )
 from costplus.storage.queries import load_queries
-from costplus.storage.sqlite.tables import Tables
+from costplus.storage.sqlite.tables import Tables, joined
 
 SQL = load_queries("costplus.storage.sqlite", "ledger.sql")
 
@@ -105,6 +105,18 @@ class SqliteLedger(Tables):
             return None
         postings = self._all(SQL.postings_of_one, (bucket, customer, row[0]))
         return _transaction(customer, row, [Posting(account, nano) for account, nano in postings])
+
+    def account_balances(self, bucket: int) -> Mapping[str, int]:
+        return dict(self._all(SQL.account_balances, (bucket,)))
+
+    def posting_sums(self, bucket: int) -> Mapping[str, int]:
+        return {name: joined(high, low) for name, high, low in self._all(SQL.posting_sums, (bucket,))}
+
+    def unbalanced(self, bucket: int) -> Mapping[str, int]:
+        return {id: joined(high, low) for id, high, low in self._all(SQL.unbalanced, (bucket,))}
+
+    def customers_in(self, bucket: int) -> Sequence[str]:
+        return [row[0] for row in self._all(SQL.customers_in, {"bucket": bucket})]
 
     def transactions_of(self, customer: str, *, limit: int = 100_000) -> Sequence[Transaction]:
         bucket = bucket_of(customer)

@@ -11,6 +11,12 @@ from costplus.storage.codec import Row
 Parameters = Row | Mapping[str, Any]
 
 SEQ_MAX = 2**63 - 1
+HALF = 10**9  # Sums come as (sum of value / 10⁹, sum of value % 10⁹), each of which fits 64 bits.
+
+
+def joined(high: int | None, low: int | None) -> int:
+    """Return the sum of whose halves a query has returned; None is a sum over no rows."""
+    return (high or 0) * HALF + (low or 0)
 
 
 class Tables:

@@ -18,6 +18,7 @@ from costplus.web.api import (
     prices,
     rate_card_items,
     rate_cards,
+    seller,
     simulations,
     subscriptions,
     test_clocks,
@@ -51,4 +52,5 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *price_changes.ENDPOINTS,
     *prices.ENDPOINTS,
     *onboarding.ENDPOINTS,
+    *seller.ENDPOINTS,
 )

@@ -7,6 +7,7 @@ from fractions import Fraction
 
 from costplus.billing.invoice import Invoice, InvoiceLine
 from costplus.core.money import decimal_text, minor_exponent, nano_text, parse_exact
+from costplus.web.invoice_pdf import can_make_pdf
 from costplus.web.objects.wire import (
     JsonObject,
     Surroundings,
@@ -126,6 +127,7 @@ def _states(invoice: Invoice) -> JsonObject:
 
 def invoice_object(invoice: Invoice, surroundings: Surroundings) -> JsonObject:
     """Return an invoice as Stripe writes it."""
+    hosted = hosted_url(invoice, surroundings)
     return {
         "id": invoice.id,
         "object": "invoice",
@@ -144,8 +146,8 @@ def invoice_object(invoice: Invoice, surroundings: Surroundings) -> JsonObject:
         "description": None,
         "discounts": [],
         "due_date": None,
-        "hosted_invoice_url": hosted_url(invoice, surroundings),
-        "invoice_pdf": None,
+        "hosted_invoice_url": hosted,
+        "invoice_pdf": f"{hosted}/pdf" if hosted and can_make_pdf() else None,
         "issuer": {"type": "self"},
         "lines": {
             "object": "list",

@@ -36,6 +36,7 @@ def routes(
         Route("/", landing.show),
         Route("/static/pages.css", landing.style),
         Route("/i/{invoice_id}/{token}", invoices.show),
+        Route("/i/{invoice_id}/{token}/pdf", invoices.pdf),
         Route("/admin", admin.overview),
         Route("/admin/login", admin.log_in),
         Route("/admin/logout", admin.log_out, methods=["POST"]),

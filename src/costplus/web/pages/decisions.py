@@ -21,8 +21,8 @@ from costplus.catalog.change import REASON_TEXT
 from costplus.catalog.reconcile import FEED_CURRENCY
 from costplus.core.money import parse_exact
 from costplus.rating.rate_card import RateCard
+from costplus.web.figures import leaf_name, percent, unit_amount
 from costplus.web.pages import commands
-from costplus.web.pages.figures import leaf_name, percent, unit_amount
 
 CHANGES_MAX = 2000  # The latest price changes that are looked through: one day's lists may bring hundreds.
 SEARCHED_MAX = 500  # The same of models without a price and of alarms.

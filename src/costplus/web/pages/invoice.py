@@ -1,93 +1,74 @@
-"""The hosted invoice: what a customer is asked for, line by line, without the seller's cost."""
+"""The hosted invoice, as a page and as a PDF: what a customer is asked for, without the seller's cost."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from costplus.billing.customer import Customer
 from costplus.billing.invoice import Invoice
+from costplus.billing.seller import SELLER, Seller
 from costplus.billing.store import Tx
-from costplus.core.money import nano_per_minor
 from costplus.web.context import WebContext
-from costplus.web.pages.figures import minor_amount, nano_amount, unit_amount
+from costplus.web.invoice_document import Document, document_of
+from costplus.web.invoice_pdf import can_make_pdf, pdf_of
 from costplus.web.pages.links import opens_invoice
-from costplus.web.pages.page import html, message
+from costplus.web.pages.page import HEADERS, html, message
 
-_STATES = {
-    "draft": "Draft: the figures may still change",
-    "open": "Open: awaiting payment",
-    "paid": "Paid",
-    "void": "Void: nothing is owed",
-    "uncollectible": "Uncollectible",
-}
+Found = tuple[Invoice, Document]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InvoiceView:
-    """An invoice with everything that its page says beyond the record, in words."""
-
-    invoice: Invoice
-    customer: Customer | None
-    state: str
-    unit_prices: tuple[str, ...]  # One for each line.
-    due: str
-    exact_total: str
-    carried_in: str  # Empty where nothing was.
-    carried_out: str
-
-
-def amount_due_minor(invoice: Invoice) -> int:
-    """Return what is still to be paid."""
-    if invoice.status in ("paid", "void"):
-        return 0
-    return invoice.total_minor - invoice.paid_minor
-
-
-def view_of(invoice: Invoice, customer: Customer | None) -> InvoiceView:
-    """Return what the page of an invoice says."""
-    currency = invoice.currency
-    exact_nano = invoice.total_minor * nano_per_minor(currency) + invoice.carried_out_nano
-    return InvoiceView(
-        invoice=invoice,
-        customer=customer,
-        state=_STATES[invoice.status],
-        unit_prices=tuple(
-            unit_amount(line.unit_price, line.leaf, currency)
-            if line.unit_price
-            else minor_amount(line.amount_minor, currency)
-            for line in invoice.lines
-        ),
-        due=minor_amount(amount_due_minor(invoice), currency),
-        exact_total=nano_amount(exact_nano, currency),
-        carried_in=nano_amount(invoice.carried_in_nano, currency) if invoice.carried_in_nano else "",
-        carried_out=nano_amount(invoice.carried_out_nano, currency),
-    )
-
-
-def _find(tx: Tx, invoice_id: str) -> tuple[Invoice, Customer | None] | None:
+def _find(tx: Tx, invoice_id: str) -> Found | None:
     invoice = tx.find(Invoice, invoice_id)
-    return (invoice, tx.find(Customer, invoice.customer)) if invoice else None
+    if invoice is None:
+        return None
+    return invoice, document_of(invoice, tx.find(Customer, invoice.customer), tx.find(Seller, SELLER))
 
 
 class InvoicePages:
-    """Satisfies `/i/{invoice_id}/{token}`."""
+    """Satisfies `/i/{invoice_id}/{token}` and `/i/{invoice_id}/{token}/pdf`."""
 
     def __init__(self, context: WebContext) -> None:
         self._context = context
 
     async def show(self, request: Request) -> Response:
         """Show the invoice to whoever holds its link; say nothing about it to anybody else."""
-        invoice_id, token = request.path_params["invoice_id"], request.path_params["token"]
-        found = None
-        if opens_invoice(invoice_id, token, secret=self._context.link_secret):
-            found = await self._context.store.read(lambda tx: _find(tx, invoice_id))
+        found = await self._opened(request)
         if found is None:
+            return _not_found()
+        pdf_path = f"{request.url.path}/pdf" if can_make_pdf() else ""
+        return html("invoice.html", document=found[1], pdf_path=pdf_path, livemode=self._context.livemode)
+
+    async def pdf(self, request: Request) -> Response:
+        """Return the invoice as a file to whoever holds its link."""
+        found = await self._opened(request)
+        if found is None:
+            return _not_found()
+        if not can_make_pdf():
             return message(
-                "Invoice not found",
-                "There is no invoice at this address. Ask whoever sent you the link for a new one.",
-                status=404,
+                "No PDF here",
+                "This installation cannot make PDFs; the page of the invoice can be printed.",
+                status=501,
+                command="pip install 'costplus[pdf]'",
             )
-        return html("invoice.html", view=view_of(*found), livemode=self._context.livemode)
+        invoice, document = found
+        body = await asyncio.to_thread(pdf_of, document, at=invoice.finalized_at or invoice.created)
+        name = f"{invoice.number or invoice.id}.pdf"
+        headers = {**HEADERS, "content-disposition": f'inline; filename="{name}"'}
+        return Response(body, media_type="application/pdf", headers=headers)
+
+    async def _opened(self, request: Request) -> Found | None:
+        invoice_id, token = request.path_params["invoice_id"], request.path_params["token"]
+        if not opens_invoice(invoice_id, token, secret=self._context.link_secret):
+            return None
+        return await self._context.store.read(lambda tx: _find(tx, invoice_id))
+
+
+def _not_found() -> Response:
+    return message(
+        "Invoice not found",
+        "There is no invoice at this address. Ask whoever sent you the link for a new one.",
+        status=404,
+    )

@@ -20,9 +20,9 @@ from costplus.billing.store import Tx
 from costplus.catalog.catalogue import Catalogue
 from costplus.core.period import hour_floor
 from costplus.core.records import Record
+from costplus.web.figures import percent
 from costplus.web.pages import commands
 from costplus.web.pages.decisions import Decisions, decisions_of
-from costplus.web.pages.figures import percent
 from costplus.web.pages.rows import (
     EventRow,
     InvoiceRow,

@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
-from costplus.web.pages import figures
+from costplus.web import figures
 
 STYLE = resources.files("costplus.web").joinpath("templates", "pages.css").read_bytes()
 STYLE_PATH = f"/static/pages.css?v={hashlib.sha256(STYLE).hexdigest()[:12]}"

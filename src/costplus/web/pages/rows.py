@@ -13,7 +13,7 @@ from costplus.billing.plan import Plan
 from costplus.billing.store import ChargedEvent, Tx
 from costplus.ledger.post import credit_of
 from costplus.rating.charge import Derivation, explain
-from costplus.web.pages.figures import percent
+from costplus.web.figures import percent
 from costplus.web.pages.links import invoice_path
 
 CURRENCY_DEFAULT = "usd"

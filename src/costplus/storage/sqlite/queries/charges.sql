@@ -97,3 +97,14 @@ SELECT DISTINCT customer FROM rollup_totals WHERE hour >= ? ORDER BY customer
 -- :name users_of_model_since
 SELECT DISTINCT u.customer FROM unit_rates r CROSS JOIN rollup_units u ON u.unit_rate_id = r.id
 WHERE r.provider = ? AND r.model = ? AND u.hour >= ? ORDER BY u.customer
+
+-- :name unpaired
+SELECT id FROM usage_events AS e WHERE e.bucket = :bucket AND e.customer = :customer AND NOT EXISTS (
+    SELECT 1 FROM charges AS c WHERE c.bucket = e.bucket AND c.customer = e.customer AND c.event_id = e.id
+)
+UNION ALL
+SELECT event_id FROM charges AS c WHERE c.bucket = :bucket AND c.customer = :customer AND NOT EXISTS (
+    SELECT 1 FROM usage_events AS e
+    WHERE e.bucket = c.bucket AND e.customer = c.customer AND e.id = c.event_id
+)
+ORDER BY 1

@@ -126,3 +126,22 @@ SELECT customer, id, kind, owner, amount_nano, placed_at, expires_at, state, cap
 FROM holds
 WHERE bucket = :bucket AND customer = :customer AND state = 'placed' AND (:owner IS NULL OR owner = :owner)
 ORDER BY placed_at, id
+
+-- :name account_balances
+SELECT account, balance_nano FROM accounts WHERE bucket = ?
+
+-- :name posting_sums
+SELECT account, sum(amount_nano / 1000000000), sum(amount_nano % 1000000000) FROM postings
+WHERE bucket = ? GROUP BY account
+
+-- :name unbalanced
+SELECT t.id, sum(p.amount_nano / 1000000000), sum(p.amount_nano % 1000000000)
+FROM transactions AS t JOIN postings AS p USING (bucket, customer, seq)
+WHERE t.bucket = ? GROUP BY t.bucket, t.customer, t.seq
+HAVING sum(p.amount_nano / 1000000000) * 1000000000 + sum(p.amount_nano % 1000000000) <> 0
+
+-- :name customers_in
+SELECT customer FROM balances WHERE bucket = :bucket
+UNION SELECT customer FROM transactions WHERE bucket = :bucket
+UNION SELECT customer FROM usage_events WHERE bucket = :bucket
+ORDER BY customer

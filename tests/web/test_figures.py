@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import pytest
 
-from costplus.web.pages import figures
+from costplus.web import figures
 
 FIGURES = [
     (figures.minor_amount(123456, "usd"), "$1,234.56"),
