@@ -69,6 +69,11 @@ class UsageEvent:
         return self.source in CORRECTIONS
 
     @property
+    def is_cancellation(self) -> bool:
+        """Whether it takes an event back altogether: what that used counts no more."""
+        return self.source == "reversal" and self.key.startswith("cancel:")
+
+    @property
     def corrects(self) -> str:
         """The id of the event that it corrects, or empty."""
         return self.key.partition(":")[2] if self.is_correction else ""
@@ -119,6 +124,11 @@ def rerated(event: UsageEvent) -> UsageEvent:
 def reversed_event(event: UsageEvent) -> UsageEvent:
     """Return the event that takes back what `event` was charged; it is always the same one."""
     return replace(_correction(event, "reversal", source="reversal"), usage=Usage({}), raw_usage="")
+
+
+def canceled_event(event: UsageEvent) -> UsageEvent:
+    """Return the event that cancels `event`; it is always the same one."""
+    return replace(_correction(event, "cancel", source="reversal"), usage=Usage({}), raw_usage="")
 
 
 def _correction(event: UsageEvent, what: str, *, source: Source) -> UsageEvent:
