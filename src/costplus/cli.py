@@ -23,6 +23,7 @@ from costplus.cli_options import (
     settings_options,
 )
 from costplus.cli_prices import prices
+from costplus.cli_transfer import export_file, import_file
 
 
 @click.group()
@@ -249,6 +250,8 @@ def match(
 
 
 main.add_command(prices)
+main.add_command(export_file)
+main.add_command(import_file)
 
 
 if __name__ == "__main__":

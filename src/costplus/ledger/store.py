@@ -30,8 +30,10 @@ class LedgerStore(Protocol):
     def transaction(self, customer: str, id: str) -> Transaction | None:
         """Return one of the customer's transactions, or None."""
 
-    def transactions_of(self, customer: str, *, limit: int = 100_000) -> Sequence[Transaction]:
-        """Return the customer's transactions, oldest first."""
+    def transactions_of(
+        self, customer: str, *, limit: int = 100_000, after: str = ""
+    ) -> Sequence[Transaction]:
+        """Return the customer's transactions, oldest first; those that were appended after the one named."""
 
     def save_grant(self, grant: Grant) -> None:
         """Insert or replace the grant."""
