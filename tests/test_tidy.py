@@ -28,9 +28,10 @@ EXACT_FLOORS = ("core", "catalog", "rating", "ledger", "billing")
 LOCAL_IMPORTS_ALLOWED = (
     "costplus.cli",
     "costplus.cli_books",
+    "costplus.cli_database",
     "costplus.cli_options",
     "costplus.cli_prices",
-    "costplus.cli_database",
+    "costplus.cli_transfer",
 )
 VAGUE_NAMES = {"common", "helper", "helpers", "manager", "managers", "misc", "util", "utils"}
 CLOCKS = {

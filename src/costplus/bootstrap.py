@@ -23,7 +23,7 @@ import structlog
 
 from costplus import __version__
 from costplus.billing.customer import ApiKey
-from costplus.billing.event import Event
+from costplus.billing.event import Event, Payload
 from costplus.billing.price_sync import PriceSync
 from costplus.billing.store import Store, Tx
 from costplus.catalog.book import BOOK, PriceBase
@@ -49,11 +49,12 @@ from costplus.rating.pricing import Pricing
 from costplus.storage.errors import DriverMissing
 from costplus.storage.memory import MemoryStore
 from costplus.storage.sqlite import SqliteStore
+from costplus.web.addresses import address_policy
 from costplus.web.app import build_app
 from costplus.web.auth import KeyRing
 from costplus.web.context import WebContext
 from costplus.web.login import LoginTokens, login_token
-from costplus.web.objects import event_object
+from costplus.web.objects import event_object, notification_object
 from costplus.web.pages import routes
 from costplus.web.webhooks import Dispatcher
 
@@ -339,9 +340,16 @@ def start_web(
         flush=gateway.settler.flush if gateway else nothing_queued,
         link_secret=link_secret(settings),
         price_sources=settings.prices.followed,
+        addresses=address_policy(
+            settings.webhook_allow,
+            private=settings.webhook_allow_private,
+            loopback=not livemode,  # Whoever tries things out listens on the same machine.
+        ),
     )
 
-    def render(event: Event) -> bytes:
+    def render(event: Event, payload: Payload) -> bytes:
+        if payload == "thin":
+            return msgspec.json.encode(notification_object(event, livemode=livemode))
         shown = event_object(
             event,
             livemode=livemode,
@@ -353,7 +361,14 @@ def start_web(
 
     tokens = LoginTokens(context.link_secret, now=now)
     pages = routes(context, tokens, provider_names=lambda: list(settings.providers))
-    dispatcher = Dispatcher(store=store, render=render, now=now, user_agent=f"costplus/{__version__}")
+    dispatcher = Dispatcher(
+        store=store,
+        render=render,
+        now=now,
+        policy=context.addresses,
+        timeout_s=settings.webhook_timeout_s,
+        user_agent=f"costplus/{__version__}",
+    )
     app = build_app(context, extra_routes=pages)
     return Web(app=app, keys=app.state.keys, dispatcher=dispatcher)
 

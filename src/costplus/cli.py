@@ -25,6 +25,7 @@ from costplus.cli_options import (
     settings_options,
 )
 from costplus.cli_prices import prices
+from costplus.cli_transfer import export_file, import_file
 
 
 @click.group()
@@ -252,7 +253,7 @@ def match(
 
 main.add_command(audit)
 main.add_command(prices)
-for command in (migrate, backup, restore):
+for command in (migrate, backup, restore, export_file, import_file):
     main.add_command(command)
 
 

@@ -109,6 +109,9 @@ class Settings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=
     public_url: str = ""  # How callers reach this server; empty is its own address.
     secret_key: str = ""  # The bootstrap API key (sk_test_… or sk_live_…).
     encryption_key: str = ""  # Signs links and sessions; empty is made once and kept in the data directory.
+    webhook_allow: str = ""  # Hosts and networks that webhooks may go to although they are not public.
+    webhook_allow_private: bool = False  # Private networks are open to webhooks.
+    webhook_timeout_s: Annotated[int, msgspec.Meta(ge=1, le=40)] = 20
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     providers: dict[str, ProviderSettings] = {}
     gateway: GatewaySettings = GatewaySettings()

@@ -15,9 +15,12 @@ import structlog
 from costplus.billing.clock import customer_of
 from costplus.billing.close import close_customer, due_customers
 from costplus.billing.correct import correction_of, keep_correction, uncorrected
+from costplus.billing.meter_errors import announce_reports, has_reports
+from costplus.billing.outbox import step_replay
 from costplus.billing.price_current import keep_current
 from costplus.billing.price_sync import PriceSync
 from costplus.billing.reconcile_cost import check_costs
+from costplus.billing.replay import WebhookReplay
 from costplus.billing.resolve import entries_seen, priceable, resolve
 from costplus.billing.store import Store, Tx
 from costplus.billing.watch import check_margins
@@ -28,6 +31,8 @@ from costplus.core.errors import BillingError
 from costplus.rating.pricing import Pricing
 
 CLOSE_EVERY_S = 30
+TELL_AGAIN_EVERY_S = 2
+REPORT_ERRORS_EVERY_S = 5
 RESOLVE_EVERY_S = 60
 LOOK_FOR_PRICES_S = 2
 FORGET_EVERY_S = 3600
@@ -65,6 +70,8 @@ class Worker:
         """Run every job at its pace until `stop`."""
         jobs = [
             self._repeat(CLOSE_EVERY_S, self.close_due),
+            self._repeat(TELL_AGAIN_EVERY_S, self.replay_events),
+            self._repeat(REPORT_ERRORS_EVERY_S, self.report_meter_errors),
             self._repeat(RESOLVE_EVERY_S, self.resolve_unpriced),
             self._repeat(LOOK_FOR_PRICES_S, self.resolve_at_new_prices),
             self._repeat(FOLLOW_UP_EVERY_S, self.follow_up),
@@ -100,6 +107,19 @@ class Worker:
             close = partial(_close, customer=customer, at=at)
             steps = await self._store.write(close, customers=[customer])
             log.info("closed", customer=customer, steps=steps)
+
+    async def replay_events(self) -> None:
+        """Go on with the replays that endpoints were promised, a step a transaction."""
+        running = await self._store.read(lambda tx: tx.page(WebhookReplay, parent="running"))
+        for replay in reversed(running):
+            going: WebhookReplay | None = replay
+            while going is not None and going.status == "running" and not self._stop.is_set():
+                going = await self._store.write(partial(step_replay, id=replay.id, at=self._now()))
+
+    async def report_meter_errors(self) -> None:
+        """Announce what was wrong with streamed meter events in the windows that have ended."""
+        if await self._store.read(partial(has_reports, at=self._now())):
+            await self._store.write(partial(announce_reports, at=self._now()))
 
     async def sync_prices(self) -> None:
         """Ask the price sources, and say what came of it."""

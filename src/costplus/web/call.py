@@ -66,10 +66,11 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One page of records or objects, in the order of the answer."""
+    """One page of records or objects, in the order of the answer; v2 says where the next one is."""
 
     entries: Sequence[object]
     has_more: bool
+    next_page_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from costplus.billing.store import Store
 from costplus.rating.pricing import Pricing
+from costplus.web.addresses import AddressPolicy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +17,8 @@ class WebContext:
 
     `flush` settles what the gateway of this process still queues: awaited before balances, events and
     invoices are read, so that callers read their own writes. `link_secret` signs links and session tokens.
-    `price_sources` has the addresses of the price lists that are followed, by name.
+    `price_sources` has the addresses of the price lists that are followed, by name. `addresses` says where
+    webhooks may go.
     """
 
     store: Store
@@ -27,3 +29,4 @@ class WebContext:
     flush: Callable[[], Awaitable[None]]
     link_secret: bytes
     price_sources: Mapping[str, str] = field(default_factory=dict)
+    addresses: AddressPolicy = field(default_factory=lambda: AddressPolicy(loopback=True))

@@ -134,7 +134,7 @@ def rendered(result: object, call: Call) -> Any:
             entry if isinstance(entry, dict) else object_of(entry, call.context) for entry in result.entries
         ]
         if call.is_v2:
-            return {"data": shown, "next_page_url": None, "previous_page_url": None}
+            return {"data": shown, "next_page_url": result.next_page_url, "previous_page_url": None}
         return {"object": "list", "data": shown, "has_more": result.has_more, "url": call.url}
     if isinstance(result, Revealed):
         return result.body

@@ -7,6 +7,7 @@ from costplus.web.api import (
     credit_balance,
     credit_grants,
     customers,
+    event_destinations,
     events,
     invoices,
     keys,
@@ -25,6 +26,7 @@ from costplus.web.api import (
     token_customers,
     unpriced_usage,
     usage_events,
+    webhook_deliveries,
     webhook_endpoints,
 )
 from costplus.web.call import Endpoint
@@ -43,6 +45,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *meters.ENDPOINTS,
     *alerts.ENDPOINTS,
     *webhook_endpoints.ENDPOINTS,
+    *webhook_deliveries.ENDPOINTS,
+    *event_destinations.ENDPOINTS,
     *subscriptions.ENDPOINTS,
     *test_clocks.ENDPOINTS,
     *keys.ENDPOINTS,

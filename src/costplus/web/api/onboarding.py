@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from costplus.billing.close import account_settings
 from costplus.billing.event import Event, WebhookEndpoint
-from costplus.billing.notify import ENDPOINTS_MAX
+from costplus.billing.outbox import ENDPOINTS_MAX
 from costplus.billing.plan import Settings
 from costplus.billing.setup import SetUp, SetUpRequest, set_up
 from costplus.billing.store import Tx

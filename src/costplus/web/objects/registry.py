@@ -10,12 +10,14 @@ import msgspec
 from costplus.billing.alert import Alert, AlertTriggered
 from costplus.billing.correction import PriceCorrection
 from costplus.billing.customer import ApiKey, Customer, TestClock
-from costplus.billing.event import Event, WebhookEndpoint
+from costplus.billing.event import Delivery, Event, WebhookEndpoint
 from costplus.billing.invoice import Invoice
 from costplus.billing.margin_alarm import MarginAlarm
+from costplus.billing.meter_errors import RejectedMeterEvent
 from costplus.billing.notice import PriceNotice
 from costplus.billing.plan import Plan, Settings
 from costplus.billing.price_report import SourceReading
+from costplus.billing.replay import WebhookReplay
 from costplus.billing.store import ChargedEvent
 from costplus.billing.subscription import Subscription
 from costplus.billing.unpriced import UnpricedUsage
@@ -34,7 +36,7 @@ from costplus.web.objects.credit import (
 )
 from costplus.web.objects.customer import customer_object, test_clock_object
 from costplus.web.objects.invoice import invoice_object
-from costplus.web.objects.meter import MeterSum, meter_object, meter_sum_object
+from costplus.web.objects.meter import MeterSum, meter_object, meter_sum_object, rejected_event_object
 from costplus.web.objects.price_objects import (
     model_alias_object,
     model_mark_object,
@@ -59,7 +61,7 @@ from costplus.web.objects.token_billing import (
     usage_event_object,
 )
 from costplus.web.objects.unpriced import unpriced_usage_object
-from costplus.web.objects.webhook import webhook_endpoint_object
+from costplus.web.objects.webhook import delivery_object, replay_object, webhook_endpoint_object
 from costplus.web.objects.wire import JsonObject, Surroundings, View, unix
 
 API_VERSION = "2026-10-28.endive"  # The version of Stripe's API whose shapes these are.
@@ -72,6 +74,7 @@ _RENDERERS: Mapping[type, Callable[[Any, Surroundings], JsonObject]] = {
     CreditSummary: credit_summary_object,
     Customer: customer_object,
     CustomerState: customer_state_object,
+    Delivery: delivery_object,
     Grant: grant_object,
     Invoice: invoice_object,
     MarginAlarm: margin_alarm_object,
@@ -86,6 +89,7 @@ _RENDERERS: Mapping[type, Callable[[Any, Surroundings], JsonObject]] = {
     PriceNotice: price_notice_object,
     RateCard: rate_card_object,
     RateCardVersion: rate_card_version_object,
+    RejectedMeterEvent: rejected_event_object,
     Settings: settings_object,
     SourceReading: price_source_object,
     SourceState: source_state_object,
@@ -93,6 +97,7 @@ _RENDERERS: Mapping[type, Callable[[Any, Surroundings], JsonObject]] = {
     TestClock: test_clock_object,
     UnpricedUsage: unpriced_usage_object,
     WebhookEndpoint: webhook_endpoint_object,
+    WebhookReplay: replay_object,
 }
 
 # What events are about, by `Event.object_kind`.
@@ -118,6 +123,7 @@ _SUBJECTS: Mapping[str, type[Any]] = {
             UnpricedUsage,
             RateCard,
             RateCardVersion,
+            WebhookEndpoint,
         )
     },
 }
