@@ -37,6 +37,9 @@ class Customer(Record):
     test_clock: str | None = None
     on_zero_credit: OnZeroCredit | None = None
     deleted: bool = False
+    default_payment_method: str = ""
+    # None: charged by itself where there is a default payment method.
+    collection_method: Literal["charge_automatically", "send_invoice"] | None = None
 
     @property
     def parent(self) -> str:
