@@ -20,6 +20,7 @@ import msgspec
 import structlog
 
 from costplus import __version__
+from costplus.billing.collector import Collector
 from costplus.billing.customer import ApiKey
 from costplus.billing.event import Event
 from costplus.billing.price_sync import PriceSync
@@ -296,6 +297,7 @@ def start_web(
     now: Callable[[], datetime],
     *,
     base_url: str,
+    collector: Collector | None = None,
 ) -> Web:
     """Build the merchant's API and the pages."""
 
@@ -312,6 +314,7 @@ def start_web(
         flush=gateway.settler.flush if gateway else nothing_queued,
         link_secret=link_secret(settings),
         price_sources=settings.prices.followed,
+        payments=collector,
     )
 
     def render(event: Event) -> bytes:

@@ -23,6 +23,7 @@ from costplus.config import Settings
 from costplus.core.errors import Unavailable
 from costplus.gateway.models import PATHS as MODEL_PATHS
 from costplus.gateway.rsgi_asgi import AsgiOverRsgi
+from costplus.payments import start_payments
 from costplus.rating.pricing import Pricing
 from costplus.web.webhooks import Dispatcher
 from costplus.worker import Worker
@@ -111,7 +112,10 @@ class Roles:
         pricing = self._pricing = await bootstrap.open_prices(store, at=now())
         if settings.role in ("all", "gateway"):
             self.gateway = await bootstrap.start_gateway(settings, store, pricing, now)
-        web = bootstrap.start_web(settings, store, pricing, self.gateway, now, base_url=url)
+        payments = start_payments(settings, store, now, base_url=url)
+        web = bootstrap.start_web(
+            settings, store, pricing, self.gateway, now, base_url=url, collector=payments.collector
+        )
         if settings.role in ("all", "api"):
             self.web = web
         if settings.role in ("all", "worker"):
@@ -121,6 +125,8 @@ class Roles:
                 pricing=pricing,
                 prices=bootstrap.price_sync(settings, store, pricing, now),
                 prices_every_s=settings.prices.every_s,
+                collector=payments.collector,
+                fake=payments.fake,
             )
             self._dispatcher = web.dispatcher
             self._background += [

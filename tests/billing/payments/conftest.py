@@ -21,7 +21,7 @@ from costplus.billing.collector import Collector
 from costplus.billing.customer import Customer
 from costplus.billing.demand import method_of
 from costplus.billing.invoice import Invoice
-from costplus.billing.payments.base import CallbackRefused
+from costplus.billing.payments.base import CallbackRefused, CallbackTooOld
 from costplus.billing.payments.fake import FakeProcessor
 from costplus.billing.payments.fake_card import FakeCharge
 from costplus.billing.payments.manual import ManualPayments
@@ -78,18 +78,21 @@ class Till:
         self.answers: list[int] = []  # What our callback endpoint says, then 200s.
         self.sent: list[bytes] = []
         self.results: list[str] = []
-        self.fake = FakeProcessor(shop.store, secret=b"secret", now=lambda: shop.at, send=self._take)
+        self.fake = FakeProcessor(shop.store, secret=b"secret", now=lambda: shop.at, send=self.take)
         ports = {"fake": self.fake, "manual": ManualPayments()}
         self.collector = Collector(shop.store, ports, now=lambda: shop.at)
 
-    async def _take(self, body: bytes, headers: Mapping[str, str]) -> int:
+    def run(self, work: Any) -> Any:
+        return run(work)
+
+    async def take(self, body: bytes, headers: Mapping[str, str]) -> int:
         """Be our callback endpoint."""
         self.sent.append(body)
         if self.answers:
             return self.answers.pop(0)
         try:
             self.results.append((await self.collector.called("fake", headers, body)).result)
-        except CallbackRefused:
+        except (CallbackRefused, CallbackTooOld):
             return 400
         return 200
 
@@ -153,10 +156,15 @@ class Till:
         self.recharge()
 
     def rule(self, **fields: Any) -> None:
-        """Give the customer an auto-recharge."""
+        """Give the customer an auto-recharge, or change the one that it has."""
         defaults = {"currency": "usd", "cool_down_s": 0, "threshold_minor": 500, **fields}
-        rule = AutoRecharge(id=CUSTOMER, created=self.shop.at, **defaults)
-        self.shop.write(lambda tx: tx.save(rule))
+        blank = AutoRecharge(id=CUSTOMER, created=self.shop.at, **defaults)
+
+        def verb(tx: Tx) -> None:
+            known = tx.find(AutoRecharge, CUSTOMER)
+            tx.save(replace(known, **fields) if known else blank)
+
+        self.shop.write(verb)
 
     def the_rule(self) -> AutoRecharge:
         found = self.shop.write(lambda tx: tx.find(AutoRecharge, CUSTOMER))

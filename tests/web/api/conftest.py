@@ -37,6 +37,7 @@ KNOWN_FAULTS = (
     "billing.alert.credit_balance_threshold: not in the SDK",
     "event.type: 'billing.alert.recovered'",
     "event.type: 'token_billing.usage.unpriced'",
+    *(f"event.type: '{area}." for area in ("auto_recharge", "payment", "top_up")),
     *(f"event.type: '{area}." for area in ("cost", "margin", "model", "price", "rate_card", "source")),
 )
 
