@@ -78,10 +78,10 @@ def test_a_recharge_survives_too_and_charges_once(till: Any) -> None:
 def test_a_rule_disabled_after_the_kill_takes_what_was_charged_and_charges_no_more(till: Any) -> None:
     for heard, charges in ((True, 1), (False, 1)):
         till.method("pm_fake_ok")
-        till.rule(amount_minor=2000, threshold_minor=10_000_000)
+        till.rule(amount_minor=2000, threshold_minor=10_000_000, is_enabled=True)
         till.shop.use(1)
         dies(till, heard=heard)
-        till.rule(amount_minor=2000, is_enabled=False, payment=till.payments()[-1].id)
+        till.rule(is_enabled=False)
         till.wait(minutes=2)
         assert len(till.charges()) == charges
         assert till.granted() == till.taken() == 2000
