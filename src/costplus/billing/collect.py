@@ -12,7 +12,7 @@ from typing import Literal
 
 from costplus.billing.clock import frozen_time
 from costplus.billing.customer import Customer
-from costplus.billing.demand import keep, remaining_minor
+from costplus.billing.demand import chargeable, keep, remaining_minor
 from costplus.billing.invoice import Invoice
 from costplus.billing.notify import announce
 from costplus.billing.payments.base import Notice, Order, Outcome
@@ -91,10 +91,11 @@ def begin(tx: Tx, *, id: str, real: datetime, patience: timedelta | None) -> Ste
     if payment.due_at is None or payment.due_at > at or not (payment.is_open or payment.held):
         return None
     if not payment.is_asked and not payment.held:
-        if not is_wanted(tx, payment):
+        payment_now = chargeable(tx, payment, at=at) if is_wanted(tx, payment) else None
+        if payment_now is None:
             call_off(tx, payment, at=at)
             return None
-        return _start(tx, payment, at=at)
+        return _start(tx, payment_now, at=at)
     attempt = payment.current
     assert attempt is not None
     keep(tx, replace(payment, due_at=_again_at(payment, at=at)))

@@ -57,13 +57,41 @@ def keep(tx: Tx, payment: Payment) -> Payment:
     return payment
 
 
+def _referenced(tx: Tx, payment: Payment, *, at: datetime) -> Payment:
+    """Return the payment with what a transfer must quote, where it is made by hand."""
+    if payment.provider != MANUAL or payment.reference:
+        return payment
+    payment = replace(payment, reference=reference_of(payment.id))
+    tx.save(PaymentReference(id=payment.reference, created=at, payment=payment.id))
+    return payment
+
+
+def with_method(tx: Tx, payment: Payment, method: PaymentMethod, *, at: datetime) -> Payment:
+    """Return the payment as it is to be charged to another method from now on."""
+    payment = replace(payment, provider=method.provider, method=method.id, token=method.token)
+    return _referenced(tx, payment, at=at)
+
+
+def chargeable(tx: Tx, payment: Payment, *, at: datetime) -> Payment | None:
+    """Return the payment with the method for its next attempt, or None where none is left.
+
+    A retry goes to the customer's default method of now: a new card is there to be used. What somebody asked
+    for by name stays with that, as long as it is attached.
+    """
+    method, customer = tx.find(PaymentMethod, payment.method), tx.find(Customer, payment.customer)
+    default = tx.find(PaymentMethod, customer.default_payment_method) if customer else None
+    is_usable = method is not None and method.detached_at is None
+    if is_usable and (payment.asked_by or not payment.is_retried or default is None):
+        return payment
+    if default is not None and default.detached_at is None and payment.is_retried:
+        return with_method(tx, payment, default, at=at)
+    return payment if is_usable else None
+
+
 def open_payment(tx: Tx, payment: Payment, *, at: datetime) -> Payment:
     """Keep a new payment and announce it. Its method's provider is asked when it is due."""
     checked_nano(payment.amount_minor * nano_per_minor(payment.currency))
-    if payment.provider == MANUAL:
-        payment = replace(payment, reference=reference_of(payment.id))
-        tx.save(PaymentReference(id=payment.reference, created=at, payment=payment.id))
-    keep(tx, payment)
+    payment = keep(tx, _referenced(tx, payment, at=at))
     announce(tx, "payment.created", payment, at=at)
     return payment
 

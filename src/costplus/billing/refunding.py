@@ -145,6 +145,7 @@ def refund_order(tx: Tx, id: str, *, real: datetime) -> tuple[str, RefundOrder] 
     customer = tx.find(Customer, refund.customer)
     order = RefundOrder(
         key=refund.id,
+        customer=refund.customer,
         charge=refund.charge,
         method=payment.token,
         amount_minor=refund.amount_minor,

@@ -8,6 +8,7 @@ from typing import Any
 
 from costplus.billing.customer import Customer
 from costplus.billing.issue import pay, void
+from costplus.billing.payments.method import PaymentMethod
 from costplus.billing.payments.policy import POLICY, CollectionPolicy
 
 HOUR = timedelta(hours=1)
@@ -145,3 +146,34 @@ def test_a_month_on_a_test_clock_collects_each_attempt_at_its_own_time(till: Any
     till.run(till.collector.collect_due(clock="clock_1"))
     assert declined_on(till) == [0, 3, 8, 15]
     assert till.payment().status == "failed"
+
+
+def test_a_retry_goes_to_the_card_that_is_the_default_by_then(till: Any) -> None:
+    invoiced(till, token="pm_fake_decline")
+    till.collect()
+    new = till.method("pm_fake_ok")
+    till.wait(days=3)
+    assert (till.invoice().status, till.payment().method) == ("paid", new)
+
+
+def test_a_detached_card_is_not_charged(till: Any) -> None:
+    invoiced(till)
+    detached(till, till.payment().method)
+    till.collect()
+    assert (till.charges(), till.payment().status, till.invoice().status) == ([], "canceled", "open")
+
+
+def test_a_retry_may_become_a_bank_transfer(till: Any) -> None:
+    invoiced(till, token="pm_fake_decline")
+    till.collect()
+    till.method("bank_transfer", provider="manual")
+    till.wait(days=3)
+    assert (till.payment().status, till.payment().reference[:3]) == ("processing", "CP-")
+
+
+def detached(till: Any, id: str) -> None:
+    def verb(tx: Any) -> None:
+        tx.save(replace(tx.find(PaymentMethod, id), detached_at=till.shop.at))
+        tx.save(replace(tx.find(Customer, "cus_1"), default_payment_method=""))
+
+    till.shop.write(verb)

@@ -106,6 +106,7 @@ class RefundOrder:
     """Money to give back from a charge."""
 
     key: str
+    customer: str
     charge: str
     method: str
     amount_minor: int

@@ -43,7 +43,7 @@ FAKE = "fake"
 HEADER = "fake-signature"
 RETRY = timedelta(seconds=30)
 TRIES_MAX = 10
-BATCH = 100
+BATCH = 500
 Send = Callable[[bytes, Mapping[str, str]], Awaitable[int]]  # Returns the status; 0: nobody answered.
 
 
@@ -99,7 +99,7 @@ class FakeProcessor:
         return await self._store.write(lambda tx: _cancel(tx, order), customers=[order.customer])
 
     async def refund(self, order: RefundOrder) -> Outcome:
-        return await self._store.write(lambda tx: _refund(tx, order))
+        return await self._store.write(lambda tx: _refund(tx, order), customers=[order.customer])
 
     async def confirm(self, key: str, *, at: datetime) -> None:
         """Let the customer confirm a charge that waits for it, as on the processor's page."""
@@ -124,12 +124,13 @@ class FakeProcessor:
 
     async def call_back_due(self) -> None:
         """Send the callbacks that are due, each until it is taken."""
-        real = self._now()
-        for callback, charge in await self._store.write(lambda tx: _due(tx, real=real)):
+        for callback in await self._store.read(partial(_due, real=self._now())):
+            whose = [callback.customer]
+            charge = await self._store.write(partial(_told, callback=callback), customers=whose)
             body, headers = self.callback(callback.id, charge)
             status = await self._send(body, headers)
             is_over = 200 <= status < 300 or callback.tries + 1 >= TRIES_MAX
-            await self._store.write(partial(_sent, callback=callback, is_over=is_over))
+            await self._store.write(partial(_sent, callback=callback, is_over=is_over), customers=whose)
 
     def callback(self, id: str, charge: FakeCharge) -> tuple[bytes, dict[str, str]]:
         """Return a callback's body and headers, signed now."""
@@ -264,18 +265,29 @@ def _refund(tx: Tx, order: RefundOrder) -> Outcome:
     )
 
 
-def _due(tx: Tx, *, real: datetime) -> list[tuple[FakeCallback, FakeCharge]]:
-    """Return the callbacks that are due in their customers' present, oldest first, with their charges."""
-    due: list[tuple[FakeCallback, FakeCharge]] = []
-    for callback in reversed(tx.page(FakeCallback, limit=BATCH)):
-        charge, customer = tx.find(FakeCharge, callback.key), tx.find(Customer, callback.customer)
-        present = (frozen_time(tx, customer) if customer else None) or real
-        if charge is None or callback.due_at > present:
-            continue
-        if charge.status == "processing":
-            charge = _end(tx, charge, at=callback.due_at, calls=False)
-        due.append((callback, charge))
-    return due
+def _due(tx: Tx, *, real: datetime) -> list[FakeCallback]:
+    """Return the callbacks that are due in their customers' present, oldest first."""
+    due: list[FakeCallback] = []
+    cursor: str | None = None
+    while True:
+        page = tx.page(FakeCallback, limit=BATCH, older_than=cursor)
+        for callback in page:
+            customer = tx.find(Customer, callback.customer)
+            present = (frozen_time(tx, customer) if customer else None) or real
+            if callback.due_at <= present:
+                due.append(callback)
+        if len(page) < BATCH:
+            return due[::-1]
+        cursor = page[-1].id
+
+
+def _told(tx: Tx, *, callback: FakeCallback) -> FakeCharge:
+    """Return the charge that a callback tells of; where its time has come it ends with that."""
+    charge = tx.find(FakeCharge, callback.key)
+    assert charge is not None
+    if charge.status == "processing":
+        charge = _end(tx, charge, at=callback.due_at, calls=False)
+    return charge
 
 
 def _sent(tx: Tx, *, callback: FakeCallback, is_over: bool) -> None:

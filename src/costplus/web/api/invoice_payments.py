@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import partial
 
 from costplus.billing.clock import customer_of
-from costplus.billing.demand import keep, method_of, open_payment, payment_for, remaining_minor
+from costplus.billing.demand import keep, method_of, open_payment, payment_for, remaining_minor, with_method
 from costplus.billing.invoice import Invoice, InvoiceState, NoSuchInvoice
 from costplus.billing.issue import pay
 from costplus.billing.payments.base import ActionRequired, CardDeclined, ProcessorUnavailable
@@ -71,17 +71,14 @@ def charge(tx: Tx, invoice: Invoice, *, method: str, asked_by: str, at: datetime
         raise PaymentInProgress(
             f"Payment {known_open.id} of invoice {invoice.id} is {known_open.status}.", param="id"
         )
-    return keep(
-        tx,
-        replace(
-            known_open,
-            provider=chosen.provider,
-            method=chosen.id,
-            token=chosen.token,
-            due_at=at,
-            asked_by=asked_by,
-        ),
-    )
+    # Without a name of its own the request would lose its method to the customer's default one.
+    hurried = replace(known_open, due_at=at, asked_by=asked_by or call_name(known_open))
+    return keep(tx, with_method(tx, hurried, chosen, at=at))
+
+
+def call_name(payment: Payment) -> str:
+    """Return what names an attempt that was asked for without an Idempotency-Key."""
+    return f"by hand {len(payment.attempts) + 1}"
 
 
 def declined_error(payment: Payment) -> CardDeclined | ProcessorUnavailable | None:
