@@ -160,6 +160,7 @@ def pay(tx: Tx, invoice: Invoice, *, at: datetime, amount_minor: int | None = No
         invoice = replace(invoice, status="paid", paid_at=at)
     tx.save(invoice)
     if invoice.status == "paid":
+        announce(tx, "invoice.payment_succeeded", invoice, at=at)
         announce(tx, "invoice.paid", invoice, at=at)
     return invoice
 

@@ -107,7 +107,6 @@ def serve(tx: Tx, payment: Payment, *, amount_minor: int, at: datetime) -> tuple
         payment = to_surplus(tx, payment, rest, at=at)
     if is_paid:
         announce(tx, "payment.succeeded", payment, at=at)
-        _tell_invoice(tx, payment, "invoice.payment_succeeded", at=at)
         recharge_ended(tx, payment, at=at)
     elif not served and payment.is_open:
         payment = call_off(tx, payment, at=at)  # What it was for is paid or withdrawn already.
