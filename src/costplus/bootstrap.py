@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import importlib
 import os
-import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 import structlog
 
 from costplus import __version__
+from costplus.billing.collector import Collector
 from costplus.billing.customer import ApiKey
 from costplus.billing.event import Event, Payload
 from costplus.billing.price_sync import PriceSync
@@ -46,9 +45,6 @@ from costplus.gateway.recover import recover
 from costplus.gateway.rsgi_asgi import AsgiApp
 from costplus.gateway.settle import Settler
 from costplus.rating.pricing import Pricing
-from costplus.storage.errors import DriverMissing
-from costplus.storage.memory import MemoryStore
-from costplus.storage.sqlite import SqliteStore
 from costplus.web.addresses import address_policy
 from costplus.web.app import build_app
 from costplus.web.auth import KeyRing
@@ -70,73 +66,6 @@ log = structlog.get_logger("costplus.bootstrap")
 def real_now() -> datetime:
     """Return the present: the one clock of the process."""
     return datetime.now(UTC)
-
-
-async def open_store(settings: Settings) -> Store:
-    """Open the database that the settings name."""
-    url = settings.database_url
-    if url == "memory:":
-        return MemoryStore()
-    if url.startswith("sqlite:///"):
-        path = Path(url.removeprefix("sqlite:///"))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return await SqliteStore.open(path)
-    if is_postgres(url):
-        return await postgres_adapter().PostgresStore.open(url)  # type: ignore[no-any-return]  # A lazy import.
-    raise SettingsInvalid(
-        f"The database '{hidden(url)}' is not supported: use sqlite:///PATH, postgresql://… or memory:."
-    )
-
-
-def is_postgres(url: str) -> bool:
-    """Whether the URL names a PostgreSQL database."""
-    return url.startswith(("postgresql://", "postgres://"))
-
-
-def postgres_adapter() -> Any:
-    """Return the adapter's package, which only those who use it need a driver for. Raises `DriverMissing`."""
-    try:
-        return importlib.import_module("costplus.storage.postgres")
-    except ModuleNotFoundError as error:
-        if error.name != "asyncpg":
-            raise
-        raise DriverMissing("PostgreSQL's driver, asyncpg, is not installed.") from error
-
-
-def hidden(url: str) -> str:
-    """Return a database's URL without its password."""
-    return re.sub(r"(://[^:/@]*:)[^@/]*@", r"\1***@", url)
-
-
-class DatabaseMissing(Unavailable):
-    """There is no database yet where the settings say."""
-
-    code = "database_missing"
-    remedy = "Start `costplus serve` once, or name another one with --database."
-
-
-async def open_existing(settings: Settings) -> Store:
-    """Open the database without making one. Raises `DatabaseMissing`."""
-    _check_there(settings.database_url)
-    return await open_store(settings)
-
-
-async def look_at(settings: Settings, look: Callable[[Tx], T]) -> T:
-    """Return what `look` sees in the database; where there is none it sees an empty one, and none is made."""
-    try:
-        store = await open_existing(settings)
-    except DatabaseMissing:
-        store = MemoryStore()
-    try:
-        return await store.read(look)
-    finally:
-        await store.close()
-
-
-def _check_there(url: str) -> None:
-    path = url.removeprefix("sqlite:///")
-    if path != url and not Path(path).is_file():
-        raise DatabaseMissing(f"There is no database {path}.")
 
 
 def link_secret(settings: Settings) -> bytes:
@@ -324,6 +253,7 @@ def start_web(
     now: Callable[[], datetime],
     *,
     base_url: str,
+    collector: Collector | None = None,
 ) -> Web:
     """Build the merchant's API and the pages."""
 
@@ -345,6 +275,7 @@ def start_web(
             private=settings.webhook_allow_private,
             loopback=not livemode,  # Whoever tries things out listens on the same machine.
         ),
+        payments=collector,
     )
 
     def render(event: Event, payload: Payload) -> bytes:

@@ -96,6 +96,12 @@ class PriceSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fi
         }
 
 
+class PaymentSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Which payment providers there are besides payments by hand."""
+
+    fake: bool = True  # The simulated card processor; never with a live key.
+
+
 class Settings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """Everything that can be set."""
 
@@ -116,6 +122,7 @@ class Settings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=
     providers: dict[str, ProviderSettings] = {}
     gateway: GatewaySettings = GatewaySettings()
     prices: PriceSettings = PriceSettings()
+    payments: PaymentSettings = PaymentSettings()
 
     @property
     def data_path(self) -> Path:

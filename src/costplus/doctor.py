@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from costplus import bootstrap
+from costplus import database
 from costplus.billing.close import account_settings
 from costplus.billing.customer import ApiKey
 from costplus.billing.price_report import Freshness, freshness_of
@@ -85,7 +85,7 @@ def _data_dir(settings: Settings) -> list[Finding]:
 
 def _database(settings: Settings) -> list[Finding]:
     async def look() -> list[Finding]:
-        store = await bootstrap.open_store(settings)
+        store = await database.open_store(settings)
         try:
             keys, account = await store.read(lambda tx: (tx.page(ApiKey, limit=1), account_settings(tx)))
         finally:
@@ -93,7 +93,7 @@ def _database(settings: Settings) -> list[Finding]:
         key_remedy = "" if keys else "Start `costplus serve` once; it makes a key and shows it."
         plan_remedy = "" if account else "POST /v1/token_billing/onboarding/init to set up pricing."
         return [
-            Finding("database", True, bootstrap.hidden(settings.database_url)),
+            Finding("database", True, database.hidden(settings.database_url)),
             Finding("API key", bool(keys), "present" if keys else "none yet", key_remedy),
             Finding("pricing", account is not None, "set up" if account else "not set up", plan_remedy),
         ]
@@ -109,10 +109,10 @@ def _database(settings: Settings) -> list[Finding]:
 def _server(settings: Settings) -> list[Finding]:
     """Say what a PostgreSQL server is like, and whether it keeps what it says that it kept."""
     url = settings.database_url
-    if not bootstrap.is_postgres(url):
+    if not database.is_postgres(url):
         return []
     try:
-        bootstrap.postgres_adapter()
+        database.postgres_adapter()
         server = importlib.import_module("costplus.storage.postgres.upkeep").examine_server(url)
     except BillingError as error:
         return [Finding("database server", False, error.message, error.remedy)]
@@ -144,7 +144,7 @@ def _prices(settings: Settings) -> list[Finding]:
         return freshness_of(tx, catalogue_of(tx), followed=followed, at=at), statuses
 
     try:
-        fresh, statuses = asyncio.run(bootstrap.look_at(settings, look))
+        fresh, statuses = asyncio.run(database.look_at(settings, look))
     except BillingError as error:
         return [Finding("prices", False, error.message, error.remedy)]
     return [_age(fresh), _sources(fresh), _open_changes(statuses)]

@@ -30,10 +30,11 @@ from costplus.billing.import_rows import (
 from costplus.billing.offer import account_currency
 from costplus.billing.store import Store
 from costplus.billing.take_in import Seen, Tally, look, take_balances, take_customers, take_usage
-from costplus.bootstrap import open_existing, open_prices, real_now
+from costplus.bootstrap import open_prices, real_now
 from costplus.config import OptionInvalid, Settings
 from costplus.core.errors import Unavailable
 from costplus.core.money import nano_text
+from costplus.database import open_existing
 from costplus.rating.pricing import Pricing
 from costplus.web.params import day_or_instant
 

@@ -18,9 +18,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from costplus.bootstrap import DatabaseMissing, is_postgres, postgres_adapter
 from costplus.config import Settings, SettingsInvalid
 from costplus.core.errors import Conflict, InvalidRequest, Unavailable
+from costplus.database import DatabaseMissing, is_postgres, postgres_adapter
 from costplus.storage.sqlite import upkeep as sqlite_upkeep
 
 PG_DUMP, PG_RESTORE, PSQL = "pg_dump", "pg_restore", "psql"

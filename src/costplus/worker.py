@@ -14,9 +14,11 @@ import structlog
 
 from costplus.billing.clock import customer_of
 from costplus.billing.close import close_customer, due_customers
+from costplus.billing.collector import Collector
 from costplus.billing.correct import correction_of, keep_correction, uncorrected
 from costplus.billing.meter_errors import announce_reports, has_reports
 from costplus.billing.outbox import step_replay
+from costplus.billing.payments.fake import FakeProcessor
 from costplus.billing.price_current import keep_current
 from costplus.billing.price_sync import PriceSync
 from costplus.billing.reconcile_cost import check_costs
@@ -39,6 +41,8 @@ FORGET_EVERY_S = 3600
 FOLLOW_UP_EVERY_S = 60
 PRICES_SPREAD_S = 600
 COSTS_EVERY_S = 86_400
+COLLECT_EVERY_S = 2
+RECHARGE_EVERY_S = 30
 REPLIES_KEPT = timedelta(hours=48)
 
 log = structlog.get_logger("costplus.worker")
@@ -55,6 +59,8 @@ class Worker:
         now: Callable[[], datetime],
         prices: PriceSync | None = None,
         prices_every_s: int = 21_600,
+        collector: Collector | None = None,
+        fake: FakeProcessor | None = None,
     ) -> None:
         self._store = store
         self._pricing = pricing
@@ -62,6 +68,8 @@ class Worker:
         self._followed_up: tuple[int, date] | None = None
         self._prices = prices
         self._prices_every_s = prices_every_s
+        self._collector = collector
+        self._fake = fake
         self._priced_by: Catalogue | None = None  # The prices by which unpriced usage was resolved last,
         self._seen = 0  # and how much of it there had been.
         self._stop = asyncio.Event()
@@ -81,6 +89,11 @@ class Worker:
         ]
         if self._prices is not None:
             jobs.append(self._repeat(self._prices_every_s, self.sync_prices, spread_s=PRICES_SPREAD_S))
+        if self._collector is not None:
+            jobs.append(self._repeat(COLLECT_EVERY_S, self._collector.collect_due))
+            jobs.append(self._repeat(RECHARGE_EVERY_S, self._collector.recharge_due))
+        if self._fake is not None:
+            jobs.append(self._repeat(COLLECT_EVERY_S, self._fake.call_back_due))
         await asyncio.gather(*jobs)
 
     def stop(self) -> None:

@@ -216,7 +216,8 @@ class Shop:
         balance = self.balance(customer)
         entries = self.write(lambda tx: tx.transactions_of(customer))
         invoices = self.invoices(customer)
-        unpaid = sum(i.total_minor for i in invoices if i.status in ("open", "uncollectible")) * CENT
+        asking = [i for i in invoices if i.status in ("open", "uncollectible")]
+        unpaid = sum(i.total_minor - i.paid_minor for i in asking) * CENT
         checks = {
             "all postings sum to zero": sum(p.amount_nano for e in entries for p in e.postings) == 0,
             "accrued is what is owed and carried": self.account_nano(f"{customer}/accrued", customer)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from costplus import bootstrap
+from costplus import database
 from costplus.billing.customer import Customer
 from costplus.cli import main
 from costplus.config import Settings
@@ -30,7 +30,7 @@ def run(*arguments: str, code: int = 0) -> dict[str, Any]:
 
 def with_store(url: str, verb: Any) -> Any:
     async def within() -> Any:
-        store = await bootstrap.open_store(Settings(database=url))
+        store = await database.open_store(Settings(database=url))
         try:
             return await store.write(verb)
         finally:
@@ -119,9 +119,9 @@ def test_without_its_driver_postgresql_names_the_remedy(monkeypatch: pytest.Monk
     def missing(name: str) -> None:
         raise ModuleNotFoundError(name, name="asyncpg")
 
-    monkeypatch.setattr(bootstrap.importlib, "import_module", missing)
+    monkeypatch.setattr(database.importlib, "import_module", missing)
     with pytest.raises(DriverMissing, match="asyncpg") as refused:
-        bootstrap.postgres_adapter()
+        database.postgres_adapter()
     assert "pip install 'costplus[postgres]'" in refused.value.sentence
 
 
@@ -136,5 +136,5 @@ def test_doctor_warns_of_settings_that_lose_what_was_kept(postgres_server: Any) 
 
 def test_a_password_is_shown_nowhere() -> None:
     url = "postgresql://billing:s3cret@db.example:5432/costplus"
-    assert bootstrap.hidden(url) == "postgresql://billing:***@db.example:5432/costplus"
-    assert bootstrap.hidden("sqlite:///a:b@c.db") == "sqlite:///a:b@c.db"
+    assert database.hidden(url) == "postgresql://billing:***@db.example:5432/costplus"
+    assert database.hidden("sqlite:///a:b@c.db") == "sqlite:///a:b@c.db"

@@ -82,6 +82,9 @@ class Invoice(Record):
     voided_at: datetime | None = None
     uncollectible_at: datetime | None = None
     test_clock: str | None = None
+    collection_method: Literal["charge_automatically", "send_invoice"] = "send_invoice"
+    attempt_count: int = 0  # How often a payment was tried.
+    next_payment_attempt: datetime | None = None
 
     @property
     def parent(self) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from costplus.billing.demand import ask_for_payment
 from costplus.billing.invoice import Draft, Invoice, InvoiceState, draft
 from costplus.billing.notify import announce
 from costplus.billing.store import Tx
@@ -98,6 +99,7 @@ def finalize(tx: Tx, invoice: Invoice, *, at: datetime) -> Invoice:
         move(tx, customer=invoice.customer, kind="invoice", reference=invoice.id, postings=postings, at=at)
     number = tx.next_number("invoice")
     invoice = replace(invoice, status="open", number=f"CP-{number:06d}", finalized_at=at, finalizes_at=None)
+    invoice = ask_for_payment(tx, invoice, at=at)
     tx.save(invoice)
     announce(tx, "invoice.finalized", invoice, at=at)
     if invoice.total_minor == 0:
@@ -135,13 +137,16 @@ def _book_usage(tx: Tx, invoice: Invoice, *, at: datetime) -> None:
         tx.save(replace(subscription, finalized_until=invoice.period.end))
 
 
-def pay(tx: Tx, invoice: Invoice, *, at: datetime) -> Invoice:
-    """Book the invoice's payment in full. Paying a paid invoice changes nothing."""
+def pay(tx: Tx, invoice: Invoice, *, at: datetime, amount_minor: int | None = None) -> Invoice:
+    """Book a payment of the invoice: of all that remains, or of a part. A paid invoice stays as it is."""
     if invoice.status == "paid":
         return invoice
     if invoice.status not in ("open", "uncollectible"):
         raise InvoiceState(f"Invoice {invoice.id} is {invoice.status} and cannot be paid.")
-    nano = invoice.total_minor * nano_per_minor(invoice.currency)
+    left_minor = invoice.total_minor - invoice.paid_minor
+    part_minor = left_minor if amount_minor is None else amount_minor
+    assert 0 < part_minor <= left_minor
+    nano = part_minor * nano_per_minor(invoice.currency)
     move(
         tx,
         customer=invoice.customer,
@@ -150,9 +155,13 @@ def pay(tx: Tx, invoice: Invoice, *, at: datetime) -> Invoice:
         postings=[(account.receivable(invoice.customer), nano), (account.book("payments"), -nano)],
         at=at,
     )
-    invoice = replace(invoice, status="paid", paid_minor=invoice.total_minor, paid_at=at)
+    invoice = replace(invoice, paid_minor=invoice.paid_minor + part_minor)
+    if part_minor == left_minor:
+        invoice = replace(invoice, status="paid", paid_at=at)
     tx.save(invoice)
-    announce(tx, "invoice.paid", invoice, at=at)
+    if invoice.status == "paid":
+        announce(tx, "invoice.payment_succeeded", invoice, at=at)
+        announce(tx, "invoice.paid", invoice, at=at)
     return invoice
 
 

@@ -69,6 +69,7 @@ class MeterErrorReport(Record):
 
 def reject(tx: Tx, event: RejectedMeterEvent, *, at: datetime) -> None:
     """Keep a meter event that cannot be used, and count it in the report of its window."""
+    tx.lock("meter_errors")  # All customers' errors on a meter make one report.
     tx.save(event)
     step_ms = milliseconds(from_milliseconds(0) + WINDOW)
     start = from_milliseconds(milliseconds(at) // step_ms * step_ms)

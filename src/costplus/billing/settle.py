@@ -14,6 +14,7 @@ from costplus.billing.clock import frozen_time
 from costplus.billing.customer import Customer, NoSuchCustomer
 from costplus.billing.enqueue import enqueue
 from costplus.billing.notify import announce, cross
+from costplus.billing.recharge import recharge
 from costplus.billing.store import ChargedEvent, Tx
 from costplus.billing.subscription import NotSubscribed, Subscription
 from costplus.billing.unpriced import correction_grant
@@ -144,6 +145,7 @@ def settle_customer(
         announce(tx, "billing.credit_grant.created", posted.spare, at=at)
     cross(tx, posted.crossing, currency=record.currency, at=at)
     enqueue(tx, charged, subscription, at=at)
+    recharge(tx, record, at=at)
     return len(fresh)
 
 

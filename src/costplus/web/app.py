@@ -14,6 +14,7 @@ from costplus.core.errors import BillingError
 from costplus.web.api.endpoints import ENDPOINTS
 from costplus.web.auth import KeyRing
 from costplus.web.call import Endpoint
+from costplus.web.callbacks import callback_route
 from costplus.web.context import WebContext
 from costplus.web.exports import export_route
 from costplus.web.kernel import on_defect, on_http_error, on_refusal, serve
@@ -38,6 +39,7 @@ def build_app(context: WebContext, extra_routes: Sequence[BaseRoute] = ()) -> St
         routes=[
             *(_route(endpoint, keys, context) for endpoint in ENDPOINTS),
             export_route(keys, context),
+            callback_route(context),
             *extra_routes,
         ],
         exception_handlers=handlers,

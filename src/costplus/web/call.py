@@ -6,7 +6,7 @@ Rule 2: refusing is raising; the transaction then never happened.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NewType
@@ -42,6 +42,11 @@ class Call:
     @property
     def is_v2(self) -> bool:
         return self.url.startswith("/v2/")
+
+    @property
+    def request_key(self) -> str:
+        """What tells this request and its repetitions from all others; empty without an Idempotency-Key."""
+        return f"{self.key.id}:{self.idempotency_key}" if self.idempotency_key else ""
 
     @property
     def is_preview(self) -> bool:
@@ -83,6 +88,7 @@ class Revealed:
 
 Handler = Callable[[Tx, Call], object]
 CustomersOf = Callable[[Tx, Call], Collection[str]]
+Finish = Callable[[Call, object], Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +98,10 @@ class Endpoint:
     `fresh` awaits the gateway's queue first. `keeps_reply` stores the answer to an Idempotency-Key;
     endpoints that recognise a repetition by themselves need no such copy. `reprices` loads the prices
     again before answering, so that callers read their own writes. `customers` tells, by a read beforehand,
-    which customers a request concerns alone: the store may then serve it beside those of others.
+    which customers a request concerns alone: the store may then serve it beside those of others. `finish`
+    goes on where the handler's transaction has ended: it may wait for others (a payment provider), and makes
+    the answer. Its handler must bear being run again for the same Idempotency-Key: the reply is kept only
+    once all is done.
     """
 
     method: Literal["GET", "POST", "DELETE"]
@@ -104,6 +113,7 @@ class Endpoint:
     takes_sessions: bool = False  # A meter event session's token is a key here.
     reprices: bool = False
     customers: CustomersOf | None = None
+    finish: Finish | None = None
 
 
 def get(
@@ -128,6 +138,7 @@ def post(
     writes: bool = True,
     reprices: bool = False,
     customers: CustomersOf | None = None,
+    finish: Finish | None = None,
 ) -> Endpoint:
     """Return a writing endpoint, or one that only looks but takes more than a query should hold."""
     assert writes or not keeps_reply  # Keeping a reply is writing.
@@ -141,6 +152,7 @@ def post(
         takes_sessions=takes_sessions,
         reprices=reprices,
         customers=customers,
+        finish=finish,
     )
 
 

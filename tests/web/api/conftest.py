@@ -39,6 +39,7 @@ KNOWN_FAULTS = (
     "v2.core.event.data: not in the SDK",  # They are: in the classes of single types.
     "v2.core.event.related_object: not in the SDK",
     "event.type: 'token_billing.",
+    *(f"event.type: '{area}." for area in ("auto_recharge", "payment", "top_up")),
     *(f"event.type: '{area}." for area in ("cost", "margin", "model", "price", "rate_card", "source")),
 )
 

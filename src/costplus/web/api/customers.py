@@ -10,6 +10,7 @@ from typing import Any
 from costplus.billing.clock import customer_of
 from costplus.billing.close import account_settings
 from costplus.billing.customer import Customer, TestClock
+from costplus.billing.demand import method_of
 from costplus.billing.plan import Plan
 from costplus.billing.store import Tx
 from costplus.billing.subscribe import subscribe
@@ -66,6 +67,17 @@ def _change(customer: Customer, params: Params) -> Customer:
     )
 
 
+def with_default_method(tx: Tx, customer: Customer, params: Params) -> Customer:
+    """Return the customer with the payment method that `invoice_settings` makes its default; empty unsets."""
+    level = params.within("invoice_settings")
+    if "default_payment_method" not in level:
+        return customer
+    wanted = level.text("default_payment_method") or ""
+    if wanted:
+        method_of(tx, customer, wanted, param=level.name_of("default_payment_method"))
+    return replace(customer, default_payment_method=wanted)
+
+
 def create(tx: Tx, call: Call) -> Customer:
     """Create a customer and subscribe it to the default plan."""
     clock_id = call.params.text("test_clock")
@@ -92,6 +104,7 @@ def retrieve(tx: Tx, call: Call) -> object:
 def update(tx: Tx, call: Call) -> Customer:
     """Change what was sent and leave the rest."""
     customer = _change(customer_of(tx, call.path["id"], param="id"), call.params)
+    customer = with_default_method(tx, customer, call.params)
     tx.save(customer)
     tx.touch("config")
     call.announce(tx, "customer.updated", customer, at=call.present(tx, customer.id))

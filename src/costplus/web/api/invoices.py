@@ -12,22 +12,14 @@ from typing import Protocol
 from costplus.billing.clock import customer_of
 from costplus.billing.customer import Customer, NoSuchCustomer
 from costplus.billing.invoice import Invoice, InvoiceLine, NoSuchInvoice
-from costplus.billing.issue import finalize, mark_uncollectible, pay, void
+from costplus.billing.issue import finalize, mark_uncollectible, void
 from costplus.billing.preview import preview
 from costplus.billing.store import Tx
-from costplus.core.errors import InvalidRequest
 from costplus.web.call import Call, Handler, Listing, customer_in_params, get, post
 from costplus.web.listing import in_memory, records
 from costplus.web.objects.invoice import invoice_explanation, line_object
 
 STATUSES = ("draft", "open", "paid", "uncollectible", "void")
-
-
-class NoPaymentMethod(InvalidRequest):
-    """There is nothing that could be charged."""
-
-    code = "invoice_no_payment_method"
-    remedy = "Once the money has arrived, send paid_out_of_band=true to record it."
 
 
 class Step(Protocol):
@@ -93,12 +85,6 @@ def _accept_auto_advance(call: Call) -> None:
     call.params.flag("auto_advance")
 
 
-def _check_out_of_band(call: Call) -> None:
-    """Payments are recorded here, not made: saying `paid` without money would be a lie."""
-    if not call.params.flag("paid_out_of_band"):
-        raise NoPaymentMethod("No payment method can be charged.", param="paid_out_of_band")
-
-
 def lines(tx: Tx, call: Call) -> Listing:
     """List an invoice's lines in its own order."""
     invoice = _invoice_of(tx, call.path["id"])
@@ -137,7 +123,6 @@ ENDPOINTS = (
     post(
         "/v1/invoices/{id}/finalize", _step(finalize, _accept_auto_advance), fresh=True, customers=_customer
     ),
-    post("/v1/invoices/{id}/pay", _step(pay, _check_out_of_band), fresh=True, customers=_customer),
     post("/v1/invoices/{id}/void", _step(void), fresh=True, customers=_customer),
     post("/v1/invoices/{id}/mark_uncollectible", _step(mark_uncollectible), fresh=True, customers=_customer),
     get("/v1/token_billing/invoices/{id}/explain", explain, fresh=True),

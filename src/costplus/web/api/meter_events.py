@@ -236,13 +236,13 @@ def _canceled(tx: Tx, call: Call) -> MeterEventAdjustment:
 
 
 def _customers(tx: Tx, call: Call) -> Collection[str]:
-    """Return whose events are reported."""
-    found = []
+    """Return whose events are reported: of customers that exist, the others are refused."""
+    found = set()
     for params in call.params.each("events") if "events" in call.params else [call.params]:
         reported = _reported(params, call)
         meter = _meter(tx, reported.event_name, param="event_name")
-        found.append(customer_in(reported, meter))
-    return found
+        found.add(customer_in(reported, meter))
+    return [id for id in sorted(found) if tx.find(Customer, id) is not None]
 
 
 def adjust_v1(tx: Tx, call: Call) -> object:

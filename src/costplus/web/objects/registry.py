@@ -8,18 +8,26 @@ from typing import Any
 import msgspec
 
 from costplus.billing.alert import Alert, AlertTriggered
+from costplus.billing.auto_recharge import AutoRecharge
 from costplus.billing.correction import PriceCorrection
+from costplus.billing.credit_pack import CreditPack
 from costplus.billing.customer import ApiKey, Customer, TestClock
 from costplus.billing.event import Delivery, Event, WebhookEndpoint
 from costplus.billing.invoice import Invoice
 from costplus.billing.margin_alarm import MarginAlarm
 from costplus.billing.meter_errors import RejectedMeterEvent
 from costplus.billing.notice import PriceNotice
+from costplus.billing.payments.callback import PaymentCallback
+from costplus.billing.payments.method import PaymentMethod
+from costplus.billing.payments.payment import Payment
+from costplus.billing.payments.policy import CollectionPolicy
+from costplus.billing.payments.refund import PaymentRefund
 from costplus.billing.plan import Plan, Settings
 from costplus.billing.price_report import SourceReading
 from costplus.billing.replay import WebhookReplay
 from costplus.billing.store import ChargedEvent
 from costplus.billing.subscription import Subscription
+from costplus.billing.top_up import Receipt, TopUp
 from costplus.billing.unpriced import UnpricedUsage
 from costplus.catalog.book import ModelAlias, ModelMark, PriceChange, SourceState
 from costplus.ledger.grant import Grant
@@ -37,6 +45,17 @@ from costplus.web.objects.credit import (
 from costplus.web.objects.customer import customer_object, test_clock_object
 from costplus.web.objects.invoice import invoice_object
 from costplus.web.objects.meter import MeterSum, meter_object, meter_sum_object, rejected_event_object
+from costplus.web.objects.payments import (
+    auto_recharge_object,
+    collection_policy_object,
+    credit_pack_object,
+    payment_callback_object,
+    payment_method_object,
+    payment_object,
+    payment_refund_object,
+    receipt_object,
+    top_up_object,
+)
 from costplus.web.objects.price_objects import (
     model_alias_object,
     model_mark_object,
@@ -67,6 +86,15 @@ from costplus.web.objects.wire import JsonObject, Surroundings, View, unix
 API_VERSION = "2026-10-28.endive"  # The version of Stripe's API whose shapes these are.
 
 _RENDERERS: Mapping[type, Callable[[Any, Surroundings], JsonObject]] = {
+    AutoRecharge: auto_recharge_object,
+    CollectionPolicy: collection_policy_object,
+    CreditPack: credit_pack_object,
+    Payment: payment_object,
+    PaymentCallback: payment_callback_object,
+    PaymentMethod: payment_method_object,
+    PaymentRefund: payment_refund_object,
+    Receipt: receipt_object,
+    TopUp: top_up_object,
     Alert: alert_object,
     AlertTriggered: alert_triggered_object,
     ApiKey: key_object,
@@ -106,6 +134,10 @@ _SUBJECTS: Mapping[str, type[Any]] = {
     **{
         kind.KIND: kind
         for kind in (
+            AutoRecharge,
+            Payment,
+            PaymentCallback,
+            TopUp,
             Alert,
             AlertTriggered,
             Customer,
