@@ -10,13 +10,22 @@ Rule 4: no test reaches the internet: what a test starts follows no public price
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import decimal
+import getpass
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+import shutil
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from uuid import uuid4
 
+import asyncpg
 import pytest
 from hypothesis import settings
+
+from costplus.storage.postgres import PostgresStore
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 Listen = Callable[[Handler], Awaitable[str]]
@@ -40,6 +49,143 @@ def shared_data() -> Path:
     if not directory.is_dir():
         pytest.skip(f"shared data absent: {directory} is not a directory (set COSTPLUS_SHARED)")
     return directory
+
+
+class PostgresServer:
+    """A PostgreSQL server of the tests' own, in a directory that goes with it; it speaks on a Unix socket.
+
+    It may not run as root: then it runs as the user `postgres`, which Debian's package makes.
+    """
+
+    def __init__(self, programs: Path, folder: Path) -> None:
+        self.programs = programs
+        self.folder = folder
+        self._template = ""
+        self._user = "postgres" if os.geteuid() == 0 else None
+        self.owner = self._user or getpass.getuser()
+        if self._user:
+            shutil.chown(folder, self._user)
+
+    def run(self, program: str, *arguments: str) -> None:
+        """Run one of PostgreSQL's programs to its end, in the C locale: its output does not matter here."""
+        subprocess.run(
+            [self.programs / program, *arguments],
+            user=self._user,
+            cwd=self.folder,
+            check=True,
+            stdout=subprocess.DEVNULL,
+            env={"PATH": os.environ["PATH"], "LC_ALL": "C"},
+            timeout=60,
+        )
+
+    def make(self) -> None:
+        """Make the cluster."""
+        self.run("initdb", "-D", "cluster", "-A", "trust", "-N", "--locale=C", "-E", "UTF8")
+
+    def start(self, *, durable: bool = True) -> None:
+        """Start the server and wait until it answers."""
+        options = f"-c listen_addresses='' -k {self.folder} -c max_connections=200"
+        if not durable:
+            options += " -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
+        self.run("pg_ctl", "-D", "cluster", "-w", "-s", "-l", "log", "-o", options, "start")
+
+    def stop(self, *, mode: str = "immediate") -> None:
+        """Stop the server: `immediate` is a crash, `fast` is not."""
+        self.run("pg_ctl", "-D", "cluster", "-w", "-s", "-m", mode, "stop")
+
+    def url(self, database: str) -> str:
+        """Return where a database is."""
+        return f"postgresql://{self.owner}@/{database}?host={self.folder}"
+
+    async def make_database(self) -> str:
+        """Return the URL of an empty database."""
+        name = f"costplus_{uuid4().hex}"
+        admin = await asyncpg.connect(self.url("postgres"))
+        try:
+            await admin.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+        finally:
+            await admin.close()
+        return self.url(name)
+
+
+def _postgres_programs() -> Path:
+    """Return where PostgreSQL's programs are, or skip; in continuous integration they must be there."""
+    found = shutil.which("initdb")
+    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[4]))
+    if found or debian:
+        return (Path(found) if found else debian[-1]).parent
+    reason = "no PostgreSQL here: install Debian's package `postgresql`, or put initdb on PATH"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def new_postgres_server() -> Iterator[Callable[..., PostgresServer]]:
+    """Return what starts a server; all of them end with the session."""
+    programs, servers = _postgres_programs(), []
+
+    def start(*, durable: bool = True) -> PostgresServer:
+        shm = Path("/dev/shm")  # In memory, where a crash of the machine is not what is tested.
+        place = shm if not durable and os.access(shm, os.W_OK) else None
+        folder = Path(tempfile.mkdtemp(prefix="costplus-pg-", dir=place))  # A socket's path must be short.
+        servers.append(server := PostgresServer(programs, folder))
+        server.make()
+        server.start(durable=durable)
+        return server
+
+    yield start
+    for server in servers:
+        with contextlib.suppress(subprocess.CalledProcessError):  # A test stopped it.
+            server.stop()
+        shutil.rmtree(server.folder)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(new_postgres_server: Callable[..., PostgresServer]) -> PostgresServer:
+    """Return a server that lives as long as the test process, and does not wait for its disk."""
+    return new_postgres_server(durable=False)
+
+
+ROWS_OF_ALL = """
+SELECT string_agg(format('DELETE FROM %I', relname), ';') FROM pg_class
+WHERE relkind IN ('r', 'p') AND NOT relispartition
+    AND relnamespace = 'public'::regnamespace AND relname <> 'schema_migrations'
+"""
+
+
+@pytest.fixture(scope="session")
+def spare_databases() -> list[str]:
+    """Return the databases that tests are done with: they have the schema and no rows."""
+    return []
+
+
+@pytest.fixture
+async def new_postgres(
+    request: pytest.FixtureRequest, spare_databases: list[str]
+) -> AsyncIterator[Callable[[], Awaitable[PostgresStore]]]:
+    """Return what opens a store in a database of its own; whoever opens it closes it."""
+    taken: list[str] = []
+
+    async def open_store() -> PostgresStore:
+        server: PostgresServer = request.getfixturevalue("postgres_server")
+        taken.append(spare_databases.pop() if spare_databases else await server.make_database())
+        return await PostgresStore.open(taken[-1], writers=2, readers=1)
+
+    yield open_store
+    for url in taken:
+        connection = await asyncpg.connect(url)
+        await connection.execute(await connection.fetchval(ROWS_OF_ALL))
+        await connection.close()
+    spare_databases += taken
+
+
+@pytest.fixture
+async def postgres(new_postgres: Callable[[], Awaitable[PostgresStore]]) -> AsyncIterator[PostgresStore]:
+    """Return an empty store on PostgreSQL."""
+    store = await new_postgres()
+    yield store
+    await store.close()
 
 
 @pytest.fixture

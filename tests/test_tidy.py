@@ -25,7 +25,14 @@ FUNCTION_LINES_LONG = 50
 FUNCTIONS_PER_LONG_ONE = 100
 EXACT_FLOORS = ("core", "catalog", "rating", "ledger", "billing")
 # Commands load what they need, so that `--help` is instant.
-LOCAL_IMPORTS_ALLOWED = ("costplus.cli", "costplus.cli_books", "costplus.cli_options", "costplus.cli_prices")
+LOCAL_IMPORTS_ALLOWED = (
+    "costplus.cli",
+    "costplus.cli_books",
+    "costplus.cli_database",
+    "costplus.cli_options",
+    "costplus.cli_prices",
+    "costplus.cli_transfer",
+)
 VAGUE_NAMES = {"common", "helper", "helpers", "manager", "managers", "misc", "util", "utils"}
 CLOCKS = {
     "date": {"today"},

@@ -12,10 +12,10 @@ from functools import partial
 from costplus.billing.audit import Auditor
 from costplus.billing.finding import Finding
 from costplus.billing.store import Store, Tx
-from costplus.bootstrap import open_existing
 from costplus.catalog.load import catalogue_of
 from costplus.config import Settings
 from costplus.core.ids import BUCKETS, bucket_of
+from costplus.database import open_existing
 
 Progress = Callable[[int], object]  # Hears how many of the buckets are done.
 

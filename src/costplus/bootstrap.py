@@ -20,8 +20,9 @@ import msgspec
 import structlog
 
 from costplus import __version__
+from costplus.billing.collector import Collector
 from costplus.billing.customer import ApiKey
-from costplus.billing.event import Event
+from costplus.billing.event import Event, Payload
 from costplus.billing.price_sync import PriceSync
 from costplus.billing.store import Store, Tx
 from costplus.catalog.book import BOOK, PriceBase
@@ -44,13 +45,12 @@ from costplus.gateway.recover import recover
 from costplus.gateway.rsgi_asgi import AsgiApp
 from costplus.gateway.settle import Settler
 from costplus.rating.pricing import Pricing
-from costplus.storage.memory import MemoryStore
-from costplus.storage.sqlite import SqliteStore
+from costplus.web.addresses import address_policy
 from costplus.web.app import build_app
 from costplus.web.auth import KeyRing
 from costplus.web.context import WebContext
 from costplus.web.login import LoginTokens, login_token
-from costplus.web.objects import event_object
+from costplus.web.objects import event_object, notification_object
 from costplus.web.pages import routes
 from costplus.web.webhooks import Dispatcher
 
@@ -66,49 +66,6 @@ log = structlog.get_logger("costplus.bootstrap")
 def real_now() -> datetime:
     """Return the present: the one clock of the process."""
     return datetime.now(UTC)
-
-
-async def open_store(settings: Settings) -> Store:
-    """Open the database that the settings name."""
-    url = settings.database_url
-    if url == "memory:":
-        return MemoryStore()
-    if url.startswith("sqlite:///"):
-        path = Path(url.removeprefix("sqlite:///"))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return await SqliteStore.open(path)
-    raise SettingsInvalid(f"The database '{url}' is not supported: use sqlite:///PATH or memory:.")
-
-
-class DatabaseMissing(Unavailable):
-    """There is no database yet where the settings say."""
-
-    code = "database_missing"
-    remedy = "Start `costplus serve` once, or name another one with --database."
-
-
-async def open_existing(settings: Settings) -> Store:
-    """Open the database without making one. Raises `DatabaseMissing`."""
-    _check_there(settings.database_url)
-    return await open_store(settings)
-
-
-async def look_at(settings: Settings, look: Callable[[Tx], T]) -> T:
-    """Return what `look` sees in the database; where there is none it sees an empty one, and none is made."""
-    try:
-        store = await open_existing(settings)
-    except DatabaseMissing:
-        store = MemoryStore()
-    try:
-        return await store.read(look)
-    finally:
-        await store.close()
-
-
-def _check_there(url: str) -> None:
-    path = url.removeprefix("sqlite:///")
-    if path != url and not Path(path).is_file():
-        raise DatabaseMissing(f"There is no database {path}.")
 
 
 def link_secret(settings: Settings) -> bytes:
@@ -296,6 +253,7 @@ def start_web(
     now: Callable[[], datetime],
     *,
     base_url: str,
+    collector: Collector | None = None,
 ) -> Web:
     """Build the merchant's API and the pages."""
 
@@ -312,9 +270,17 @@ def start_web(
         flush=gateway.settler.flush if gateway else nothing_queued,
         link_secret=link_secret(settings),
         price_sources=settings.prices.followed,
+        addresses=address_policy(
+            settings.webhook_allow,
+            private=settings.webhook_allow_private,
+            loopback=not livemode,  # Whoever tries things out listens on the same machine.
+        ),
+        payments=collector,
     )
 
-    def render(event: Event) -> bytes:
+    def render(event: Event, payload: Payload) -> bytes:
+        if payload == "thin":
+            return msgspec.json.encode(notification_object(event, livemode=livemode))
         shown = event_object(
             event,
             livemode=livemode,
@@ -326,7 +292,14 @@ def start_web(
 
     tokens = LoginTokens(context.link_secret, now=now)
     pages = routes(context, tokens, provider_names=lambda: list(settings.providers))
-    dispatcher = Dispatcher(store=store, render=render, now=now, user_agent=f"costplus/{__version__}")
+    dispatcher = Dispatcher(
+        store=store,
+        render=render,
+        now=now,
+        policy=context.addresses,
+        timeout_s=settings.webhook_timeout_s,
+        user_agent=f"costplus/{__version__}",
+    )
     app = build_app(context, extra_routes=pages)
     return Web(app=app, keys=app.state.keys, dispatcher=dispatcher)
 

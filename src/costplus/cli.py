@@ -14,6 +14,7 @@ import click
 
 from costplus import __version__
 from costplus.cli_books import audit
+from costplus.cli_database import backup, migrate, restore
 from costplus.cli_options import (
     EXIT_FAILED,
     EXIT_UNAVAILABLE,
@@ -24,6 +25,7 @@ from costplus.cli_options import (
     settings_options,
 )
 from costplus.cli_prices import prices
+from costplus.cli_transfer import export_file, import_file
 
 
 @click.group()
@@ -251,6 +253,8 @@ def match(
 
 main.add_command(audit)
 main.add_command(prices)
+for command in (migrate, backup, restore, export_file, import_file):
+    main.add_command(command)
 
 
 if __name__ == "__main__":

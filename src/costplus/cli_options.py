@@ -27,7 +27,9 @@ def as_json(command: F) -> F:
 def settings_options(command: F) -> F:
     """Give a command the options that say where the installation is."""
     for option in (
-        click.option("--database", help="sqlite:///PATH, or memory: for a trial without a file."),
+        click.option(
+            "--database", help="sqlite:///PATH, postgresql://…, or memory: for a trial without a file."
+        ),
         click.option("--data-dir", help="Where the database, the journal and made keys live."),
         click.option("--config", type=click.Path(path_type=Path), help="A TOML file of settings."),
     ):

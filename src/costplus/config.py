@@ -96,21 +96,33 @@ class PriceSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fi
         }
 
 
+class PaymentSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Which payment providers there are besides payments by hand."""
+
+    fake: bool = True  # The simulated card processor; never with a live key.
+
+
 class Settings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """Everything that can be set."""
 
     data_dir: str = "costplus-data"
-    database: str = ""  # sqlite:///PATH or memory:; empty is costplus.db in the data directory.
+    database: str = (
+        ""  # sqlite:///PATH, postgresql://… or memory:; empty is costplus.db in the data directory.
+    )
     host: str = "127.0.0.1"
     port: int = 4242
     role: Role = "all"
     public_url: str = ""  # How callers reach this server; empty is its own address.
     secret_key: str = ""  # The bootstrap API key (sk_test_… or sk_live_…).
     encryption_key: str = ""  # Signs links and sessions; empty is made once and kept in the data directory.
+    webhook_allow: str = ""  # Hosts and networks that webhooks may go to although they are not public.
+    webhook_allow_private: bool = False  # Private networks are open to webhooks.
+    webhook_timeout_s: Annotated[int, msgspec.Meta(ge=1, le=40)] = 20
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     providers: dict[str, ProviderSettings] = {}
     gateway: GatewaySettings = GatewaySettings()
     prices: PriceSettings = PriceSettings()
+    payments: PaymentSettings = PaymentSettings()
 
     @property
     def data_path(self) -> Path:

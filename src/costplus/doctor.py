@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import sqlite3
 import sys
@@ -10,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from costplus import bootstrap
+from costplus import bootstrap, database
 from costplus.billing.close import account_settings
 from costplus.billing.customer import ApiKey
 from costplus.billing.price_report import Freshness, freshness_of
@@ -40,6 +41,7 @@ def examine(settings: Settings) -> list[Finding]:
         _python,
         _data_dir,
         _database,
+        _server,
         _providers,
         _prices,
         _parked,
@@ -83,7 +85,7 @@ def _data_dir(settings: Settings) -> list[Finding]:
 
 def _database(settings: Settings) -> list[Finding]:
     async def look() -> list[Finding]:
-        store = await bootstrap.open_store(settings)
+        store = await database.open_store(settings)
         try:
             keys, account = await store.read(lambda tx: (tx.page(ApiKey, limit=1), account_settings(tx)))
         finally:
@@ -91,7 +93,7 @@ def _database(settings: Settings) -> list[Finding]:
         key_remedy = "" if keys else "Start `costplus serve` once; it makes a key and shows it."
         plan_remedy = "" if account else "POST /v1/token_billing/onboarding/init to set up pricing."
         return [
-            Finding("database", True, settings.database_url),
+            Finding("database", True, database.hidden(settings.database_url)),
             Finding("API key", bool(keys), "present" if keys else "none yet", key_remedy),
             Finding("pricing", account is not None, "set up" if account else "not set up", plan_remedy),
         ]
@@ -102,6 +104,25 @@ def _database(settings: Settings) -> list[Finding]:
         return asyncio.run(look())
     except BillingError as error:
         return [Finding("database", False, error.message, error.remedy)]
+
+
+def _server(settings: Settings) -> list[Finding]:
+    """Say what a PostgreSQL server is like, and whether it keeps what it says that it kept."""
+    url = settings.database_url
+    if not database.is_postgres(url):
+        return []
+    try:
+        database.postgres_adapter()
+        server = importlib.import_module("costplus.storage.postgres.upkeep").examine_server(url)
+    except BillingError as error:
+        return [Finding("database server", False, error.message, error.remedy)]
+    too_old = "" if server.is_recent else "Version 14 or newer is needed."
+    lossy = ", ".join(server.lossy)
+    remedy = "A crash may take what was acknowledged: turn it on again." if lossy else ""
+    return [
+        Finding("database server", server.is_recent, f"PostgreSQL {server.version}", too_old),
+        Finding("durability", not lossy, lossy or "every commit waits for the disk", remedy),
+    ]
 
 
 def _providers(settings: Settings) -> list[Finding]:
@@ -123,7 +144,7 @@ def _prices(settings: Settings) -> list[Finding]:
         return freshness_of(tx, catalogue_of(tx), followed=followed, at=at), statuses
 
     try:
-        fresh, statuses = asyncio.run(bootstrap.look_at(settings, look))
+        fresh, statuses = asyncio.run(database.look_at(settings, look))
     except BillingError as error:
         return [Finding("prices", False, error.message, error.remedy)]
     return [_age(fresh), _sources(fresh), _open_changes(statuses)]

@@ -15,7 +15,7 @@ import msgspec
 from costplus.billing.clock import customer_of
 from costplus.billing.offer import account_currency, card_offered
 from costplus.billing.store import Tx
-from costplus.bootstrap import DatabaseMissing, open_existing, real_now
+from costplus.bootstrap import real_now
 from costplus.catalog.context import ORDINARY, RequestContext
 from costplus.catalog.load import catalogue_of
 from costplus.catalog.sources.bundled import bundled_catalogue
@@ -23,6 +23,7 @@ from costplus.config import Settings
 from costplus.core.errors import InvalidRequest
 from costplus.core.money import decimal_text
 from costplus.core.usage import LEAVES, Usage, usage_of
+from costplus.database import DatabaseMissing, open_existing
 from costplus.gateway.served import served_as
 from costplus.gateway.wire import READERS, Reading
 from costplus.gateway.wire.request import WireRequest

@@ -25,7 +25,7 @@ from costplus.billing.price_report import (
 )
 from costplus.billing.price_sync import SyncReport
 from costplus.billing.store import Tx
-from costplus.bootstrap import look_at, open_existing, open_prices, price_sync, real_now
+from costplus.bootstrap import open_prices, price_sync, real_now
 from costplus.catalog.book import ModelAlias, PriceChange, RecordedMove
 from costplus.catalog.catalogue import Catalogue
 from costplus.catalog.load import begin_book, catalogue_of, every
@@ -33,6 +33,7 @@ from costplus.catalog.names import canonical_provider
 from costplus.catalog.sources.fetch import open_client
 from costplus.config import OptionInvalid, Settings
 from costplus.core.errors import Unavailable
+from costplus.database import look_at, open_existing
 from costplus.web.params import day_or_instant
 
 T = TypeVar("T")

@@ -15,7 +15,7 @@ from granian.constants import HTTPModes, Interfaces
 from granian.log import LogLevels
 from granian.server.embed import Server
 
-from costplus import bootstrap
+from costplus import bootstrap, database
 from costplus.billing.price_current import keep_current
 from costplus.billing.store import Store
 from costplus.bootstrap import Gateway, Web
@@ -23,6 +23,7 @@ from costplus.config import Settings
 from costplus.core.errors import Unavailable
 from costplus.gateway.models import PATHS as MODEL_PATHS
 from costplus.gateway.rsgi_asgi import AsgiOverRsgi
+from costplus.payments import start_payments
 from costplus.rating.pricing import Pricing
 from costplus.web.webhooks import Dispatcher
 from costplus.worker import Worker
@@ -111,7 +112,10 @@ class Roles:
         pricing = self._pricing = await bootstrap.open_prices(store, at=now())
         if settings.role in ("all", "gateway"):
             self.gateway = await bootstrap.start_gateway(settings, store, pricing, now)
-        web = bootstrap.start_web(settings, store, pricing, self.gateway, now, base_url=url)
+        payments = start_payments(settings, store, now, base_url=url)
+        web = bootstrap.start_web(
+            settings, store, pricing, self.gateway, now, base_url=url, collector=payments.collector
+        )
         if settings.role in ("all", "api"):
             self.web = web
         if settings.role in ("all", "worker"):
@@ -121,6 +125,8 @@ class Roles:
                 pricing=pricing,
                 prices=bootstrap.price_sync(settings, store, pricing, now),
                 prices_every_s=settings.prices.every_s,
+                collector=payments.collector,
+                fake=payments.fake,
             )
             self._dispatcher = web.dispatcher
             self._background += [
@@ -175,7 +181,7 @@ async def serve(
     """Serve until `stop` is set; then drain, settle and let go of everything, in that order."""
     port = _free_port(settings.host, settings.port)
     url = settings.public_url.rstrip("/") or f"http://{settings.host}:{port}"
-    store = await bootstrap.open_store(settings)
+    store = await database.open_store(settings)
     made_key = await bootstrap.ensure_key(store, settings.secret_key, at=bootstrap.real_now())
     roles = Roles(settings, store)
     await roles.start(url=url)

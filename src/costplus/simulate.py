@@ -15,10 +15,11 @@ from costplus.billing.offer import account_currency, card_named
 from costplus.billing.store import Tx
 from costplus.billing.whatif import Progress, Window
 from costplus.billing.whatif import simulate as simulated
-from costplus.bootstrap import open_existing, real_now
+from costplus.bootstrap import real_now
 from costplus.catalog.load import catalogue_of
 from costplus.config import OptionInvalid, Settings
 from costplus.core.money import nano_text, parse_decimal
+from costplus.database import open_existing
 from costplus.rating.comparison import Comparison, Simulation, percent_text
 from costplus.rating.pricing import Pricing
 from costplus.rating.rate_card import Adjustment, RateCardVersion, adjustment

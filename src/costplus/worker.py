@@ -15,10 +15,15 @@ import structlog
 from costplus.billing.agenda import due_customers, fill_agenda
 from costplus.billing.clock import customer_of
 from costplus.billing.close import close_customer
+from costplus.billing.collector import Collector
 from costplus.billing.correct import correction_of, keep_correction, uncorrected
+from costplus.billing.meter_errors import announce_reports, has_reports
+from costplus.billing.outbox import step_replay
+from costplus.billing.payments.fake import FakeProcessor
 from costplus.billing.price_current import keep_current
 from costplus.billing.price_sync import PriceSync
 from costplus.billing.reconcile_cost import check_costs
+from costplus.billing.replay import WebhookReplay
 from costplus.billing.resolve import entries_seen, priceable, resolve
 from costplus.billing.store import Store, Tx
 from costplus.billing.watch import check_margins
@@ -30,12 +35,16 @@ from costplus.rating.pricing import Pricing
 
 CLOSE_EVERY_S = 30
 CLOSED_AT_ONCE = 200  # So many customers share a round; each keeps a transaction of its own.
+TELL_AGAIN_EVERY_S = 2
+REPORT_ERRORS_EVERY_S = 5
 RESOLVE_EVERY_S = 60
 LOOK_FOR_PRICES_S = 2
 FORGET_EVERY_S = 3600
 FOLLOW_UP_EVERY_S = 60
 PRICES_SPREAD_S = 600
 COSTS_EVERY_S = 86_400
+COLLECT_EVERY_S = 2
+RECHARGE_EVERY_S = 30
 REPLIES_KEPT = timedelta(hours=48)
 
 log = structlog.get_logger("costplus.worker")
@@ -52,6 +61,8 @@ class Worker:
         now: Callable[[], datetime],
         prices: PriceSync | None = None,
         prices_every_s: int = 21_600,
+        collector: Collector | None = None,
+        fake: FakeProcessor | None = None,
     ) -> None:
         self._store = store
         self._pricing = pricing
@@ -59,6 +70,8 @@ class Worker:
         self._followed_up: tuple[int, date] | None = None
         self._prices = prices
         self._prices_every_s = prices_every_s
+        self._collector = collector
+        self._fake = fake
         self._priced_by: Catalogue | None = None  # The prices by which unpriced usage was resolved last,
         self._seen = 0  # and how much of it there had been.
         self._stop = asyncio.Event()
@@ -68,6 +81,8 @@ class Worker:
         """Run every job at its pace until `stop`."""
         jobs = [
             self._repeat(CLOSE_EVERY_S, self.close_due),
+            self._repeat(TELL_AGAIN_EVERY_S, self.replay_events),
+            self._repeat(REPORT_ERRORS_EVERY_S, self.report_meter_errors),
             self._repeat(RESOLVE_EVERY_S, self.resolve_unpriced),
             self._repeat(LOOK_FOR_PRICES_S, self.resolve_at_new_prices),
             self._repeat(FOLLOW_UP_EVERY_S, self.follow_up),
@@ -77,6 +92,11 @@ class Worker:
         ]
         if self._prices is not None:
             jobs.append(self._repeat(self._prices_every_s, self.sync_prices, spread_s=PRICES_SPREAD_S))
+        if self._collector is not None:
+            jobs.append(self._repeat(COLLECT_EVERY_S, self._collector.collect_due))
+            jobs.append(self._repeat(RECHARGE_EVERY_S, self._collector.recharge_due))
+        if self._fake is not None:
+            jobs.append(self._repeat(COLLECT_EVERY_S, self._fake.call_back_due))
         await asyncio.gather(*jobs)
 
     def stop(self) -> None:
@@ -128,6 +148,19 @@ class Worker:
             else:
                 log.info("closed", customer=customer, steps=outcome)
         return failed
+
+    async def replay_events(self) -> None:
+        """Go on with the replays that endpoints were promised, a step a transaction."""
+        running = await self._store.read(lambda tx: tx.page(WebhookReplay, parent="running"))
+        for replay in reversed(running):
+            going: WebhookReplay | None = replay
+            while going is not None and going.status == "running" and not self._stop.is_set():
+                going = await self._store.write(partial(step_replay, id=replay.id, at=self._now()))
+
+    async def report_meter_errors(self) -> None:
+        """Announce what was wrong with streamed meter events in the windows that have ended."""
+        if await self._store.read(partial(has_reports, at=self._now())):
+            await self._store.write(partial(announce_reports, at=self._now()))
 
     async def sync_prices(self) -> None:
         """Ask the price sources, and say what came of it."""
@@ -193,7 +226,7 @@ class Worker:
     async def forget_replies(self) -> None:
         """Delete stored replies that no retry will ask for any more."""
         horizon = self._now() - REPLIES_KEPT
-        await self._store.write(lambda tx: tx.forget_replies(horizon))
+        await self._store.write(lambda tx: tx.forget_replies(horizon), customers=())
 
 
 def _close(tx: Tx, *, customer: str, at: datetime) -> int:

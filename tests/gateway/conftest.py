@@ -59,10 +59,14 @@ def prepare(tx: Tx) -> None:
     grant_credit(tx, grant, at=AT)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path, new_postgres: Any) -> AsyncIterator[Store]:
     """Return a store of each kind with the customer in it."""
-    opened: Any = MemoryStore() if request.param == "memory" else await SqliteStore.open(tmp_path / "test.db")
+    opened: Any
+    if request.param == "postgres":
+        opened = await new_postgres()
+    else:
+        opened = MemoryStore() if request.param == "memory" else await SqliteStore.open(tmp_path / "test.db")
     await opened.write(prepare)
     yield opened
     await opened.close()

@@ -1,4 +1,4 @@
-"""What the storage tests share: both stores, and builders of the nouns that they keep.
+"""What the storage tests share: the stores, and builders of the nouns that they keep.
 
 Rule 1: a test names only what it is about; builders fill in the rest.
 """
@@ -6,7 +6,7 @@ Rule 1: a test names only what it is about; builders fill in the rest.
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -30,6 +30,8 @@ from costplus.rating.rate_card import RateCardVersion, adjustment
 from costplus.rating.sheet import RateSheet, compile_sheet
 from costplus.storage.memory import MemoryStore
 from costplus.storage.sqlite import SqliteStore
+
+NewStore = Callable[[], Awaitable[Store]]
 
 AT = datetime(2026, 3, 14, 9, 30, tzinfo=UTC)  # Within an hour, so that both of its ends are partial.
 DOLLAR = 10**9
@@ -203,11 +205,17 @@ async def sqlite(tmp_path: Path) -> AsyncIterator[SqliteStore]:
     await store.close()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+async def store(
+    request: pytest.FixtureRequest, tmp_path: Path, new_postgres: NewStore
+) -> AsyncIterator[Store]:
     """Return each adapter in turn: what holds for one holds for all."""
-    opened: Store = (
-        MemoryStore() if request.param == "memory" else await SqliteStore.open(tmp_path / "costplus.db")
-    )
+    opened: Store
+    if request.param == "postgres":
+        opened = await new_postgres()
+    elif request.param == "sqlite":
+        opened = await SqliteStore.open(tmp_path / "costplus.db")
+    else:
+        opened = MemoryStore()
     yield opened
     await opened.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from types import SimpleNamespace
 
 import pytest
@@ -158,6 +159,24 @@ async def test_deliveries_are_due_in_order_of_time_then_creation(
     assert ids(due) == ["whd_early", "whd_b", "whd_a"]
     assert ids(await store.read(lambda tx: tx.due_deliveries(build.at, limit=1))) == ["whd_early"]
     assert await store.read(lambda tx: tx.due_deliveries(build.at - 2 * build.minute)) == []
+
+
+async def test_a_claimed_delivery_is_nobody_elses_until_the_claim_ends(
+    store: Store, build: SimpleNamespace
+) -> None:
+    def claim(tx: Tx, at: datetime, limit: int = 100) -> list[str]:
+        return ids(tx.claim_deliveries(at, at + build.minute, limit=limit))
+
+    made = [build.delivery("whd_b", due_at=build.at), build.delivery("whd_a", due_at=build.at - build.minute)]
+    await store.write(lambda tx: [tx.save_delivery(one) for one in made])
+    assert await store.write(lambda tx: claim(tx, build.at, 1), customers=()) == ["whd_a"]
+    assert await store.write(lambda tx: claim(tx, build.at), customers=()) == ["whd_b"]
+    assert await store.write(lambda tx: claim(tx, build.at), customers=()) == []
+    assert await store.read(lambda tx: tx.next_delivery_at()) == build.at + build.minute
+    (again, _) = await store.write(
+        lambda tx: tx.claim_deliveries(build.at + build.minute, build.at + 2 * build.minute)
+    )
+    assert again == replace(made[0], id=again.id, due_at=build.at + 2 * build.minute)
 
 
 async def test_a_replaced_delivery_keeps_its_place_and_moves_the_next_due_time(

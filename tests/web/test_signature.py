@@ -67,7 +67,7 @@ def test_a_secret_that_is_no_base64_is_taken_as_it_stands(secret: str, key: byte
 
 
 def test_every_delivery_is_signed_in_both_schemes() -> None:
-    headers = signed_headers(SECRET, id="evt_1", timestamp_s=5, body=b"{}")
+    headers = signed_headers([SECRET], id="evt_1", timestamp_s=5, body=b"{}")
     assert headers == {
         "stripe-signature": stripe_signature(SECRET, timestamp_s=5, body=b"{}"),
         "webhook-id": "evt_1",

@@ -11,6 +11,7 @@ from costplus.core.errors import NotFound
 from costplus.core.records import Record
 
 OnZeroCredit = Literal["block", "overage"]
+CollectionMethod = Literal["charge_automatically", "send_invoice"]
 
 
 class NoSuchCustomer(NotFound):
@@ -38,6 +39,9 @@ class Customer(Record):
     on_zero_credit: OnZeroCredit | None = None
     timezone: str = "UTC"  # By whose clocks billing periods are counted; an IANA name.
     deleted: bool = False
+    default_payment_method: str = ""
+    # None: charged by itself where there is a default payment method.
+    collection_method: CollectionMethod | None = None
 
     @property
     def parent(self) -> str:

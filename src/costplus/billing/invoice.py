@@ -179,6 +179,8 @@ class Invoice(Record):
     # billing period that it belongs to, where the invoice ends before it does.
     usage_from: datetime | None = None
     billing_period: Period | None = None
+    attempt_count: int = 0  # How often a payment was tried.
+    next_payment_attempt: datetime | None = None
 
     @property
     def parent(self) -> str:

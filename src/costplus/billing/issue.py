@@ -16,6 +16,7 @@ from costplus.billing.agenda import remember_invoice
 from costplus.billing.compose import bills_usage, with_figures
 from costplus.billing.coupon import Coupon, CustomerDiscount, discount_id
 from costplus.billing.customer import Customer
+from costplus.billing.demand import ask_for_payment
 from costplus.billing.invoice import BILLS_USAGE, Invoice, InvoiceState
 from costplus.billing.invoice_number import number_of
 from costplus.billing.levy import policy_of
@@ -48,16 +49,12 @@ def finalize(tx: Tx, invoice: Invoice, *, at: datetime) -> Invoice:
         _close_usage(tx, invoice)
     _book(tx, invoice, at=at)
     _use_coupon(tx, invoice)
+    number = _next_number(tx, invoice, at=at)
+    invoice = replace(invoice, status="open", number=number, finalized_at=at, finalizes_at=None, updated=at)
+    invoice = ask_for_payment(tx, invoice, at=at)
     days = invoice.days_until_due if invoice.collection_method == "send_invoice" else None
-    invoice = replace(
-        invoice,
-        status="open",
-        number=_next_number(tx, invoice, at=at),
-        finalized_at=at,
-        finalizes_at=None,
-        updated=at,
-        due_date=invoice.due_date or (at + timedelta(days=days) if days is not None else None),
-    )
+    if invoice.due_date is None and days is not None:
+        invoice = replace(invoice, due_date=at + timedelta(days=days))
     tx.save(invoice)
     if invoice.surplus_minor:
         _note_surplus(tx, invoice, gained_minor=-invoice.surplus_minor, at=at)

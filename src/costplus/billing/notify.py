@@ -5,19 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-import msgspec
-
 from costplus.billing.alert import Alert, AlertTriggered, passed, refused_mark
-from costplus.billing.event import EVENT_TYPES, Delivery, Event, WebhookEndpoint
+from costplus.billing.event import Event
+from costplus.billing.outbox import happened, tell
 from costplus.billing.store import Tx
-from costplus.core.ids import from_milliseconds, new_id
+from costplus.core.ids import new_id
 from costplus.core.money import nano_per_minor
 from costplus.core.records import Record
 from costplus.ledger.balance import Crossing
 from costplus.ledger.grant import Grant
-
-ENDPOINTS_MAX = 100
-AT_ONCE = from_milliseconds(0)  # Whatever a test clock says: deliveries happen in real time.
 
 
 def announce(
@@ -30,24 +26,8 @@ def announce(
     idempotency_key: str | None = None,
 ) -> Event:
     """Record that `type` happened to `subject`, and queue it for every endpoint that wants it."""
-    assert type in EVENT_TYPES, type
-    event = Event(
-        id=new_id("evt", at=at),
-        created=at,
-        type=type,
-        object_kind=subject.KIND if isinstance(subject, Record) else "grant",
-        object_id=subject.id,
-        snapshot=msgspec.json.encode(subject),
-        request_id=request_id,
-        idempotency_key=idempotency_key,
-    )
-    tx.save(event)
-    for endpoint in tx.page(WebhookEndpoint, limit=ENDPOINTS_MAX):
-        if endpoint.wants(type):
-            tx.save_delivery(
-                Delivery(id=new_id("whd", at=at), event=event.id, endpoint=endpoint.id, due_at=AT_ONCE)
-            )
-            tx.touch("outbox")
+    event = happened(tx, type, subject, at=at, request_id=request_id, idempotency_key=idempotency_key)
+    tell(tx, event, at=at)
     return event
 
 

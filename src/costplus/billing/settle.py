@@ -16,6 +16,7 @@ from costplus.billing.customer import Customer, NoSuchCustomer
 from costplus.billing.enqueue import enqueue
 from costplus.billing.late_usage import keep_late
 from costplus.billing.notify import announce, cross
+from costplus.billing.recharge import recharge
 from costplus.billing.store import ChargedEvent, Tx
 from costplus.billing.subscription import NotSubscribed, Subscription
 from costplus.billing.threshold import watch_threshold
@@ -195,6 +196,7 @@ def settle_customer(
     ends = subscription.ended_at
     if ends is not None and subscription.finalized_until >= ends and any(price_nano.values()):
         remember_late_usage(tx, subscription, at=at)
+    recharge(tx, record, at=at)
     return len(fresh)
 
 

@@ -132,6 +132,36 @@ class OutboxStore(Protocol):
     def due_deliveries(self, at: datetime, *, limit: int = 100) -> Sequence[Delivery]:
         """Return pending deliveries with `due_at ≤ at`, earliest first."""
 
+    def claim_deliveries(
+        self, at: datetime, until: datetime, limit: int = 100, *, but_of: Collection[str] = ()
+    ) -> Sequence[Delivery]:
+        """Return pending deliveries with `due_at ≤ at`, earliest first, and push their `due_at` to `until`.
+
+        They are returned as they are stored then. Two callers never claim the same one. Deliveries to the
+        endpoints `but_of` are left alone.
+        """
+
+    def delivery(self, id: str) -> Delivery | None:
+        """Return the delivery, or None."""
+
+    def delivery_ahead(self, delivery: Delivery, *, attempts_below: int) -> Delivery | None:
+        """Return the earliest pending delivery that was made before this one, or None.
+
+        Only of the same endpoint and object, with fewer than so many attempts; no object, none ahead.
+        """
+
+    def deliveries_page(
+        self,
+        *,
+        endpoint: str | None = None,
+        event: str | None = None,
+        status: str | None = None,
+        limit: int,
+        older_than: str | None = None,
+        newer_than: str | None = None,
+    ) -> Sequence[Delivery]:
+        """Return a page of deliveries, newest first; cursors as in `RecordStore.page`."""
+
     def deliveries_of(self, event: str) -> Sequence[Delivery]:
         """Return all deliveries of an event, in order of creation."""
 

@@ -58,7 +58,7 @@ class Grant:
     metadata: Mapping[str, str] = field(default_factory=dict)
     voided_at: datetime | None = None
     expired_at: datetime | None = None  # When its remainder was booked as breakage.
-    source: Literal["api", "plan", "correction"] = "api"
+    source: Literal["api", "plan", "correction", "top_up"] = "api"
     updated: datetime | None = None
     minor_amount: int = 0  # The amount as it was asked for, in minor units.
     lapsed_nano: int = 0  # Of what was left at expiry, what late usage has not burnt since.

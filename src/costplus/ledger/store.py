@@ -42,8 +42,10 @@ class LedgerStore(Protocol):
     def customers_in(self, bucket: int) -> Sequence[str]:
         """Return the bucket's customers that have transactions, usage or a balance, in order of id."""
 
-    def transactions_of(self, customer: str, *, limit: int = 100_000) -> Sequence[Transaction]:
-        """Return the customer's transactions, oldest first."""
+    def transactions_of(
+        self, customer: str, *, limit: int = 100_000, after: str = ""
+    ) -> Sequence[Transaction]:
+        """Return the customer's transactions, oldest first; those that were appended after the one named."""
 
     def save_grant(self, grant: Grant) -> None:
         """Insert or replace the grant."""

@@ -17,12 +17,15 @@ from typing import Literal
 from costplus.core.ids import CustomerId, EventId, event_id
 from costplus.core.usage import Usage
 
+# `import` is one call from a file, `import_reported` a sum.
 # The last three correct an earlier event: `rerate` charges one call and `rerate_reported` a reported sum at a
 # price that was not known then; `reversal` takes back what was charged meanwhile.
 Source = Literal[
     "gateway",
     "meter_events_v1",
     "meter_events_v2",
+    "import",
+    "import_reported",
     "sweep",
     "true_up",
     "rerate",
@@ -30,7 +33,9 @@ Source = Literal[
     "reversal",
 ]
 CORRECTIONS: frozenset[Source] = frozenset({"rerate", "rerate_reported", "reversal"})
-ONE_REQUEST: frozenset[Source] = frozenset({"gateway", "sweep", "rerate"})  # Whose events are one call each.
+ONE_REQUEST: frozenset[Source] = frozenset(
+    {"gateway", "sweep", "rerate", "import"}
+)  # Whose events are one call each.
 
 TOKEN_METER = "token-billing-tokens"  # The event name that Stripe's token SDKs report under.
 METER = "meter"  # What stands for the provider of usage that is no model's; the model is then the event name.
@@ -67,6 +72,11 @@ class UsageEvent:
     def is_correction(self) -> bool:
         """Whether it only says again what an earlier event was worth; then it is no usage to be counted."""
         return self.source in CORRECTIONS
+
+    @property
+    def is_cancellation(self) -> bool:
+        """Whether it takes an event back altogether: what that used counts no more."""
+        return self.source == "reversal" and self.key.startswith("cancel:")
 
     @property
     def corrects(self) -> str:
@@ -119,6 +129,11 @@ def rerated(event: UsageEvent) -> UsageEvent:
 def reversed_event(event: UsageEvent) -> UsageEvent:
     """Return the event that takes back what `event` was charged; it is always the same one."""
     return replace(_correction(event, "reversal", source="reversal"), usage=Usage({}), raw_usage="")
+
+
+def canceled_event(event: UsageEvent) -> UsageEvent:
+    """Return the event that cancels `event`; it is always the same one."""
+    return replace(_correction(event, "cancel", source="reversal"), usage=Usage({}), raw_usage="")
 
 
 def _correction(event: UsageEvent, what: str, *, source: Source) -> UsageEvent:

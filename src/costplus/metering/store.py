@@ -22,6 +22,9 @@ class MeteringStore(Protocol):
     def event(self, customer: str, id: str) -> UsageEvent | None:
         """Return the event, or None."""
 
+    def reported_as(self, identifier: str) -> Sequence[UsageEvent]:
+        """Return the meter events that were reported under the identifier, of any customer, newest first."""
+
     def event_by_key(self, customer: str, key: str) -> UsageEvent | None:
         """Return the customer's event with this idempotency key, or None."""
 

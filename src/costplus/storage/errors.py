@@ -22,6 +22,13 @@ class DatabaseLocked(Unavailable):
     remedy = "Stop the other process, or give this one a database of its own."
 
 
+class DriverMissing(Unavailable):
+    """The database needs a driver that is not installed."""
+
+    code = "database_driver_missing"
+    remedy = "Install it: pip install 'costplus[postgres]'."
+
+
 class SchemaTooNew(BillingError):
     """The database was written by a newer version of this program."""
 

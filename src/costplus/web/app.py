@@ -14,7 +14,9 @@ from costplus.core.errors import BillingError
 from costplus.web.api.endpoints import ENDPOINTS
 from costplus.web.auth import KeyRing
 from costplus.web.call import Endpoint
+from costplus.web.callbacks import callback_route
 from costplus.web.context import WebContext
+from costplus.web.exports import export_route
 from costplus.web.kernel import on_defect, on_http_error, on_refusal, serve
 
 
@@ -34,7 +36,12 @@ def build_app(context: WebContext, extra_routes: Sequence[BaseRoute] = ()) -> St
         Exception: on_defect,
     }
     app = Starlette(
-        routes=[*(_route(endpoint, keys, context) for endpoint in ENDPOINTS), *extra_routes],
+        routes=[
+            *(_route(endpoint, keys, context) for endpoint in ENDPOINTS),
+            export_route(keys, context),
+            callback_route(context),
+            *extra_routes,
+        ],
         exception_handlers=handlers,
     )
     app.state.context = context

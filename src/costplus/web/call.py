@@ -6,7 +6,7 @@ Rule 2: refusing is raising; the transaction then never happened.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NewType
@@ -44,6 +44,11 @@ class Call:
         return self.url.startswith("/v2/")
 
     @property
+    def request_key(self) -> str:
+        """What tells this request and its repetitions from all others; empty without an Idempotency-Key."""
+        return f"{self.key.id}:{self.idempotency_key}" if self.idempotency_key else ""
+
+    @property
     def is_preview(self) -> bool:
         """Whether the caller asked for Stripe's preview shapes."""
         return "preview" in (self.api_version or "")
@@ -66,10 +71,11 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One page of records or objects, in the order of the answer."""
+    """One page of records or objects, in the order of the answer; v2 says where the next one is."""
 
     entries: Sequence[object]
     has_more: bool
+    next_page_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +87,8 @@ class Revealed:
 
 
 Handler = Callable[[Tx, Call], object]
+CustomersOf = Callable[[Tx, Call], Collection[str]]
+Finish = Callable[[Call, object], Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +97,11 @@ class Endpoint:
 
     `fresh` awaits the gateway's queue first. `keeps_reply` stores the answer to an Idempotency-Key;
     endpoints that recognise a repetition by themselves need no such copy. `reprices` loads the prices
-    again before answering, so that callers read their own writes.
+    again before answering, so that callers read their own writes. `customers` tells, by a read beforehand,
+    which customers a request concerns alone: the store may then serve it beside those of others. `finish`
+    goes on where the handler's transaction has ended: it may wait for others (a payment provider), and makes
+    the answer. Its handler must bear being run again for the same Idempotency-Key: the reply is kept only
+    once all is done.
     """
 
     method: Literal["GET", "POST", "DELETE"]
@@ -100,11 +112,20 @@ class Endpoint:
     keeps_reply: bool = True
     takes_sessions: bool = False  # A meter event session's token is a key here.
     reprices: bool = False
+    customers: CustomersOf | None = None
+    finish: Finish | None = None
 
 
-def get(path: str, handler: Handler, *, fresh: bool = False, writes: bool = False) -> Endpoint:
+def get(
+    path: str,
+    handler: Handler,
+    *,
+    fresh: bool = False,
+    writes: bool = False,
+    customers: CustomersOf | None = None,
+) -> Endpoint:
     """Return a reading endpoint; `writes` where reading takes locks."""
-    return Endpoint(method="GET", path=path, handler=handler, fresh=fresh, writes=writes)
+    return Endpoint(method="GET", path=path, handler=handler, fresh=fresh, writes=writes, customers=customers)
 
 
 def post(
@@ -116,6 +137,8 @@ def post(
     takes_sessions: bool = False,
     writes: bool = True,
     reprices: bool = False,
+    customers: CustomersOf | None = None,
+    finish: Finish | None = None,
 ) -> Endpoint:
     """Return a writing endpoint, or one that only looks but takes more than a query should hold."""
     assert writes or not keeps_reply  # Keeping a reply is writing.
@@ -128,9 +151,25 @@ def post(
         keeps_reply=keeps_reply,
         takes_sessions=takes_sessions,
         reprices=reprices,
+        customers=customers,
+        finish=finish,
     )
 
 
-def delete(path: str, handler: Handler, *, reprices: bool = False) -> Endpoint:
+def delete(
+    path: str, handler: Handler, *, reprices: bool = False, customers: CustomersOf | None = None
+) -> Endpoint:
     """Return a deleting endpoint."""
-    return Endpoint(method="DELETE", path=path, handler=handler, writes=True, reprices=reprices)
+    return Endpoint(
+        method="DELETE", path=path, handler=handler, writes=True, reprices=reprices, customers=customers
+    )
+
+
+def customer_in_path(tx: Tx, call: Call) -> Collection[str]:
+    """Return the customer whose id the path ends with."""
+    return [call.path["id"]]
+
+
+def customer_in_params(tx: Tx, call: Call) -> Collection[str]:
+    """Return the customer that the parameter `customer` names."""
+    return [call.params.required_text("customer")]

@@ -6,8 +6,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from costplus.billing.collector import Collector
+from costplus.billing.payments.base import NoSuchProvider
 from costplus.billing.store import Store
 from costplus.rating.pricing import Pricing
+from costplus.web.addresses import AddressPolicy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +19,8 @@ class WebContext:
 
     `flush` settles what the gateway of this process still queues: awaited before balances, events and
     invoices are read, so that callers read their own writes. `link_secret` signs links and session tokens.
-    `price_sources` has the addresses of the price lists that are followed, by name.
+    `price_sources` has the addresses of the price lists that are followed, by name. `addresses` says where
+    webhooks may go. `payments` asks payment providers.
     """
 
     store: Store
@@ -27,3 +31,12 @@ class WebContext:
     flush: Callable[[], Awaitable[None]]
     link_secret: bytes
     price_sources: Mapping[str, str] = field(default_factory=dict)
+    addresses: AddressPolicy = field(default_factory=lambda: AddressPolicy(loopback=True))
+    payments: Collector | None = None
+
+    @property
+    def collector(self) -> Collector:
+        """What asks payment providers, or `NoSuchProvider` where this process knows none."""
+        if self.payments is None:
+            raise NoSuchProvider("This process knows no payment provider.")
+        return self.payments

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from costplus.billing.payments.base import CardDeclined
 from costplus.core.errors import (
     BillingError,
     Conflict,
@@ -91,6 +92,8 @@ def type_of(error: BillingError) -> str:
         return "idempotency_error"
     if isinstance(error, SessionExpired):
         return "temporary_session_expired"
+    if isinstance(error, CardDeclined):
+        return "card_error"
     return "api_error" if isinstance(error, Unavailable) else "invalid_request_error"
 
 
@@ -99,6 +102,8 @@ def envelope(error: BillingError) -> dict[str, Any]:
     fields: dict[str, Any] = {"type": type_of(error), "code": error.code, "message": error.sentence}
     if error.param is not None:
         fields["param"] = error.param
+    if isinstance(error, CardDeclined):
+        fields |= {"decline_code": error.decline_code, "payment": error.payment or None}
     return {"error": fields}
 
 

@@ -7,6 +7,7 @@ Rule 2: a refusal rolls everything back and is not stored, so a corrected reques
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from starlette.responses import Response
 
 from costplus.billing.price_current import keep_current
 from costplus.billing.store import StoredReply, Tx
-from costplus.core.errors import BillingError, TooLarge
+from costplus.core.errors import BillingError, PaymentRequired, TooLarge
 from costplus.core.ids import new_id
 from costplus.web.auth import KeyRing
 from costplus.web.call import Call, Endpoint, Listing, RequestId, Revealed
@@ -133,7 +134,7 @@ def rendered(result: object, call: Call) -> Any:
             entry if isinstance(entry, dict) else object_of(entry, call.context) for entry in result.entries
         ]
         if call.is_v2:
-            return {"data": shown, "next_page_url": None, "previous_page_url": None}
+            return {"data": shown, "next_page_url": result.next_page_url, "previous_page_url": None}
         return {"object": "list", "data": shown, "has_more": result.has_more, "url": call.url}
     if isinstance(result, Revealed):
         return result.body
@@ -144,7 +145,14 @@ def rendered(result: object, call: Call) -> Any:
 
 def perform(tx: Tx, endpoint: Endpoint, call: Call, slot: Slot | None) -> Outcome:
     """Run the handler, or repeat the stored reply, within the transaction."""
+    begun = begin(tx, endpoint, call, slot)
+    return begun if isinstance(begun, Outcome) else answered(tx, begun, call, slot)
+
+
+def begin(tx: Tx, endpoint: Endpoint, call: Call, slot: Slot | None) -> object:
+    """Run the handler and return what it did, or return the stored reply."""
     if slot is not None:
+        tx.lock(f"reply/{slot.key}")  # Requests of two customers may bring the same key.
         stored = tx.reply(slot.key)
         if stored is not None and stored.request_digest != slot.digest:
             raise IdempotencyError(
@@ -154,18 +162,59 @@ def perform(tx: Tx, endpoint: Endpoint, call: Call, slot: Slot | None) -> Outcom
             return Outcome(stored.status, stored.body, replayed=True)
     result = endpoint.handler(tx, call)
     call.params.refuse_unread()
+    return result
+
+
+def answered(tx: Tx, result: object, call: Call, slot: Slot | None) -> Outcome:
+    """Return the answer that a result makes, and keep it for repetitions."""
     shown = kept = rendered(result, call)
     if isinstance(result, Revealed):
         kept = shown | {result.field: None}
     body = msgspec.json.encode(shown)
-    if slot is not None:
-        stored_body = body if kept is shown else msgspec.json.encode(kept)
-        tx.save_reply(
-            StoredReply(
-                key=slot.key, request_digest=slot.digest, status=200, body=stored_body, created=call.at
-            )
-        )
+    stored_body = body if kept is shown else msgspec.json.encode(kept)
+    _keep(tx, slot, status=200, body=stored_body, call=call)
     return Outcome(200, body)
+
+
+async def concerned_by(endpoint: Endpoint, call: Call) -> Collection[str] | None:
+    """Return the customers that a request concerns alone, or None where that is not known.
+
+    A request that is to be refused concerns everybody: its handler says why.
+    """
+    find = endpoint.customers
+    if find is None:
+        return None
+    try:
+        return await call.context.store.read(lambda tx: find(tx, call))
+    except BillingError:
+        return None
+
+
+def _keep(tx: Tx, slot: Slot | None, *, status: int, body: bytes, call: Call) -> None:
+    if slot is not None:
+        tx.save_reply(
+            StoredReply(key=slot.key, request_digest=slot.digest, status=status, body=body, created=call.at)
+        )
+
+
+async def perform_in_two(endpoint: Endpoint, call: Call, slot: Slot | None) -> Outcome:
+    """Run the handler in one transaction, wait for what follows outside of any, and answer in another.
+
+    A decline is an answer like any other: it is kept, so that a repeated request is no second attempt.
+    """
+    assert endpoint.finish is not None
+    store = call.context.store
+    concerned = await concerned_by(endpoint, call)
+    begun = await store.write(lambda tx: begin(tx, endpoint, call, slot), customers=concerned)
+    if isinstance(begun, Outcome):
+        return begun
+    try:
+        result = await endpoint.finish(call, begun)
+    except PaymentRequired as error:
+        status, body = status_of(error), msgspec.json.encode(envelope(error))
+        await store.write(lambda tx: _keep(tx, slot, status=status, body=body, call=call), customers=())
+        return Outcome(status, body)
+    return await store.write(lambda tx: answered(tx, result, call, slot), customers=())
 
 
 async def serve(endpoint: Endpoint, keys: KeyRing, context: WebContext, request: Request) -> Response:
@@ -186,8 +235,13 @@ async def serve(endpoint: Endpoint, keys: KeyRing, context: WebContext, request:
     slot = slot_of(request, endpoint, call, body)
     if endpoint.fresh:
         await context.flush()
-    run = context.store.write if endpoint.writes else context.store.read
-    outcome = await run(lambda tx: perform(tx, endpoint, call, slot))
+    if not endpoint.writes:
+        outcome = await context.store.read(lambda tx: perform(tx, endpoint, call, slot))
+    elif endpoint.finish is not None:
+        outcome = await perform_in_two(endpoint, call, slot)
+    else:
+        concerned = await concerned_by(endpoint, call)
+        outcome = await context.store.write(lambda tx: perform(tx, endpoint, call, slot), customers=concerned)
     if endpoint.reprices:
         await keep_current(context.store, context.pricing)
     return reply(request, outcome.status, outcome.body, replayed=outcome.replayed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
+from urllib.parse import urlencode
 
 from costplus.billing.store import Tx
 from costplus.core.errors import NotFound
@@ -12,6 +13,7 @@ from costplus.web.call import Call, Listing
 from costplus.web.params import ParametersExclude, Params
 
 LIMIT_DEFAULT, LIMIT_MAX = 10, 100
+LIMIT_V2 = 20
 SCAN = 100  # How many records are fetched at a time while most are filtered out.
 
 
@@ -90,6 +92,25 @@ def records(
         return tx.page(kind, parent=parent, limit=limit, older_than=older_than, newer_than=newer_than)
 
     return listing(call.params, fetch, keep=keep)
+
+
+def pages_of_v2(
+    call: Call, fetch: Fetch[Entry], *, carry: Sequence[tuple[str, str]], keep: Callable[[Entry], bool]
+) -> Listing:
+    """Return the page of a v2 list that `page` names, and the next one's address with the filters `carry`."""
+    limit = call.params.integer("limit", least=1, most=LIMIT_MAX) or LIMIT_V2
+    cursor = call.params.text("page")
+    kept: list[Entry] = []
+    while len(kept) <= limit:
+        found = fetch(limit=SCAN, older_than=cursor, newer_than=None)
+        kept += [entry for entry in found if keep(entry)]
+        if len(found) < SCAN:
+            break
+        cursor = found[-1].id
+    if len(kept) <= limit:
+        return Listing(kept, False)
+    query = urlencode([*carry, ("limit", str(limit)), ("page", kept[limit - 1].id)])
+    return Listing(kept[:limit], True, f"{call.url}?{query}")
 
 
 def in_memory(

@@ -7,8 +7,9 @@ Rule 3: an error names the parameter as the caller wrote it: `amount[monetary][v
 
 from __future__ import annotations
 
+import operator
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -21,6 +22,13 @@ METADATA_KEYS_MAX, METADATA_KEY_MAX, METADATA_VALUE_MAX = 50, 40, 500
 INTEGER_MAX = 2**53  # What JSON readers of every language keep exact.
 _INTEGER = re.compile(r"-?\d{1,16}")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
+
+_BOUNDS: Mapping[str, Callable[[datetime, datetime], bool]] = {
+    "gt": lambda at, bound: at.replace(microsecond=0) > bound,
+    "gte": operator.ge,
+    "lt": operator.lt,
+    "lte": lambda at, bound: at.replace(microsecond=0) <= bound,
+}
 
 C = TypeVar("C", bound=str)
 
@@ -236,6 +244,20 @@ class Params:
         if value is None:
             raise self.missing(name)
         return value
+
+    def span(self, name: str) -> Callable[[datetime], bool]:
+        """Return the test that `name[gt|gte|lt|lte]`, or `name` as one instant, puts to an instant.
+
+        Stripe's instants are whole seconds, so ours are compared by theirs where Unix seconds are given.
+        """
+        if not isinstance(self._values.get(name), Mapping):
+            exact = self.time(name)
+            if exact is None:
+                return lambda at: True
+            return lambda at: at.replace(microsecond=0) == exact
+        level = self.within(name)
+        bounds = [(test, at) for word, test in _BOUNDS.items() if (at := level.time(word)) is not None]
+        return lambda at: all(test(at, bound) for test, bound in bounds)
 
     def within(self, name: str) -> Params:
         """Return the level below `name`; an empty one where it is absent or empty."""

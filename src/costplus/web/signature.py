@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+from collections.abc import Sequence
 
 SECRET_PREFIX = "whsec_"
 
@@ -39,11 +40,18 @@ def standard_signature(secret: str, *, id: str, timestamp_s: int, body: bytes) -
     return f"v1,{base64.b64encode(digest).decode()}"
 
 
-def signed_headers(secret: str, *, id: str, timestamp_s: int, body: bytes) -> dict[str, str]:
-    """Return the headers by which a receiver recognises a delivery as ours, in both schemes."""
+def signed_headers(secrets: Sequence[str], *, id: str, timestamp_s: int, body: bytes) -> dict[str, str]:
+    """Return the headers by which a receiver recognises a delivery as ours, in both schemes.
+
+    While a secret is being replaced there are two: each signs, and a receiver needs to know one of them.
+    """
+    stripe = [
+        stripe_signature(secret, timestamp_s=timestamp_s, body=body).partition(",")[2] for secret in secrets
+    ]
+    standard = [standard_signature(secret, id=id, timestamp_s=timestamp_s, body=body) for secret in secrets]
     return {
-        "stripe-signature": stripe_signature(secret, timestamp_s=timestamp_s, body=body),
+        "stripe-signature": ",".join([f"t={timestamp_s}", *stripe]),
         "webhook-id": id,
         "webhook-timestamp": str(timestamp_s),
-        "webhook-signature": standard_signature(secret, id=id, timestamp_s=timestamp_s, body=body),
+        "webhook-signature": " ".join(standard),
     }

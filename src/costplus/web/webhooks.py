@@ -1,41 +1,58 @@
-"""Tell webhook endpoints about events: take what is due from the outbox, post it, record what came of it.
+"""Tell webhook endpoints about events: claim what is due in the outbox, post it, record what came of it.
 
-Rule 1: at least once. A delivery is pending until its outcome is recorded, so a crash sends it again.
-Rule 2: one endpoint hears one delivery at a time, in the outbox's order; a delivery that waits for its next
-attempt does not hold back younger ones. Endpoints do not wait for each other.
+Rule 1: at least once. A delivery is pending until its outcome is recorded, so a crash sends it again, under
+the same id, once the claim of the process that died has ended.
+Rule 2: deliveries of one object go to an endpoint one by one, in order (`billing.event`, rule 3), different
+objects side by side. Endpoints do not wait for each other.
 Rule 3: only 2xx within the time limit is success. A redirect is not followed and is a failure like any
-other; 410 disables the endpoint.
-Rule 4: an event's body is written out once and is the same, byte by byte, for every endpoint and attempt.
+other; 410 disables the endpoint, and so do days without a success.
+Rule 4: an event's body is written out once a payload and is the same, byte by byte, for every endpoint and
+attempt.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import time
+from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, replace
-from datetime import datetime
-from functools import lru_cache
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import lru_cache, partial
 
 import httpx2
 import msgspec
 import structlog
 
-from costplus.billing.event import Delivery, Event, WebhookEndpoint, next_due
-from costplus.billing.store import Store, Tx
+from costplus.billing.event import BODY_MAX, Delivery, Event, Payload, WebhookEndpoint
+from costplus.billing.store import Store
 from costplus.core.errors import BillingError, Unavailable
 from costplus.core.ids import milliseconds
+from costplus.web.addresses import AddressForbidden, AddressPolicy
+from costplus.web.network import guarded_client
+from costplus.web.parcel import (
+    Answer,
+    after,
+    claim,
+    give_back,
+    hold_back,
+    is_claimed,
+    parcel_of,
+    record,
+    renew,
+)
 from costplus.web.signature import signed_headers
 
 ANSWER_BYTES_MAX = 64 * 1024
 ERROR_CHARS_MAX = 300
 BODIES_KEPT = 128
-BATCH = 100  # How many deliveries are read beyond those in hand.
-IN_HAND_PER_S = 20_000  # Reading again costs as much as there is in hand: the more, the rarer.
+BATCH = 100  # How many deliveries are claimed at a time.
+IN_HAND_MAX = 64  # An endpoint that has so many waiting here gets no more until it has taken some.
 PAUSE_S_MAX = 60  # Look again at least this often, whatever the clock does.
 BUSY_PAUSE_S = 1  # With deliveries in hand the store cannot say when the next other one is due.
 STORE_PAUSE_S = 1
+MARGIN = timedelta(seconds=10)  # A claim must outlast an attempt by this.
 
 # What a renderer raises over one event it cannot write out; that event must not keep the others waiting.
 _UNRENDERABLE = (
@@ -48,107 +65,42 @@ _UNRENDERABLE = (
     ValueError,
 )
 _UNREACHABLE = (httpx2.HTTPError, httpx2.InvalidURL, OSError, UnicodeError)
+Render = Callable[[Event, Payload], bytes]
+Lane = tuple[str, str]  # An endpoint, and the object whose deliveries go one by one.
 
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What an endpoint answered; `status` is None where it did not, and `text` says why."""
-
-    status: int | None
-    text: str = ""
-
-    @property
-    def accepts(self) -> bool:
-        return self.status is not None and 200 <= self.status < 300
-
-    @property
-    def is_gone(self) -> bool:
-        """Whether the endpoint asks never to be called again."""
-        return self.status == 410
-
-    @property
-    def fault(self) -> str:
-        """One line about what went wrong, for lists."""
-        if self.status is None:
-            return self.text
-        return f"HTTP {self.status}: {self.text}" if self.text else f"HTTP {self.status}"
-
-
-@dataclass(frozen=True, slots=True)
-class Parcel:
-    """A delivery as it stands now, with what is to be delivered and to whom."""
-
-    delivery: Delivery
-    endpoint: WebhookEndpoint | None
-    event: Event | None
-
-    @property
-    def obstacle(self) -> str:
-        """Why there is nothing to attempt, or empty."""
-        if self.endpoint is None:
-            return "The endpoint was deleted."
-        if self.endpoint.status == "disabled":
-            return "The endpoint is disabled."
-        return "" if self.event is not None else "The event no longer exists."
-
-
-def parcel_of(tx: Tx, delivery: Delivery) -> Parcel:
-    """Look up the present state of everything that a delivery names."""
-    states = {found.id: found for found in tx.deliveries_of(delivery.event)}
-    return Parcel(
-        states.get(delivery.id, delivery),
-        tx.find(WebhookEndpoint, delivery.endpoint),
-        tx.find(Event, delivery.event),
-    )
-
-
-def after(delivery: Delivery, answer: Answer, *, at: datetime) -> Delivery:
-    """Return the delivery after an attempt that ended at `at` with `answer`."""
-    tried = replace(
-        delivery, attempts=delivery.attempts + 1, response_status=answer.status, error=answer.fault
-    )
-    if answer.accepts:
-        return replace(tried, status="delivered", delivered_at=at, error="")
-    due_at = None if answer.is_gone else next_due(tried.attempts, at=at)
-    return replace(tried, status="failed") if due_at is None else replace(tried, due_at=due_at)
-
-
-def record(tx: Tx, delivery: Delivery, *, disables: bool) -> None:
-    """Keep an attempt's outcome; `disables` says that the endpoint is not to be called again."""
-    tx.save_delivery(delivery)
-    endpoint = tx.find(WebhookEndpoint, delivery.endpoint) if disables else None
-    if endpoint is not None:
-        tx.save(replace(endpoint, status="disabled"))
-
-
 class Dispatcher:
-    """Delivers what is in the outbox until it is stopped or cancelled; one runs per store.
+    """Delivers what is in the outbox until it is stopped or cancelled; any number may share a store.
 
-    `render` writes an event out as JSON. Retries follow `now`, which must be real time.
+    `render` writes an event out as JSON. Retries follow `now`, which must be real time. `concurrency` is how
+    many deliveries one endpoint gets at once.
     """
 
     def __init__(
         self,
         *,
         store: Store,
-        render: Callable[[Event], bytes],
+        render: Render,
         now: Callable[[], datetime],
         client: httpx2.AsyncClient | None = None,
+        policy: AddressPolicy | None = None,
         timeout_s: int = 20,
-        concurrency: int = 16,
+        concurrency: int = 4,
         user_agent: str = "costplus",
     ) -> None:
         self._store = store
         self._body_of = lru_cache(maxsize=BODIES_KEPT)(render)
         self._now = now
         self._client = client
+        self._policy = policy or AddressPolicy()
         self._timeout_s = timeout_s
-        self._slots = asyncio.Semaphore(concurrency)
+        self._concurrency = concurrency
         self._user_agent = user_agent
-        self._queues: dict[str, deque[Delivery]] = {}  # Endpoint id → what its courier has to carry.
-        self._in_hand: set[str] = set()  # Ids of all deliveries in those queues.
+        self._lanes: dict[Lane, deque[Delivery]] = {}  # What each courier has to carry.
+        self._in_hand: Counter[str] = Counter()  # Endpoint id → how many deliveries are in its lanes.
+        self._slots: dict[str, asyncio.Semaphore] = {}
         self._woken = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = False
@@ -161,11 +113,11 @@ class Dispatcher:
             async with AsyncExitStack() as stack, asyncio.TaskGroup() as couriers:
                 client = self._client
                 if client is None:
-                    client = await stack.enter_async_context(httpx2.AsyncClient())
+                    client = await asyncio.to_thread(guarded_client, self._policy)
+                    await stack.enter_async_context(client)
                 while not self._stopping:
                     self._woken.clear()
                     pause_s = await self._take(couriers, client)
-                    await asyncio.sleep(len(self._in_hand) / IN_HAND_PER_S)
                     with suppress(TimeoutError):
                         async with asyncio.timeout(pause_s):
                             await self._woken.wait()
@@ -188,20 +140,21 @@ class Dispatcher:
                 loop.call_soon_threadsafe(self._woken.set)
 
     async def _take(self, couriers: asyncio.TaskGroup, client: httpx2.AsyncClient) -> float:
-        """Hand everything that is due to couriers; return for how many seconds nothing else can be."""
+        """Hand what is due to couriers; return for how many seconds nothing else can be."""
         at = self._now()
-        limit = len(self._in_hand) + BATCH
+        busy = sorted(id for id, count in self._in_hand.items() if count >= IN_HAND_MAX)
         try:
             due, next_at = await self._store.read(
-                lambda tx: (tx.due_deliveries(at, limit=limit), tx.next_delivery_at())
+                lambda tx: (tx.due_deliveries(at, limit=1), tx.next_delivery_at())
             )
+            if due:
+                due = await self._store.write(partial(claim, at=at, limit=BATCH, but_of=busy))
         except Unavailable as error:
             log.warning("webhooks.store_unavailable", error=str(error))
             return STORE_PAUSE_S
         for delivery in due:
-            if delivery.id not in self._in_hand:
-                self._hand(delivery, couriers, client)
-        if len(due) == limit:
+            self._hand(delivery, couriers, client)
+        if len(due) == BATCH:
             return 0
         if self._in_hand:
             return BUSY_PAUSE_S
@@ -209,73 +162,114 @@ class Dispatcher:
         return min(max(wait_s, 0), PAUSE_S_MAX)
 
     def _hand(self, delivery: Delivery, couriers: asyncio.TaskGroup, client: httpx2.AsyncClient) -> None:
-        """Queue the delivery with its endpoint's courier; call one where there is none."""
-        self._in_hand.add(delivery.id)
-        queue = self._queues.get(delivery.endpoint)
-        if queue is None:
-            queue = self._queues[delivery.endpoint] = deque()
-            couriers.create_task(self._carry(delivery.endpoint, client))
-        queue.append(delivery)
+        """Queue the delivery in its object's lane; call a courier where there is none."""
+        self._in_hand[delivery.endpoint] += 1
+        key = (delivery.endpoint, delivery.object or delivery.id)
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = deque()
+            couriers.create_task(self._carry(key, client))
+        lane.append(delivery)
 
-    async def _carry(self, endpoint: str, client: httpx2.AsyncClient) -> None:
-        """Be the courier of one endpoint: deliver its queue in order, one by one."""
-        queue = self._queues[endpoint]
+    def _let_go(self, delivery: Delivery) -> None:
+        self._in_hand[delivery.endpoint] -= 1
+        if not self._in_hand[delivery.endpoint]:
+            del self._in_hand[delivery.endpoint]
+
+    async def _carry(self, key: Lane, client: httpx2.AsyncClient) -> None:
+        """Be the courier of one lane: deliver it in order, one by one; give back what a stop leaves."""
+        lane, endpoint = self._lanes[key], key[0]
+        slots = self._slots.setdefault(endpoint, asyncio.Semaphore(self._concurrency))
         try:
-            while queue and not self._stopping:
-                try:
-                    await self._deliver(queue[0], client)
-                except Unavailable as error:
-                    log.warning("webhooks.store_unavailable", error=str(error))
-                    await asyncio.sleep(STORE_PAUSE_S)
-                else:
-                    self._in_hand.discard(queue.popleft().id)
+            while lane:
+                async with slots:
+                    if self._stopping:
+                        break
+                    try:
+                        done = await self._deliver(lane[0], lane, client)
+                    except Unavailable as error:
+                        log.warning("webhooks.store_unavailable", error=str(error))
+                        await asyncio.sleep(STORE_PAUSE_S)
+                        continue
+                if done:
+                    self._let_go(lane.popleft())
         finally:
-            self._in_hand.difference_update(delivery.id for delivery in queue)
-            del self._queues[endpoint]
+            left = tuple(lane)
+            for delivery in left:
+                self._let_go(delivery)
+            del self._lanes[key]
             self._woken.set()  # A retry may now be what is due next.
+        if left:
+            with suppress(Unavailable):  # Then their claims end by themselves.
+                await self._store.write(partial(give_back, deliveries=left, at=self._now()))
 
-    async def _deliver(self, delivery: Delivery, client: httpx2.AsyncClient) -> None:
-        """Make one attempt and record its outcome. Raises `Unavailable` before the attempt only."""
+    async def _deliver(self, delivery: Delivery, lane: deque[Delivery], client: httpx2.AsyncClient) -> bool:
+        """Make one attempt and record its outcome; False where another of the lane has to go first.
+
+        Raises `Unavailable` before the attempt only.
+        """
         parcel = await self._store.read(lambda tx: parcel_of(tx, delivery))
-        delivery, endpoint, event = parcel.delivery, parcel.endpoint, parcel.event
-        if delivery.status != "pending" or delivery.due_at > self._now():
-            return  # Somebody saw to it since it was taken.
+        known, endpoint, event = parcel.delivery, parcel.endpoint, parcel.event
+        if not is_claimed(known, delivery):
+            return True  # Somebody saw to it since it was taken.
         if parcel.obstacle or endpoint is None or event is None:
-            await self._record(replace(delivery, status="failed", error=parcel.obstacle))
-            return
-        async with self._slots:
-            answer = await self._attempt(endpoint, event, client)
-        outcome = after(delivery, answer, at=self._now())
+            await self._record(replace(known, status="failed", error=parcel.obstacle), None)
+            return True
+        ahead = parcel.ahead
+        if ahead is not None and _moved_to_front(lane, ahead):
+            return False
+        if ahead is not None:
+            await self._store.write(lambda tx: hold_back(tx, known, ahead, at=self._now()))
+            return True
+        if known.due_at - self._now() < timedelta(seconds=self._timeout_s) + MARGIN:
+            renewed = await self._store.write(lambda tx: renew(tx, known, at=self._now()))
+            if renewed is None:
+                return True
+            known = renewed
+        answer = await self._attempt(endpoint, event, client)
+        outcome = after(known, answer, at=self._now())
         if outcome.status == "failed":
-            log.warning("webhooks.gave_up", delivery=delivery.id, endpoint=endpoint.id, error=outcome.error)
-        await self._record(outcome, disables=answer.is_gone)
+            log.warning("webhooks.gave_up", delivery=known.id, endpoint=endpoint.id, error=outcome.error)
+        await self._record(outcome, answer)
+        return True
 
-    async def _record(self, outcome: Delivery, *, disables: bool = False) -> None:
+    async def _record(self, outcome: Delivery, answer: Answer | None) -> None:
         """Keep the outcome, however long the store takes to come back: unrecorded, it would go out again."""
         while True:
             try:
-                return await self._store.write(lambda tx: record(tx, outcome, disables=disables))
+                disabled = await self._store.write(
+                    lambda tx: record(tx, outcome, answer=answer, at=self._now())
+                )
             except Unavailable as error:
                 log.warning("webhooks.outcome_not_recorded", delivery=outcome.id, error=str(error))
                 if self._stopping:
-                    return None
+                    return
                 await asyncio.sleep(STORE_PAUSE_S)
+                continue
+            if disabled is not None:
+                log.warning(
+                    "webhooks.endpoint_disabled", endpoint=disabled.id, because=disabled.disabled_because
+                )
+            return
 
     async def _attempt(self, endpoint: WebhookEndpoint, event: Event, client: httpx2.AsyncClient) -> Answer:
         try:
-            body = self._body_of(event)
+            body = self._body_of(event, endpoint.payload)
         except _UNRENDERABLE as error:
             log.error("webhooks.event_not_renderable", event_id=event.id, type=event.type, error=repr(error))
             return Answer(None, f"The event cannot be written out: {type(error).__name__}: {error}")
+        at = self._now()
         headers = {
             "content-type": "application/json; charset=utf-8",
             "user-agent": self._user_agent,
             "accept-encoding": "identity",
             **signed_headers(
-                endpoint.secret, id=event.id, timestamp_s=milliseconds(self._now()) // 1000, body=body
+                endpoint.secrets_at(at), id=event.id, timestamp_s=milliseconds(at) // 1000, body=body
             ),
         }
-        return await self._post(endpoint.url, body, headers, client)
+        began = time.monotonic()
+        answer = await self._post(endpoint.url, body, headers, client)
+        return replace(answer, duration_ms=round((time.monotonic() - began) * 1000))
 
     async def _post(
         self, url: str, body: bytes, headers: dict[str, str], client: httpx2.AsyncClient
@@ -303,14 +297,26 @@ class Dispatcher:
         except (TimeoutError, httpx2.TimeoutException):
             if status is None:
                 return Answer(None, f"No answer within {self._timeout_s} seconds.")
+        except AddressForbidden as error:
+            return Answer(None, f"{error.sentence} [{error.code}]")
         except _UNREACHABLE as error:
             if status is None:
                 return Answer(None, f"{type(error).__name__}: {error}"[:ERROR_CHARS_MAX])
-        return Answer(status, _readable(received))
+        text = received[: 4 * BODY_MAX].decode("utf-8", "replace").replace("\x00", "\ufffd")
+        return Answer(status, _readable(text), text[:BODY_MAX])
 
 
-def _readable(received: bytes | bytearray) -> str:
+def _moved_to_front(lane: deque[Delivery], ahead: Delivery) -> bool:
+    """Let what has to go first go first, where it waits in the lane too."""
+    for position, waiting in enumerate(lane):
+        if waiting.id == ahead.id and position:
+            del lane[position]
+            lane.appendleft(waiting)
+            return True
+    return False
+
+
+def _readable(text: str) -> str:
     """Return the beginning of an answer as one line of printable text."""
-    text = received[: 4 * ERROR_CHARS_MAX].decode("utf-8", "replace")
     printable = "".join(char if char.isprintable() else " " for char in text)
     return " ".join(printable.split())[:ERROR_CHARS_MAX]

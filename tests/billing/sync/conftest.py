@@ -340,12 +340,15 @@ async def lists(listen: Callable[[Any], Awaitable[str]]) -> Lists:
     return served
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path, new_postgres: Any) -> AsyncIterator[Store]:
     """Return each adapter in turn: what holds for one holds for all."""
-    opened: Store = (
-        MemoryStore() if request.param == "memory" else await SqliteStore.open(tmp_path / "costplus.db")
-    )
+    opened: Store
+    if request.param == "postgres":
+        opened = await new_postgres()
+    else:
+        path = tmp_path / "costplus.db"
+        opened = MemoryStore() if request.param == "memory" else await SqliteStore.open(path)
     yield opened
     await opened.close()
 

@@ -208,14 +208,6 @@ async def test_a_session_streams_up_to_a_hundred_events(api: Any, customer: str)
         assert (refused.status, refused.error["code"]) == (400, "parameter_invalid_shape")
 
 
-async def test_a_stream_with_one_bad_event_keeps_none_and_names_it(api: Any, customer: str) -> None:
-    token = await session(api)
-    refused = await stream(api, token, [entry(customer, "a"), entry(customer, "b", "x")])
-    assert refused.error["code"] == "meter_event_invalid_value"
-    assert refused.error["param"] == "events[1][payload][value]"
-    assert await usage(api, customer) == []
-
-
 async def test_a_stream_that_gives_one_identifier_to_two_events_is_refused(api: Any, customer: str) -> None:
     token = await session(api)
     refused = await stream(api, token, [entry(customer, "a", "1"), entry(customer, "a", "2")])
@@ -239,10 +231,3 @@ async def test_a_session_ends_with_its_key(api: Any, customer: str) -> None:
     await api.delete(f"/v1/token_billing/keys/{second['id']}")
     answer = await stream(api, made.body["authentication_token"], [entry(customer, "a")])
     assert (answer.status, answer.error["code"]) == (401, "api_key_invalid")
-
-
-@pytest.mark.parametrize("version", ["v1", "v2"])
-async def test_cancelling_an_event_is_said_to_be_unavailable(api: Any, version: str) -> None:
-    answer = await api.send("POST", f"/{version}/billing/meter_event_adjustments")
-    assert (answer.status, answer.error["code"]) == (404, "url_unknown")
-    assert "not available yet" in answer.error["message"]

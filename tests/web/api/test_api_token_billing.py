@@ -9,7 +9,7 @@ import pytest
 
 from costplus.billing.close import account_settings
 from costplus.billing.event import Delivery
-from costplus.billing.notify import AT_ONCE
+from costplus.billing.outbox import AT_ONCE
 
 SECOND = timedelta(seconds=1)
 INIT = "/v1/token_billing/onboarding/init"

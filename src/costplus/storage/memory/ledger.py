@@ -70,8 +70,12 @@ class MemoryLedger(Undoable):
         known |= {customer for customer, rows in tables.events.items() if rows}
         return sorted(c for c in known.union(tables.balances) if bucket_of(c) == bucket)
 
-    def transactions_of(self, customer: str, *, limit: int = 100_000) -> Sequence[Transaction]:
-        return list(self.tables.transactions[customer].values())[:limit]
+    def transactions_of(
+        self, customer: str, *, limit: int = 100_000, after: str = ""
+    ) -> Sequence[Transaction]:
+        rows = self.tables.transactions[customer]
+        first = 1 + list(rows).index(after) if after in rows else 0
+        return list(rows.values())[first : first + limit]
 
     def save_grant(self, grant: Grant) -> None:
         checked_nano(grant.amount_nano)

@@ -39,6 +39,15 @@ class MemoryEvents(Undoable):
     def event_by_key(self, customer: str, key: str) -> UsageEvent | None:
         return max(self.tables.keys.get((customer, key), ()), key=lambda event: event.at, default=None)
 
+    def reported_as(self, identifier: str) -> Sequence[UsageEvent]:
+        found = (
+            event
+            for (_, key), events in self.tables.keys.items()
+            for event in events
+            if key == identifier and event.source in ("meter_events_v1", "meter_events_v2")
+        )
+        return sorted(found, key=lambda event: (event.at, event.id), reverse=True)
+
     def events_between(
         self,
         customer: str,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from costplus.billing.event import Delivery
@@ -82,6 +83,60 @@ class MemoryOutbox(Undoable):
     def due_deliveries(self, at: datetime, *, limit: int = 100) -> Sequence[Delivery]:
         due = sorted((due_at, seq, row) for due_at, seq, row in self._pending() if due_at <= at)
         return [row for _, _, row in due[:limit]]
+
+    def claim_deliveries(
+        self, at: datetime, until: datetime, limit: int = 100, *, but_of: Collection[str] = ()
+    ) -> Sequence[Delivery]:
+        due = sorted(
+            (due_at, seq, row)
+            for due_at, seq, row in self._pending()
+            if due_at <= at and row.endpoint not in but_of
+        )
+        claimed = [replace(row, due_at=until) for _, _, row in due[:limit]]
+        for row in claimed:
+            self.save_delivery(row)
+        return claimed
+
+    def delivery(self, id: str) -> Delivery | None:
+        found = self.tables.deliveries.get(id)
+        return None if found is None else found[1]
+
+    def delivery_ahead(self, delivery: Delivery, *, attempts_below: int) -> Delivery | None:
+        known = self.tables.deliveries.get(delivery.id)
+        if known is None or not delivery.object:
+            return None
+        ahead = (
+            (seq, row)
+            for _, seq, row in self._pending()
+            if (row.endpoint, row.object) == (delivery.endpoint, delivery.object)
+            and seq < known[0]
+            and row.attempts < attempts_below
+        )
+        first = min(ahead, default=None)
+        return None if first is None else first[1]
+
+    def deliveries_page(
+        self,
+        *,
+        endpoint: str | None = None,
+        event: str | None = None,
+        status: str | None = None,
+        limit: int,
+        older_than: str | None = None,
+        newer_than: str | None = None,
+    ) -> Sequence[Delivery]:
+        rows = self.tables.deliveries
+        cursors = Cursors(older_than, newer_than)
+        if not cursors.known_in(rows):
+            return []
+        matching = (
+            (seq, row)
+            for seq, row in rows.values()
+            if endpoint in (None, row.endpoint)
+            and event in (None, row.event)
+            and status in (None, row.status)
+        )
+        return cursors.cut(matching, limit=limit, seq_of=lambda cursor: rows[cursor][0])
 
     def deliveries_of(self, event: str) -> Sequence[Delivery]:
         rows = sorted((seq, row) for seq, row in self.tables.deliveries.values() if row.event == event)

@@ -121,13 +121,15 @@ class SqliteLedger(Tables):
     def customers_in(self, bucket: int) -> Sequence[str]:
         return [row[0] for row in self._all(SQL.customers_in, {"bucket": bucket})]
 
-    def transactions_of(self, customer: str, *, limit: int = 100_000) -> Sequence[Transaction]:
+    def transactions_of(
+        self, customer: str, *, limit: int = 100_000, after: str = ""
+    ) -> Sequence[Transaction]:
         bucket = bucket_of(customer)
-        rows = self._all(SQL.transactions_of, (bucket, customer, limit))
+        rows = self._all(SQL.transactions_of, (bucket, customer, bucket, customer, after, limit))
         if not rows:
             return []
         postings: dict[int, list[Posting]] = defaultdict(list)
-        for seq, account, nano in self._all(SQL.postings_of, (bucket, customer, rows[-1][0])):
+        for seq, account, nano in self._all(SQL.postings_of, (bucket, customer, rows[0][0], rows[-1][0])):
             postings[seq].append(Posting(account, nano))
         return [_transaction(customer, row, postings[row[0]]) for row in rows]
 

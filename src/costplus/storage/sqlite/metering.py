@@ -58,6 +58,9 @@ class SqliteEvents(Tables):
         row = self._one(SQL.find_event_by_key, (bucket_of(customer), customer, key))
         return None if row is None else event_from_row(row)
 
+    def reported_as(self, identifier: str) -> Sequence[UsageEvent]:
+        return [event_from_row(row) for row in self._all(SQL.reported_as, (identifier,))]
+
     def events_between(
         self,
         customer: str,

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import datetime
 
-from costplus.billing.event import Delivery
+import msgspec
+
+from costplus.billing.event import Attempt, Delivery
 from costplus.billing.store import StoredReply
 from costplus.core.records import R, Record, check_removable, check_unchanged
 from costplus.storage.codec import (
     Row,
     decode_record,
+    encode_json,
     encode_record,
     from_micros,
     from_micros_or_none,
@@ -24,6 +28,7 @@ from costplus.storage.sqlite.tables import Tables
 
 SQL = load_queries("costplus.storage.sqlite", "records.sql")
 OUTBOX_SQL = load_queries("costplus.storage.sqlite", "outbox.sql")
+_decode_log = msgspec.json.Decoder(tuple[Attempt, ...]).decode
 
 
 class SqliteRecords(Tables):
@@ -89,11 +94,61 @@ class SqliteOutbox(Tables):
                 delivery.response_status,
                 delivery.error,
                 micros_or_none(delivery.delivered_at),
+                delivery.object,
+                micros_or_none(delivery.created),
+                delivery.response_body,
+                encode_json(delivery.log),
             ),
         )
 
     def due_deliveries(self, at: datetime, *, limit: int = 100) -> Sequence[Delivery]:
         return [_delivery(row) for row in self._all(OUTBOX_SQL.due_deliveries, (micros(at), limit))]
+
+    def claim_deliveries(
+        self, at: datetime, until: datetime, limit: int = 100, *, but_of: Collection[str] = ()
+    ) -> Sequence[Delivery]:
+        until_us = micros(until)
+        but = encode_json(sorted(but_of)).decode()
+        rows = self._all(OUTBOX_SQL.claimable_deliveries, (micros(at), but, limit))
+        self._db.executemany(OUTBOX_SQL.claim_delivery, [(until_us, row[0]) for row in rows])
+        return [replace(_delivery(row), due_at=until) for row in rows]
+
+    def delivery(self, id: str) -> Delivery | None:
+        row = self._one(OUTBOX_SQL.find_delivery, (id,))
+        return None if row is None else _delivery(row)
+
+    def delivery_ahead(self, delivery: Delivery, *, attempts_below: int) -> Delivery | None:
+        if not delivery.object:
+            return None
+        parameters = (delivery.endpoint, delivery.object, delivery.id, attempts_below)
+        row = self._one(OUTBOX_SQL.delivery_ahead, parameters)
+        return None if row is None else _delivery(row)
+
+    def deliveries_page(
+        self,
+        *,
+        endpoint: str | None = None,
+        event: str | None = None,
+        status: str | None = None,
+        limit: int,
+        older_than: str | None = None,
+        newer_than: str | None = None,
+    ) -> Sequence[Delivery]:
+        named = OUTBOX_SQL.deliveries_latest, OUTBOX_SQL.deliveries_after
+        if event is not None:
+            named = OUTBOX_SQL.deliveries_latest_of_event, OUTBOX_SQL.deliveries_after_of_event
+        elif endpoint is not None:
+            named = OUTBOX_SQL.deliveries_latest_of_endpoint, OUTBOX_SQL.deliveries_after_of_endpoint
+        rows = self._page(
+            *named,
+            OUTBOX_SQL.seq_of_delivery,
+            {"endpoint": endpoint, "event": event, "status": status},
+            cursor_key=(),
+            limit=limit,
+            older_than=older_than,
+            newer_than=newer_than,
+        )
+        return [_delivery(row) for row in rows]
 
     def deliveries_of(self, event: str) -> Sequence[Delivery]:
         return [_delivery(row) for row in self._all(OUTBOX_SQL.deliveries_of, (event,))]
@@ -132,4 +187,8 @@ def _delivery(row: Row) -> Delivery:
         response_status=row[6],
         error=row[7],
         delivered_at=from_micros_or_none(row[8]),
+        object=row[9],
+        created=from_micros_or_none(row[10]),
+        response_body=row[11],
+        log=_decode_log(row[12]),
     )

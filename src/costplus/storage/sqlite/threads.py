@@ -2,70 +2,55 @@
 
 Rule 1: a verb of a batch runs inside a savepoint and succeeds or fails alone; where the commit itself fails,
 everybody who was in the batch is told that nothing was kept.
-Rule 2: listeners hear of a commit before its writers do, so that no writer finds what it changed cached.
 """
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
-import threading
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import Empty
 
 from costplus.billing.store import Topic
+from costplus.storage.outcome import Attempt, Outcome, Reported, hand_over
 from costplus.storage.sqlite.connection import connect_reader, connect_writer
-from costplus.storage.sqlite.outcome import Attempt, Outcome, Reported, hand_over
 from costplus.storage.sqlite.transaction import SqliteTx
+from costplus.storage.threads import Queue, QueueWorker
 
 BATCH_MAX = 256
 
-Queue = SimpleQueue[Attempt | None]  # None: no more will come.
 
-
-class Worker(threading.Thread, ABC):
-    """A thread with a connection of its own that serves a queue."""
+class SqliteWorker(QueueWorker):
+    """A thread with a connection of its own to the file."""
 
     def __init__(self, *, path: Path, queue: Queue, busy_timeout_ms: int, opened: Outcome) -> None:
-        super().__init__(name=type(self).__name__, daemon=True)
+        super().__init__(queue=queue, opened=opened)
         self._path = path
-        self._queue = queue
         self._busy_timeout_ms = busy_timeout_ms
-        self._opened = opened
 
-    def run(self) -> None:
-        connection = None
-        with self._opened:
-            connection = self.connect()
-        hand_over([self._opened])
-        if connection is None:
-            return
-        with contextlib.closing(connection):
-            tx, more = SqliteTx(connection), True
-            while more and (first := self._queue.get()) is not None:
-                more = self.serve(tx, first)
+    def open(self) -> None:
+        self.tx = SqliteTx(self.connect())
 
     @abstractmethod
     def connect(self) -> sqlite3.Connection:
         """Open this thread's own connection."""
 
-    @abstractmethod
-    def serve(self, tx: SqliteTx, first: Attempt) -> bool:
-        """Do `first`, and perhaps more of the queue; return whether more will come."""
+    def close(self) -> None:
+        self.tx.connection.close()
 
 
-class Reader(Worker):
+class Reader(SqliteWorker):
     """Runs each verb on a consistent snapshot."""
 
     def connect(self) -> sqlite3.Connection:
         return connect_reader(self._path, busy_timeout_ms=self._busy_timeout_ms)
 
-    def serve(self, tx: SqliteTx, first: Attempt) -> bool:
+    def serve(self, first: Attempt) -> bool:
+        tx = self.tx
         try:
             tx.connection.execute("BEGIN")
-            first.run(tx)
+            _run(tx, first)
             tx.connection.execute("ROLLBACK")
         except sqlite3.Error as error:
             first.fail(error)
@@ -74,7 +59,7 @@ class Reader(Worker):
         return True
 
 
-class Writer(Worker):
+class Writer(SqliteWorker):
     """Runs waiting verbs together in one transaction: they share its fsync."""
 
     def __init__(
@@ -92,23 +77,30 @@ class Writer(Worker):
     def connect(self) -> sqlite3.Connection:
         return connect_writer(self._path, busy_timeout_ms=self._busy_timeout_ms)
 
-    def serve(self, tx: SqliteTx, first: Attempt) -> bool:
+    def serve(self, first: Attempt) -> bool:
         batch, more = [first], True
         while len(batch) < BATCH_MAX and more:
             try:
-                attempt = self._queue.get_nowait()
+                attempt = self.queue.get_nowait()
             except Empty:
                 break
             if attempt is None:
                 more = False
             else:
                 batch.append(attempt)
-        touched = commit_batch(tx, batch)
+        touched = commit_batch(self.tx, batch)
         if touched:
             with Reported():
                 self._notify(touched)
         hand_over(batch)
         return more
+
+
+def _run(tx: SqliteTx, attempt: Attempt) -> None:
+    """Run the verb; where the database did not take what it did, say so instead of the driver."""
+    attempt.run(tx)
+    if isinstance(attempt.error, sqlite3.OperationalError):
+        attempt.fail(attempt.error)
 
 
 def commit_batch(tx: SqliteTx, batch: Iterable[Attempt]) -> set[Topic]:
@@ -135,7 +127,7 @@ def _run_alone(tx: SqliteTx, attempt: Attempt) -> set[Topic]:
     """Run one verb in a savepoint; return the topics it touched, none where it was rolled back."""
     db = tx.connection
     db.execute("SAVEPOINT verb")
-    attempt.run(tx)
+    _run(tx, attempt)
     if attempt.error is not None:
         if not db.in_transaction:  # A full disk and its like roll back everything at once.
             cause = attempt.error.__cause__ or attempt.error

@@ -5,7 +5,7 @@ Rule 1: the customer's balance is locked before a grant is read to be changed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -18,7 +18,7 @@ from costplus.core.money import checked_nano, nano_per_minor
 from costplus.ledger.balance import Crossing
 from costplus.ledger.grant import Grant, NoSuchGrant
 from costplus.ledger.post import expire_grant, grant_credit, void_grant
-from costplus.web.call import Call, Listing, get, post
+from costplus.web.call import Call, Listing, customer_in_params, get, post
 from costplus.web.errors import NotSupported
 from costplus.web.listing import NoSuchCursor, listing
 from costplus.web.params import Params
@@ -188,11 +188,16 @@ def index(tx: Tx, call: Call) -> Listing:
     return listing(call.params, fetch)
 
 
+def _customer(tx: Tx, call: Call) -> Collection[str]:
+    """Return whose grant the path names."""
+    return [_grant_of(tx, call.path["id"]).customer]
+
+
 ENDPOINTS = (
-    post("/v1/billing/credit_grants", create, fresh=True),
+    post("/v1/billing/credit_grants", create, fresh=True, customers=customer_in_params),
     get("/v1/billing/credit_grants", index),
     get("/v1/billing/credit_grants/{id}", retrieve),
-    post("/v1/billing/credit_grants/{id}", update),
-    post("/v1/billing/credit_grants/{id}/void", void, fresh=True),
-    post("/v1/billing/credit_grants/{id}/expire", expire, fresh=True),
+    post("/v1/billing/credit_grants/{id}", update, customers=_customer),
+    post("/v1/billing/credit_grants/{id}/void", void, fresh=True, customers=_customer),
+    post("/v1/billing/credit_grants/{id}/expire", expire, fresh=True, customers=_customer),
 )

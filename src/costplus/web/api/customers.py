@@ -11,6 +11,7 @@ from costplus.billing.clock import customer_of
 from costplus.billing.close import account_settings
 from costplus.billing.coupon import CustomerDiscount, discount_id
 from costplus.billing.customer import Customer, TestClock
+from costplus.billing.demand import method_of
 from costplus.billing.invoice import Invoice
 from costplus.billing.plan import Plan
 from costplus.billing.store import Tx
@@ -20,7 +21,7 @@ from costplus.core.cycle import zone_of
 from costplus.core.ids import new_id
 from costplus.web.api.deletions import delete_customer
 from costplus.web.api.test_clocks import clock_of
-from costplus.web.call import Call, Listing, delete, get, post
+from costplus.web.call import Call, Listing, customer_in_path, delete, get, post
 from costplus.web.listing import records
 from costplus.web.objects.customer import CustomerView, deleted_object
 from costplus.web.params import Params
@@ -93,6 +94,17 @@ def view_of(tx: Tx, customer: Customer) -> CustomerView:
     )
 
 
+def with_default_method(tx: Tx, customer: Customer, params: Params) -> Customer:
+    """Return the customer with the payment method that `invoice_settings` makes its default; empty unsets."""
+    level = params.within("invoice_settings")
+    if "default_payment_method" not in level:
+        return customer
+    wanted = level.text("default_payment_method") or ""
+    if wanted:
+        method_of(tx, customer, wanted, param=level.name_of("default_payment_method"))
+    return replace(customer, default_payment_method=wanted)
+
+
 def create(tx: Tx, call: Call) -> Customer:
     """Create a customer and subscribe it to the default plan."""
     clock_id = call.params.text("test_clock")
@@ -122,6 +134,7 @@ def retrieve(tx: Tx, call: Call) -> object:
 def update(tx: Tx, call: Call) -> CustomerView:
     """Change what was sent and leave the rest."""
     customer = _change(customer_of(tx, call.path["id"], param="id"), call.params)
+    customer = with_default_method(tx, customer, call.params)
     tx.save(customer)
     tx.touch("config")
     call.announce(tx, "customer.updated", customer, at=call.present(tx, customer.id))
@@ -151,6 +164,6 @@ ENDPOINTS = (
     post("/v1/customers", create),
     get("/v1/customers", index),
     get("/v1/customers/{id}", retrieve),
-    post("/v1/customers/{id}", update),
-    delete("/v1/customers/{id}", remove),
+    post("/v1/customers/{id}", update, customers=customer_in_path),
+    delete("/v1/customers/{id}", remove, customers=customer_in_path),
 )

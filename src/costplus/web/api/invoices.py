@@ -5,32 +5,24 @@ Rule 1: the customer's balance is locked before an invoice is read to be changed
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Protocol
 
 from costplus.billing.clock import customer_of
 from costplus.billing.customer import Customer, NoSuchCustomer
 from costplus.billing.invoice import BILLS_USAGE, Invoice, InvoiceLine, NoSuchInvoice
-from costplus.billing.issue import finalize, mark_uncollectible, pay, send, void
+from costplus.billing.issue import finalize, mark_uncollectible, send, void
 from costplus.billing.preview import preview
 from costplus.billing.store import Tx
-from costplus.core.errors import InvalidRequest
 from costplus.web.api.invoice_params import invoice_for_update, invoice_of, time_range
-from costplus.web.call import Call, Handler, Listing, get, post
+from costplus.web.call import Call, Handler, Listing, customer_in_params, get, post
 from costplus.web.listing import in_memory, records
 from costplus.web.objects.invoice import invoice_explanation
 from costplus.web.objects.invoice_line import line_object
 
 METHODS = ("send_invoice", "charge_automatically")
 STATUSES = ("draft", "open", "paid", "uncollectible", "void")
-
-
-class NoPaymentMethod(InvalidRequest):
-    """There is nothing that could be charged."""
-
-    code = "invoice_no_payment_method"
-    remedy = "Once the money has arrived, send paid_out_of_band=true to record it."
 
 
 class Step(Protocol):
@@ -90,12 +82,6 @@ def _accept_auto_advance(call: Call) -> None:
     call.params.flag("auto_advance")
 
 
-def _check_out_of_band(call: Call) -> None:
-    """Payments are recorded here, not made: saying `paid` without money would be a lie."""
-    if not call.params.flag("paid_out_of_band"):
-        raise NoPaymentMethod("No payment method can be charged.", param="paid_out_of_band")
-
-
 def lines(tx: Tx, call: Call) -> Listing:
     """List an invoice's lines in its own order."""
     invoice = invoice_of(tx, call.path["id"])
@@ -116,15 +102,27 @@ def explain(tx: Tx, call: Call) -> object:
     return invoice_explanation(invoice, charges_nano=charges_nano)
 
 
+def _customer(tx: Tx, call: Call) -> Collection[str]:
+    """Return whose invoice the path names."""
+    return [invoice_of(tx, call.path["id"]).customer]
+
+
 ENDPOINTS = (
     get("/v1/invoices", index, fresh=True),
-    post("/v1/invoices/create_preview", create_preview, fresh=True, keeps_reply=False),
+    post(
+        "/v1/invoices/create_preview",
+        create_preview,
+        fresh=True,
+        keeps_reply=False,
+        customers=customer_in_params,
+    ),
     get("/v1/invoices/{id}", retrieve, fresh=True),
     get("/v1/invoices/{id}/lines", lines, fresh=True),
-    post("/v1/invoices/{id}/finalize", _step(finalize, _accept_auto_advance), fresh=True),
-    post("/v1/invoices/{id}/pay", _step(pay, _check_out_of_band), fresh=True),
-    post("/v1/invoices/{id}/send", _step(send), fresh=True),
-    post("/v1/invoices/{id}/void", _step(void), fresh=True),
-    post("/v1/invoices/{id}/mark_uncollectible", _step(mark_uncollectible), fresh=True),
+    post(
+        "/v1/invoices/{id}/finalize", _step(finalize, _accept_auto_advance), fresh=True, customers=_customer
+    ),
+    post("/v1/invoices/{id}/send", _step(send), fresh=True, customers=_customer),
+    post("/v1/invoices/{id}/void", _step(void), fresh=True, customers=_customer),
+    post("/v1/invoices/{id}/mark_uncollectible", _step(mark_uncollectible), fresh=True, customers=_customer),
     get("/v1/token_billing/invoices/{id}/explain", explain, fresh=True),
 )

@@ -48,10 +48,14 @@ def windows_of(start: datetime, end: datetime, grouping: str | None) -> list[Per
 
 
 def events_within(tx: Tx, customer: str, meter: str, span: Period) -> Iterator[UsageEvent]:
-    """Yield the customer's usage on the meter in time order, however much there is; corrections are none."""
+    """Yield the customer's usage on the meter in time order, however much there is.
+
+    Corrections are none, and what was canceled, which is said at the same instant, is none any more.
+    """
     events: Sequence[UsageEvent] = tx.events_between(customer, span.start, span.end, meter=meter, limit=FETCH)
     if len(events) < FETCH:
-        yield from (event for event in events if not event.is_correction)
+        canceled = {event.corrects for event in events if event.is_cancellation}
+        yield from (event for event in events if not event.is_correction and event.id not in canceled)
         return
     middle = span.start + (span.end - span.start) / 2
     yield from events_within(tx, customer, meter, Period(span.start, middle))

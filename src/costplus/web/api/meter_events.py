@@ -2,28 +2,47 @@
 
 Rule 1: an event without an identifier gets one from the Idempotency-Key, so that an SDK's retry, which
 repeats that key, is the same event. Rule 2: the same identifier with other content is refused.
-Rule 3: events of a stream are kept all together or not at all.
+Rule 3: a stream answers for its form only, as Stripe's does: an event that cannot be used is kept with the
+reason and told of in a report every ten seconds (`billing.meter_errors`); the others are kept all together.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime
 
+from costplus.billing.cancel_event import MeterEventAdjustment, cancel
 from costplus.billing.clock import frozen_time
 from costplus.billing.customer import Customer
+from costplus.billing.meter_errors import RejectedMeterEvent, reject, rejected
 from costplus.billing.report import report
 from costplus.billing.store import Tx
 from costplus.core.errors import Conflict, InvalidRequest
 from costplus.core.ids import new_id
 from costplus.metering.event import Source, UsageEvent
-from costplus.metering.feeds.stripe import Reported, customer_in, payload_of, reported_again, usage_event_of
+from costplus.metering.feeds.stripe import (
+    NAME_MAX,
+    InvalidValue,
+    MissingDimensions,
+    NoCustomerDefined,
+    Reported,
+    TimestampInFuture,
+    TimestampTooOld,
+    TooManyDigits,
+    UnknownTokenType,
+    ValueNotFound,
+    customer_in,
+    payload_of,
+    reported_again,
+    usage_event_of,
+)
 from costplus.metering.meter import ArchivedMeter, Meter, NoMeter
 from costplus.web.api.meters import EVENT_NAME_MAX
-from costplus.web.call import Call, post
-from costplus.web.errors import NoSuchUrl
-from costplus.web.objects.meter import meter_event_object
+from costplus.web.call import Call, Listing, get, post
+from costplus.web.listing import records
+from costplus.web.objects.meter import adjustment_object, meter_event_object
 from costplus.web.objects.wire import JsonObject, rfc3339
 from costplus.web.params import InvalidShape, Params
 from costplus.web.sessions import LIFETIME, Session, token_of
@@ -38,6 +57,22 @@ class EventCustomerNotFound(InvalidRequest):
 
     code = "meter_event_customer_not_found"
     remedy = "Create the customer first, or correct its id in the payload."
+
+
+# What is wrong with an event's content, not with the request: a stream reports it afterwards.
+REPORTED_LATER = (
+    ArchivedMeter,
+    EventCustomerNotFound,
+    InvalidValue,
+    MissingDimensions,
+    NoCustomerDefined,
+    NoMeter,
+    TimestampInFuture,
+    TimestampTooOld,
+    TooManyDigits,
+    UnknownTokenType,
+    ValueNotFound,
+)
 
 
 class IdentifierInUse(Conflict):
@@ -155,26 +190,93 @@ def create_stream(tx: Tx, call: Call) -> object:
         )
     events: dict[tuple[str, str], UsageEvent] = {}
     for position, params in enumerate(entries):
-        event = _event(tx, call, params, _reported(params, call, position), "meter_events_v2")
-        if _known(tx, event) is None:
+        event = _usable(tx, call, params, position)
+        if event is not None and _known(tx, event) is None:
             _check_same(event, events.setdefault((event.customer, event.key), event))
     report(tx, call.context.pricing, list(events.values()), at=call.at)
     return {}
 
 
-def adjust(tx: Tx, call: Call) -> object:
-    """Refuse: an event that moved money is not taken back yet."""
-    raise NoSuchUrl(
-        "Cancelling meter events is not available yet.",
-        remedy="Grant the customer credit of the same amount with POST /v1/billing/credit_grants.",
+def _usable(tx: Tx, call: Call, params: Params, position: int) -> UsageEvent | None:
+    """Return the usage event of a streamed one, or keep it with what is wrong about it and return None."""
+    identifier, timestamp = _identifier(params, call, position), params.time("timestamp")
+    event_name = params.required_text("event_name", longest=EVENT_NAME_MAX)
+    if "payload" not in params:
+        raise params.missing("payload")
+    sent = params.mapping("payload")
+    try:
+        payload = payload_of(sent, param=params.name_of("payload"))
+        reported = Reported(
+            event_name=event_name, payload=payload, identifier=identifier, timestamp=timestamp
+        )
+        return _event(tx, call, params, reported, "meter_events_v2")
+    except REPORTED_LATER as error:
+        known = [meter for meter in tx.page(Meter, limit=METERS_MAX) if meter.event_name == event_name]
+        refused = rejected(
+            error,
+            event_name=event_name,
+            identifier=identifier,
+            payload={key: str(value)[:NAME_MAX] for key, value in sent.items()},
+            timestamp=timestamp,
+            meter=known[0].id if known else "",
+            at=call.at,
+        )
+        reject(tx, refused, at=call.at)
+        return None
+
+
+def _canceled(tx: Tx, call: Call) -> MeterEventAdjustment:
+    params = call.params
+    event_name = params.required_text("event_name", longest=EVENT_NAME_MAX)
+    params.required_choice("type", ("cancel",))
+    identifier = params.within("cancel").required_text("identifier", longest=IDENTIFIER_MAX)
+    return cancel(
+        tx, event_name=event_name, identifier=identifier, customer=params.text("customer"), at=call.at
     )
 
 
+def _customers(tx: Tx, call: Call) -> Collection[str]:
+    """Return whose events are reported: of customers that exist, the others are refused."""
+    found = set()
+    for params in call.params.each("events") if "events" in call.params else [call.params]:
+        reported = _reported(params, call)
+        meter = _meter(tx, reported.event_name, param="event_name")
+        found.add(customer_in(reported, meter))
+    return [id for id in sorted(found) if tx.find(Customer, id) is not None]
+
+
+def adjust_v1(tx: Tx, call: Call) -> object:
+    """Cancel an event within 24 hours: what it was charged is taken back."""
+    return adjustment_object(_canceled(tx, call), call.context, v2=False)
+
+
+def adjust_v2(tx: Tx, call: Call) -> object:
+    """Cancel an event within 24 hours: what it was charged is taken back."""
+    return adjustment_object(_canceled(tx, call), call.context, v2=True)
+
+
+def errors(tx: Tx, call: Call) -> Listing:
+    """List streamed events that could not be used, newest first, each with the reason."""
+    code, name = call.params.text("code"), call.params.text("event_name")
+
+    def keep(event: RejectedMeterEvent) -> bool:
+        return code in (None, event.code) and name in (None, event.event_name)
+
+    return records(tx, call, RejectedMeterEvent, keep=keep)
+
+
 ENDPOINTS = (
-    post("/v2/billing/meter_events", create_v2, keeps_reply=False),
-    post("/v2/billing/meter_event_stream", create_stream, keeps_reply=False, takes_sessions=True),
-    post("/v1/billing/meter_events", create_v1, keeps_reply=False),
+    post("/v2/billing/meter_events", create_v2, keeps_reply=False, customers=_customers),
+    post(
+        "/v2/billing/meter_event_stream",
+        create_stream,
+        keeps_reply=False,
+        takes_sessions=True,
+        customers=_customers,
+    ),
+    post("/v1/billing/meter_events", create_v1, keeps_reply=False, customers=_customers),
     post("/v2/billing/meter_event_session", create_session, keeps_reply=False),
-    post("/v1/billing/meter_event_adjustments", adjust, keeps_reply=False),
-    post("/v2/billing/meter_event_adjustments", adjust, keeps_reply=False),
+    post("/v1/billing/meter_event_adjustments", adjust_v1),
+    post("/v2/billing/meter_event_adjustments", adjust_v2),
+    get("/v1/token_billing/meter_event_errors", errors),
 )

@@ -12,8 +12,8 @@ from decimal import Decimal
 from costplus.billing.close import account_settings
 from costplus.billing.edit_draft import CurrencyMismatch
 from costplus.billing.event import Event, WebhookEndpoint
-from costplus.billing.notify import ENDPOINTS_MAX
 from costplus.billing.offer import account_currency
+from costplus.billing.outbox import ENDPOINTS_MAX
 from costplus.billing.plan import Settings
 from costplus.billing.proration import ProrationBy
 from costplus.billing.setup import SetUp, SetUpRequest, set_up

@@ -52,6 +52,14 @@ def pass_time(tx: Tx, call: Call) -> TestClock:
     return advance(tx, clock_of(tx, call.path["id"]), to=to)
 
 
+async def _collected(call: Call, begun: object) -> TestClock:
+    """Have the payments made that became due on the way."""
+    assert isinstance(begun, TestClock)
+    if call.context.payments is not None:
+        await call.context.payments.collect_due(clock=begun.id)
+    return begun
+
+
 def remove(tx: Tx, call: Call) -> object:
     """Delete the clock and its customers."""
     clock = clock_of(tx, call.path["id"])
@@ -72,5 +80,5 @@ ENDPOINTS = (
     get("/v1/test_helpers/test_clocks", index),
     get("/v1/test_helpers/test_clocks/{id}", retrieve),
     delete("/v1/test_helpers/test_clocks/{id}", remove),
-    post("/v1/test_helpers/test_clocks/{id}/advance", pass_time, fresh=True),
+    post("/v1/test_helpers/test_clocks/{id}/advance", pass_time, fresh=True, finish=_collected),
 )

@@ -7,13 +7,15 @@ from dataclasses import replace
 from costplus.billing.adopt import adjust
 from costplus.billing.clock import customer_of
 from costplus.billing.close import account_settings
-from costplus.billing.customer import Customer, OnZeroCredit
+from costplus.billing.customer import CollectionMethod, Customer, OnZeroCredit
 from costplus.billing.store import Tx
 from costplus.billing.subscription import Subscription
 from costplus.ledger.post import credit_of
 from costplus.web.api.card_terms import own_adjustment
-from costplus.web.call import Call, get, post
+from costplus.web.call import Call, customer_in_path, get, post
 from costplus.web.objects.token_billing import CustomerState
+
+COLLECTION_METHODS: tuple[CollectionMethod, ...] = ("charge_automatically", "send_invoice")
 
 
 def _state(tx: Tx, call: Call, customer: Customer) -> CustomerState:
@@ -41,6 +43,10 @@ def update(tx: Tx, call: Call) -> CustomerState:
     customer = customer_of(tx, call.path["id"], param="id")
     if "markup_percent" in call.params or "margin_percent" in call.params:
         adjust(tx, customer, own_adjustment(call.params), at=call.present(tx, customer.id))
+    if "collection_method" in call.params:
+        method = call.params.choice("collection_method", COLLECTION_METHODS)
+        customer = replace(customer, collection_method=method)
+        tx.save(customer)
     if "on_zero_credit" in call.params:
         wanted: OnZeroCredit | None = call.params.choice("on_zero_credit", ("block", "overage"))
         customer = replace(customer, on_zero_credit=wanted)
@@ -51,6 +57,6 @@ def update(tx: Tx, call: Call) -> CustomerState:
 
 
 ENDPOINTS = (
-    get("/v1/token_billing/customers/{id}", retrieve, fresh=True, writes=True),
+    get("/v1/token_billing/customers/{id}", retrieve, fresh=True, writes=True, customers=customer_in_path),
     post("/v1/token_billing/customers/{id}", update, fresh=True),
 )

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import re
-import secrets
 from dataclasses import replace
+from typing import Literal
 from urllib.parse import urlsplit
 
 from costplus.billing.event import WebhookEndpoint
-from costplus.billing.notify import ENDPOINTS_MAX
+from costplus.billing.outbox import ENDPOINTS_MAX, endpoint_of, new_secret
 from costplus.billing.store import Tx
-from costplus.core.errors import InvalidRequest, NotFound
+from costplus.core.errors import InvalidRequest
 from costplus.core.ids import new_id
 from costplus.web.call import Call, Listing, delete, get, post
 from costplus.web.listing import records
@@ -21,12 +20,6 @@ from costplus.web.params import Params
 
 URL_MAX = 2048
 _EVENT_TYPE = re.compile(r"\*|[a-z0-9_]+(\.[a-z0-9_]+)+")
-
-
-class NoSuchEndpoint(NotFound):
-    """The webhook endpoint does not exist."""
-
-    code = "resource_missing"
 
 
 class InvalidUrl(InvalidRequest):
@@ -50,18 +43,24 @@ class TooManyEndpoints(InvalidRequest):
     remedy = f"At most {ENDPOINTS_MAX} endpoints: delete one first."
 
 
-def _checked_url(url: str) -> str:
+def checked_url(call: Call, url: str, *, param: str = "url") -> str:
+    """Return the address, or raise `InvalidUrl` or, where it is seen to be forbidden, `AddressForbidden`."""
+    port, host = 443, ""
     try:
         parts = urlsplit(url)
+        port, host = parts.port or (443 if parts.scheme == "https" else 80), parts.hostname or ""
         valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
     except ValueError:
         valid = False
     if not valid or not url.isascii() or not url.isprintable() or " " in url:
-        raise InvalidUrl(f"Not a valid URL: '{url}'.", param="url")
+        raise InvalidUrl(f"Not a valid URL: '{url}'.", param=param)
+    if parts.username or parts.password:
+        raise InvalidUrl("The URL carries a user name or password.", param=param)
+    call.context.addresses.check_host(host, port=port, param=param)
     return url
 
 
-def _types(params: Params) -> tuple[str, ...]:
+def event_types(params: Params) -> tuple[str, ...]:
     """Return the event types asked for; types that only Stripe sends are accepted and never come."""
     types = tuple(params.texts("enabled_events"))
     if not types:
@@ -72,13 +71,6 @@ def _types(params: Params) -> tuple[str, ...]:
     return types
 
 
-def _endpoint_of(tx: Tx, id: str) -> WebhookEndpoint:
-    endpoint = tx.find(WebhookEndpoint, id)
-    if endpoint is None:
-        raise NoSuchEndpoint(f"No such webhook endpoint: '{id}'", param="id")
-    return endpoint
-
-
 def create(tx: Tx, call: Call) -> object:
     """Create an endpoint; its signing secret is in this answer (and in its repetition) and no other."""
     params = call.params
@@ -87,9 +79,9 @@ def create(tx: Tx, call: Call) -> object:
     endpoint = WebhookEndpoint(
         id=new_id("we", at=call.at),
         created=call.at,
-        url=_checked_url(params.required_text("url", longest=URL_MAX)),
-        secret="whsec_" + base64.b64encode(secrets.token_bytes(24)).decode(),  # Standard Webhooks decodes it.
-        enabled_events=_types(params),
+        url=checked_url(call, params.required_text("url", longest=URL_MAX)),
+        secret=new_secret(),
+        enabled_events=event_types(params),
         description=params.text("description"),
         api_version=params.text("api_version", longest=64),
         metadata=params.metadata(),
@@ -100,21 +92,27 @@ def create(tx: Tx, call: Call) -> object:
 
 def retrieve(tx: Tx, call: Call) -> WebhookEndpoint:
     """Return an endpoint, without its secret."""
-    return _endpoint_of(tx, call.path["id"])
+    return endpoint_of(tx, call.path["id"])
 
 
 def update(tx: Tx, call: Call) -> WebhookEndpoint:
     """Change what was sent and leave the rest."""
-    endpoint, params = _endpoint_of(tx, call.path["id"]), call.params
+    endpoint, params = endpoint_of(tx, call.path["id"]), call.params
     if "url" in params:
-        endpoint = replace(endpoint, url=_checked_url(params.required_text("url", longest=URL_MAX)))
+        endpoint = replace(endpoint, url=checked_url(call, params.required_text("url", longest=URL_MAX)))
     if "enabled_events" in params:
-        endpoint = replace(endpoint, enabled_events=_types(params))
+        endpoint = replace(endpoint, enabled_events=event_types(params))
     if "description" in params:
         endpoint = replace(endpoint, description=params.text("description"))
     disabled = params.flag("disabled")
     if disabled is not None:
-        endpoint = replace(endpoint, status="disabled" if disabled else "enabled")
+        because: Literal["", "user"] = "user" if disabled else ""
+        endpoint = replace(
+            endpoint,
+            status="disabled" if disabled else "enabled",
+            disabled_because=because,
+            failing_since=None,
+        )
     endpoint = replace(endpoint, metadata=params.metadata(endpoint.metadata))
     tx.save(endpoint)
     return endpoint
@@ -122,14 +120,14 @@ def update(tx: Tx, call: Call) -> WebhookEndpoint:
 
 def remove(tx: Tx, call: Call) -> object:
     """Delete an endpoint: nothing more is sent there."""
-    endpoint = _endpoint_of(tx, call.path["id"])
+    endpoint = endpoint_of(tx, call.path["id"])
     tx.remove(WebhookEndpoint, endpoint.id)
     return deleted_object("webhook_endpoint", endpoint.id)
 
 
 def index(tx: Tx, call: Call) -> Listing:
     """List endpoints, newest first."""
-    return records(tx, call, WebhookEndpoint)
+    return records(tx, call, WebhookEndpoint, keep=lambda endpoint: not endpoint.is_destination)
 
 
 ENDPOINTS = (

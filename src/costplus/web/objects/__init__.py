@@ -8,6 +8,15 @@ down, exact figures are decimal text in currency units.
 """
 
 from costplus.web.objects.registry import API_VERSION, event_object, object_of
+from costplus.web.objects.thin_event import notification_object, thin_event_object
 from costplus.web.objects.wire import View, unix
 
-__all__ = ["API_VERSION", "View", "event_object", "object_of", "unix"]
+__all__ = [
+    "API_VERSION",
+    "View",
+    "event_object",
+    "notification_object",
+    "object_of",
+    "thin_event_object",
+    "unix",
+]

@@ -64,7 +64,7 @@ def customer_object(customer: Customer, surroundings: Surroundings) -> JsonObjec
         "invoice_prefix": profile.get("invoice_prefix"),
         "invoice_settings": {
             "custom_fields": None,
-            "default_payment_method": None,
+            "default_payment_method": customer.default_payment_method or None,
             "footer": None,
             "rendering_options": None,
         },

@@ -6,6 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 
+from costplus.billing.cancel_event import MeterEventAdjustment
+from costplus.billing.meter_errors import RejectedMeterEvent
 from costplus.core.period import Period
 from costplus.metering.feeds.stripe import Reported
 from costplus.metering.meter import Meter
@@ -44,6 +46,38 @@ def meter_event_object(
         "livemode": surroundings.livemode,
         "payload": dict(reported.payload),
         "timestamp": write(at),
+    }
+
+
+def adjustment_object(
+    adjustment: MeterEventAdjustment, surroundings: Surroundings, *, v2: bool
+) -> JsonObject:
+    """Return a cancellation as v1 or v2 of Stripe's API writes it; ours are complete at once."""
+    shown: JsonObject = {
+        "object": "v2.billing.meter_event_adjustment" if v2 else "billing.meter_event_adjustment",
+        "cancel": {"identifier": adjustment.identifier},
+        "event_name": adjustment.event_name,
+        "livemode": surroundings.livemode,
+        "status": "complete",
+        "type": "cancel",
+    }
+    return {"id": adjustment.id, **shown, "created": rfc3339(adjustment.created)} if v2 else shown
+
+
+def rejected_event_object(event: RejectedMeterEvent, surroundings: Surroundings) -> JsonObject:
+    """Return a meter event that could not be used: token_billing.meter_event_error."""
+    return {
+        "id": event.id,
+        "object": "token_billing.meter_event_error",
+        "code": event.code,
+        "created": unix(event.created),
+        "event_name": event.event_name,
+        "identifier": event.identifier,
+        "livemode": surroundings.livemode,
+        "message": event.message,
+        "meter": event.meter or None,
+        "payload": dict(event.payload),
+        "timestamp": unix_or_none(event.timestamp),
     }
 
 

@@ -8,23 +8,33 @@ from typing import Any
 import msgspec
 
 from costplus.billing.alert import Alert, AlertTriggered
+from costplus.billing.auto_recharge import AutoRecharge
 from costplus.billing.correction import PriceCorrection
 from costplus.billing.coupon import Coupon, CustomerDiscount
 from costplus.billing.credit_note import CreditNote
+from costplus.billing.credit_pack import CreditPack
 from costplus.billing.customer import ApiKey, Customer, TestClock
-from costplus.billing.event import Event, WebhookEndpoint
+from costplus.billing.event import Delivery, Event, WebhookEndpoint
 from costplus.billing.invoice import Invoice
 from costplus.billing.invoice_item import InvoiceItem
 from costplus.billing.invoice_policy import InvoicePolicy
 from costplus.billing.margin_alarm import MarginAlarm
+from costplus.billing.meter_errors import RejectedMeterEvent
 from costplus.billing.notice import PriceNotice
+from costplus.billing.payments.callback import PaymentCallback
+from costplus.billing.payments.method import PaymentMethod
+from costplus.billing.payments.payment import Payment
+from costplus.billing.payments.policy import CollectionPolicy
+from costplus.billing.payments.refund import PaymentRefund
 from costplus.billing.plan import Plan, Settings
 from costplus.billing.price_report import SourceReading
 from costplus.billing.refund import Refund
+from costplus.billing.replay import WebhookReplay
 from costplus.billing.store import ChargedEvent
 from costplus.billing.subscription import Subscription
 from costplus.billing.surplus import SurplusEntry
 from costplus.billing.tax import TaxId, TaxRate
+from costplus.billing.top_up import Receipt, TopUp
 from costplus.billing.unpriced import UnpricedUsage
 from costplus.catalog.book import ModelAlias, ModelMark, PriceChange, SourceState
 from costplus.catalog.exchange import FxRate
@@ -60,7 +70,18 @@ from costplus.web.objects.invoice_extras import (
     tax_id_object,
     tax_rate_object,
 )
-from costplus.web.objects.meter import MeterSum, meter_object, meter_sum_object
+from costplus.web.objects.meter import MeterSum, meter_object, meter_sum_object, rejected_event_object
+from costplus.web.objects.payments import (
+    auto_recharge_object,
+    collection_policy_object,
+    credit_pack_object,
+    payment_callback_object,
+    payment_method_object,
+    payment_object,
+    payment_refund_object,
+    receipt_object,
+    top_up_object,
+)
 from costplus.web.objects.price_objects import (
     model_alias_object,
     model_mark_object,
@@ -85,12 +106,21 @@ from costplus.web.objects.token_billing import (
     usage_event_object,
 )
 from costplus.web.objects.unpriced import unpriced_usage_object
-from costplus.web.objects.webhook import webhook_endpoint_object
+from costplus.web.objects.webhook import delivery_object, replay_object, webhook_endpoint_object
 from costplus.web.objects.wire import JsonObject, Surroundings, View, unix
 
 API_VERSION = "2026-10-28.endive"  # The version of Stripe's API whose shapes these are.
 
 _RENDERERS: Mapping[type, Callable[[Any, Surroundings], JsonObject]] = {
+    AutoRecharge: auto_recharge_object,
+    CollectionPolicy: collection_policy_object,
+    CreditPack: credit_pack_object,
+    Payment: payment_object,
+    PaymentCallback: payment_callback_object,
+    PaymentMethod: payment_method_object,
+    PaymentRefund: payment_refund_object,
+    Receipt: receipt_object,
+    TopUp: top_up_object,
     Alert: alert_object,
     AlertTriggered: alert_triggered_object,
     ApiKey: key_object,
@@ -104,6 +134,7 @@ _RENDERERS: Mapping[type, Callable[[Any, Surroundings], JsonObject]] = {
     CustomerView: customer_view_object,
     CustomerState: customer_state_object,
     FxRate: fx_rate_object,
+    Delivery: delivery_object,
     Grant: grant_object,
     Invoice: invoice_object,
     InvoiceItem: invoice_item_object,
@@ -121,6 +152,7 @@ _RENDERERS: Mapping[type, Callable[[Any, Surroundings], JsonObject]] = {
     RateCard: rate_card_object,
     RateCardVersion: rate_card_version_object,
     Refund: refund_object,
+    RejectedMeterEvent: rejected_event_object,
     Settings: settings_object,
     SourceReading: price_source_object,
     SourceState: source_state_object,
@@ -131,6 +163,7 @@ _RENDERERS: Mapping[type, Callable[[Any, Surroundings], JsonObject]] = {
     TestClock: test_clock_object,
     UnpricedUsage: unpriced_usage_object,
     WebhookEndpoint: webhook_endpoint_object,
+    WebhookReplay: replay_object,
 }
 
 # What events are about, by `Event.object_kind`.
@@ -139,6 +172,10 @@ _SUBJECTS: Mapping[str, type[Any]] = {
     **{
         kind.KIND: kind
         for kind in (
+            AutoRecharge,
+            Payment,
+            PaymentCallback,
+            TopUp,
             Alert,
             AlertTriggered,
             Coupon,
@@ -163,6 +200,7 @@ _SUBJECTS: Mapping[str, type[Any]] = {
             UnpricedUsage,
             RateCard,
             RateCardVersion,
+            WebhookEndpoint,
         )
     },
 }

@@ -28,7 +28,9 @@ ON CONFLICT (bucket, account) DO UPDATE SET balance_nano = excluded.balance_nano
 
 -- :name transactions_of
 SELECT seq, id, at, kind, reference FROM transactions
-WHERE bucket = ? AND customer = ? ORDER BY seq LIMIT ?
+WHERE bucket = ? AND customer = ?
+    AND seq > coalesce((SELECT seq FROM transactions WHERE bucket = ? AND customer = ? AND id = ?), 0)
+ORDER BY seq LIMIT ?
 
 -- :name find_transaction
 SELECT seq, id, at, kind, reference FROM transactions WHERE bucket = ? AND customer = ? AND id = ?
@@ -38,7 +40,7 @@ SELECT account, amount_nano FROM postings WHERE bucket = ? AND customer = ? AND 
 
 -- :name postings_of
 SELECT seq, account, amount_nano FROM postings
-WHERE bucket = ? AND customer = ? AND seq <= ? ORDER BY seq, position
+WHERE bucket = ? AND customer = ? AND seq BETWEEN ? AND ? ORDER BY seq, position
 
 -- :name save_grant
 INSERT INTO grants (

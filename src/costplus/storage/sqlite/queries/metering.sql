@@ -30,3 +30,9 @@ FROM usage_events
 WHERE bucket = :bucket AND customer = :customer AND id >= :first_id AND id < :last_id
     AND at >= :start AND at < :end AND (:meter IS NULL OR meter = :meter)
 ORDER BY at, id LIMIT :limit
+
+-- :name reported_as
+SELECT customer, id, at, key, meter, provider, model, requested_model, usage, source, raw_usage, request_id,
+    service_tier, reported_cost, circumstances
+FROM usage_events
+WHERE key = ? AND source IN ('meter_events_v1', 'meter_events_v2') ORDER BY at DESC, id DESC

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sqlite3
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from types import TracebackType
 from typing import Any, Literal
 
@@ -38,6 +37,9 @@ class Outcome:
         self.error = error
         return True
 
+    def has_failed(self) -> bool:
+        return self.error is not None
+
     def fail(self, cause: BaseException) -> None:
         """Note that the database did not take it."""
         self.result, self.error = None, StorageUnavailable(f"The database failed: {cause}.")
@@ -47,6 +49,8 @@ class Outcome:
         """Hand it over, in the loop's own thread."""
         if self._future.done():
             return
+        if isinstance(self.error, StopIteration):  # A future cannot carry this one.
+            self.error = RuntimeError("A verb raised StopIteration.")
         if self.error is not None:
             self._future.set_exception(self.error)
             self.error = None  # Its traceback leads back here: a circle, for the garbage collector alone.
@@ -55,20 +59,23 @@ class Outcome:
 
 
 class Attempt(Outcome):
-    """The outcome of a verb."""
+    """The outcome of a verb, which names the customers that it concerns (None: it is to be alone)."""
 
-    def __init__(self, verb: Callable[[Tx], Any], future: asyncio.Future[Any]) -> None:
+    def __init__(
+        self,
+        verb: Callable[[Tx], Any],
+        future: asyncio.Future[Any],
+        *,
+        customers: Collection[str] | None = None,
+    ) -> None:
         super().__init__(future)
-        self._verb = verb
+        self.verb = verb
+        self.customers = customers
 
     def run(self, tx: Tx) -> None:
         """Run the verb; its error, if any, is kept for who waits."""
         with self:
-            self.result = self._verb(tx)
-        if isinstance(self.error, sqlite3.OperationalError):
-            self.fail(self.error)
-        elif isinstance(self.error, StopIteration):  # A future cannot carry this one.
-            self.error = RuntimeError("A verb raised StopIteration.")
+            self.result = self.verb(tx)
 
 
 class Reported:

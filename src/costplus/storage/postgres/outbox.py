@@ -1,0 +1,104 @@
+"""Webhook deliveries, idempotency replies and numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from costplus.billing.event import Delivery
+from costplus.billing.store import StoredReply
+from costplus.storage.codec import Row, from_micros, from_micros_or_none, micros, micros_or_none
+from costplus.storage.postgres.session import Session
+from costplus.storage.postgres.tables import Tables, Write
+from costplus.storage.postgres.text import columns_of
+from costplus.storage.queries import load_queries
+
+SQL = load_queries("costplus.storage.postgres", "outbox.sql")
+
+
+class PostgresOutbox(Tables):
+    """Satisfies `OutboxStore` and `ReplyStore`, and numbers invoices."""
+
+    def __init__(self, session: Session, customers: Collection[str] | None, *, reads_only: bool) -> None:
+        super().__init__(session, customers, reads_only=reads_only)
+        self._deliveries: dict[str, tuple[Any, ...]] = {}
+
+    def save_delivery(self, delivery: Delivery) -> None:
+        self.changing()
+        self._deliveries[delivery.id] = (
+            delivery.id,
+            delivery.event,
+            delivery.endpoint,
+            micros(delivery.due_at),
+            delivery.attempts,
+            delivery.status,
+            delivery.response_status,
+            delivery.error,
+            micros_or_none(delivery.delivered_at),
+        )
+
+    def _deliveries_by(self, sql: str, *arguments: Any) -> list[Delivery]:
+        if self._deliveries:
+            self.flush()
+        return [_delivery(row) for row in self._all(sql, *arguments)]
+
+    def due_deliveries(self, at: datetime, *, limit: int = 100) -> Sequence[Delivery]:
+        return self._deliveries_by(SQL.due_deliveries, micros(at), limit)
+
+    def claim_deliveries(self, at: datetime, until: datetime, *, limit: int = 100) -> Sequence[Delivery]:
+        self.changing()
+        return self._deliveries_by(SQL.claim_deliveries, micros(at), micros(until), limit)
+
+    def deliveries_of(self, event: str) -> Sequence[Delivery]:
+        return self._deliveries_by(SQL.deliveries_of, event)
+
+    def next_delivery_at(self) -> datetime | None:
+        if self._deliveries:
+            self.flush()
+        row = self._one(SQL.next_delivery_at)
+        return None if row is None else from_micros_or_none(row[0])
+
+    def reply(self, key: str) -> StoredReply | None:
+        row = self._one(SQL.find_reply, key)
+        if row is None:
+            return None
+        return StoredReply(
+            key=row[0], request_digest=row[1], status=row[2], body=row[3], created=from_micros(row[4])
+        )
+
+    def save_reply(self, reply: StoredReply) -> None:
+        self.changing()
+        self._all(
+            SQL.save_reply, reply.key, reply.request_digest, reply.status, reply.body, micros(reply.created)
+        )
+
+    def forget_replies(self, before: datetime) -> int:
+        self.changing()
+        ((count,),) = self._all(SQL.forget_replies, micros(before))
+        return int(count)
+
+    def next_number(self, series: str) -> int:
+        self.changing()
+        ((number,),) = self._all(SQL.next_number, series)
+        return int(number)
+
+    def outbox_writes(self) -> Iterator[Write]:
+        """Yield what waits, and forget that it does."""
+        if self._deliveries:
+            yield Write("save_deliveries", SQL.save_deliveries, columns_of(self._deliveries.values()))
+        self._deliveries = {}
+
+
+def _delivery(row: Row) -> Delivery:
+    return Delivery(
+        id=row[0],
+        event=row[1],
+        endpoint=row[2],
+        due_at=from_micros(row[3]),
+        attempts=row[4],
+        status=row[5],
+        response_status=row[6],
+        error=row[7],
+        delivered_at=from_micros_or_none(row[8]),
+    )

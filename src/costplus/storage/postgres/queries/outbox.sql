@@ -1,0 +1,59 @@
+-- :name save_deliveries
+INSERT INTO deliveries (id, event, endpoint, due_at, attempts, status, response_status, error, delivered_at)
+SELECT * FROM unnest(
+    $1::text::text[], $2::text::text[], $3::text::text[], $4::text::bigint[], $5::text::bigint[], $6::text::text[], $7::text::bigint[], $8::text::text[],
+    $9::text::bigint[]
+)
+ON CONFLICT (id) DO UPDATE SET
+    event = excluded.event, endpoint = excluded.endpoint, due_at = excluded.due_at,
+    attempts = excluded.attempts, status = excluded.status, response_status = excluded.response_status,
+    error = excluded.error, delivered_at = excluded.delivered_at
+
+-- :name due_deliveries
+SELECT id, event, endpoint, due_at, attempts, status, response_status, error, delivered_at
+FROM deliveries WHERE status = 'pending' AND due_at <= $1 ORDER BY due_at, seq LIMIT $2
+
+-- :name claim_deliveries
+-- What another process is claiming at this moment is passed over.
+WITH due AS (
+    SELECT id, due_at, seq FROM deliveries
+    WHERE status = 'pending' AND due_at <= $1 ORDER BY due_at, seq LIMIT $3 FOR UPDATE SKIP LOCKED
+), claimed AS (
+    UPDATE deliveries d SET due_at = $2 FROM due WHERE d.id = due.id
+    RETURNING d.id, d.event, d.endpoint, d.due_at, d.attempts, d.status, d.response_status, d.error,
+        d.delivered_at, due.due_at AS was_due_at, due.seq
+)
+SELECT id, event, endpoint, due_at, attempts, status, response_status, error, delivered_at
+FROM claimed ORDER BY was_due_at, seq
+
+-- :name deliveries_of
+SELECT id, event, endpoint, due_at, attempts, status, response_status, error, delivered_at
+FROM deliveries WHERE event = $1 ORDER BY seq
+
+-- :name next_delivery_at
+SELECT min(due_at) FROM deliveries WHERE status = 'pending'
+
+-- :name find_reply
+SELECT key, request_digest, status, body, created FROM replies WHERE key = $1
+
+-- :name save_reply
+INSERT INTO replies (key, request_digest, status, body, created) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (key) DO UPDATE SET
+    request_digest = excluded.request_digest, status = excluded.status, body = excluded.body,
+    created = excluded.created
+
+-- :name forget_replies
+WITH forgotten AS (DELETE FROM replies WHERE created < $1 RETURNING 1) SELECT count(*) FROM forgotten
+
+-- :name next_number
+INSERT INTO numbers (series, value) VALUES ($1, 1)
+ON CONFLICT (series) DO UPDATE SET value = numbers.value + 1 RETURNING value
+
+-- :name lock_alone
+SELECT pg_advisory_xact_lock($1)
+
+-- :name lock_name
+SELECT pg_advisory_xact_lock($1)
+
+-- :name tell
+SELECT pg_notify(channel, $2) FROM unnest($1::text::text[]) AS t (channel)
