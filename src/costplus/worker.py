@@ -20,6 +20,7 @@ from costplus.billing.price_sync import PriceSync
 from costplus.billing.reconcile_cost import check_costs
 from costplus.billing.resolve import entries_seen, priceable, resolve
 from costplus.billing.store import Store, Tx
+from costplus.billing.sweep import release_lost_leases
 from costplus.billing.watch import check_margins
 from costplus.catalog.catalogue import Catalogue
 from costplus.catalog.load import revision_of
@@ -70,6 +71,7 @@ class Worker:
             self._repeat(FOLLOW_UP_EVERY_S, self.follow_up),
             self._repeat(FORGET_EVERY_S, self.forget_replies),
             self._repeat(FORGET_EVERY_S, self.try_all_again),
+            self._repeat(FORGET_EVERY_S, self.release_lost_leases),
             self._repeat(COSTS_EVERY_S, self.compare_costs),
         ]
         if self._prices is not None:
@@ -100,6 +102,11 @@ class Worker:
             close = partial(_close, customer=customer, at=at)
             steps = await self._store.write(close, customers=[customer])
             log.info("closed", customer=customer, steps=steps)
+
+    async def release_lost_leases(self) -> None:
+        """Give back what gateway processes reserved that were not heard of for a day."""
+        if count := await self._store.write(partial(release_lost_leases, at=self._now())):
+            log.warning("leases_expired", count=count)
 
     async def sync_prices(self) -> None:
         """Ask the price sources, and say what came of it."""

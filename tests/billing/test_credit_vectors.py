@@ -18,7 +18,8 @@ import pytest
 from costplus.core.money import NANO
 from costplus.core.period import monthly_period
 from costplus.ledger.hold import Hold, InsufficientCredit
-from costplus.ledger.post import expire_grant, place_hold, release_hold
+from costplus.ledger.post import expire_grant
+from costplus.ledger.reserve import place_hold, release_hold
 from costplus.rating.quote import quote
 
 Shop = Any  # The shop of conftest.

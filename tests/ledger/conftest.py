@@ -18,7 +18,8 @@ from costplus.ledger import account
 from costplus.ledger.balance import Crossing
 from costplus.ledger.grant import Grant
 from costplus.ledger.hold import Hold
-from costplus.ledger.post import Posted, UsagePosting, credit_of, grant_credit, place_hold, post_usage
+from costplus.ledger.post import Posted, UsagePosting, credit_of, grant_credit, post_usage
+from costplus.ledger.reserve import place_hold
 from costplus.storage.memory import MemoryStore
 
 T = TypeVar("T")

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from costplus.ledger.grant import Grant
 from costplus.ledger.hold import InsufficientCredit
-from costplus.ledger.post import expire_grant, grow_hold, release_hold, void_grant
+from costplus.ledger.post import expire_grant, void_grant
+from costplus.ledger.reserve import grow_hold, release_hold
 
 pytestmark = pytest.mark.slow
 

@@ -18,7 +18,8 @@ from costplus.billing.store import Store, Tx
 from costplus.core.errors import BillingError
 from costplus.core.ids import bucket_of
 from costplus.ledger import account
-from costplus.ledger.post import expire_grant, grant_credit, place_hold, release_hold, void_grant
+from costplus.ledger.post import expire_grant, grant_credit, void_grant
+from costplus.ledger.reserve import place_hold, release_hold
 
 pytestmark = pytest.mark.slow
 

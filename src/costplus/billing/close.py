@@ -11,10 +11,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from costplus.billing.clock import frozen_time
+from costplus.billing.credit_steps import credit_steps, turn
 from costplus.billing.customer import Customer, TestClock
 from costplus.billing.invoice import Invoice
 from costplus.billing.issue import finalize, with_figures
-from costplus.billing.notify import announce, cross
+from costplus.billing.notify import announce
 from costplus.billing.plan import Plan, Settings
 from costplus.billing.store import Tx
 from costplus.billing.subscribe import fee_for, fee_invoice, grant_period_credit
@@ -22,7 +23,6 @@ from costplus.billing.subscription import Subscription
 from costplus.core.errors import InvalidRequest
 from costplus.core.ids import new_id
 from costplus.core.period import monthly_period
-from costplus.ledger.post import expire_grant
 
 PAGE = 500
 ADVANCE_MAX = timedelta(days=366)
@@ -63,10 +63,7 @@ def close_customer(tx: Tx, customer: Customer, *, until: datetime) -> int:
         elif isinstance(subject, Subscription):
             _end_period(tx, customer, subject, grace=grace)
         else:
-            grant = tx.grant(subject)
-            assert grant is not None
-            crossing = expire_grant(tx, grant, at=due_at)
-            cross(tx, crossing, currency=customer.currency, at=due_at)
+            turn(tx, customer, subject, at=due_at)
         steps += 1
     return steps
 
@@ -74,17 +71,13 @@ def close_customer(tx: Tx, customer: Customer, *, until: datetime) -> int:
 def _next_step(
     tx: Tx, customer: Customer, *, until: datetime, grace: timedelta
 ) -> tuple[datetime, Invoice | Subscription | str] | None:
-    """Return the earliest thing due: a draft to finalise, a period to end, or a grant (its id) to expire."""
+    """Return the earliest thing due: a draft to finalise, a period to end, a grant or hold (an id)."""
     due: list[tuple[datetime, int, Invoice | Subscription | str]] = [
         (invoice.finalizes_at, 0, invoice)
         for invoice in tx.page(Invoice, parent=customer.id)
         if invoice.status == "draft" and invoice.finalizes_at is not None
     ]
-    due += [
-        (grant.expires_at, 1, grant.id)
-        for grant in tx.live_grants(customer.id)
-        if grant.expires_at is not None
-    ]
+    due += credit_steps(tx, customer.id)
     due += [
         (subscription.period.end, 2, subscription)
         for subscription in tx.page(Subscription, parent=customer.id)

@@ -37,6 +37,7 @@ class Customer(Record):
     test_clock: str | None = None
     on_zero_credit: OnZeroCredit | None = None
     deleted: bool = False
+    overage_limit_minor: int | None = None  # What may be owed beyond credit; None: what the plan says.
 
     @property
     def parent(self) -> str:

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from costplus.billing.customer import Customer, OnZeroCredit
 from costplus.billing.subscription import Subscription
+from costplus.core.money import NANO_MAX
 from costplus.rating.rate_card import RateCardVersion
 
 
@@ -22,11 +23,19 @@ class Terms:
     cards: tuple[tuple[datetime, RateCardVersion], ...]  # Since when which one prices, in order of time.
     on_zero_credit: OnZeroCredit
     frozen_time: datetime | None
+    overage_limit_nano: int | None = None  # How much may be owed beyond credit; None: any amount.
 
     @property
     def blocks(self) -> bool:
-        """Whether a call without credit is refused."""
-        return self.on_zero_credit == "block"
+        """Whether a call that credit does not cover may be refused."""
+        return self.on_zero_credit == "block" or self.overage_limit_nano is not None
+
+    @property
+    def overdraft_nano(self) -> int:
+        """How much the customer may owe beyond its credit when a hold is placed."""
+        if self.on_zero_credit == "block":
+            return 0
+        return NANO_MAX if self.overage_limit_nano is None else self.overage_limit_nano
 
     def card_at(self, at: datetime) -> RateCardVersion:
         """Return the card version that prices usage at `at`."""

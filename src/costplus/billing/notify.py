@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -9,12 +10,15 @@ import msgspec
 
 from costplus.billing.alert import Alert, AlertTriggered, passed, refused_mark
 from costplus.billing.event import EVENT_TYPES, Delivery, Event, WebhookEndpoint
+from costplus.billing.movement import Movement, movement
 from costplus.billing.store import Tx
 from costplus.core.ids import from_milliseconds, new_id
 from costplus.core.money import nano_per_minor
 from costplus.core.records import Record
+from costplus.ledger.account import grant_in
 from costplus.ledger.balance import Crossing
 from costplus.ledger.grant import Grant
+from costplus.ledger.transaction import Transaction
 
 ENDPOINTS_MAX = 100
 AT_ONCE = from_milliseconds(0)  # Whatever a test clock says: deliveries happen in real time.
@@ -51,8 +55,25 @@ def announce(
     return event
 
 
+def announce_movements(tx: Tx, entries: Sequence[Transaction]) -> None:
+    """Announce what transactions, the last ones of their customer, did to each grant."""
+    after: dict[str, int] = {}
+    found: list[Movement] = []
+    for entry in reversed(entries):
+        for posting in reversed(entry.postings):
+            grant = tx.grant(grant_in(posting.account))
+            if grant is None:
+                continue
+            held = after.get(grant.id, grant.remaining_nano)
+            before = after[grant.id] = held - posting.amount_nano
+            found.append(movement(entry, grant, posting.amount_nano, before_nano=before))
+    for moved in reversed(found):
+        announce(tx, "billing.credit_balance_transaction.created", moved, at=moved.created)
+
+
 def cross(tx: Tx, crossing: Crossing, *, currency: str, at: datetime) -> None:
     """Fire and recover the alerts that a change of credit passed, once each."""
+    announce_movements(tx, crossing.transactions)
     if crossing.before_nano == crossing.after_nano and not crossing.refused:
         return
     balance = tx.balance_for_update(crossing.customer)

@@ -15,6 +15,7 @@ from costplus.billing.customer import Customer, NoSuchCustomer
 from costplus.billing.enqueue import enqueue
 from costplus.billing.notify import announce, cross
 from costplus.billing.store import ChargedEvent, Tx
+from costplus.billing.subjects import split
 from costplus.billing.subscription import NotSubscribed, Subscription
 from costplus.billing.unpriced import correction_grant
 from costplus.core.ids import CustomerId, milliseconds
@@ -134,6 +135,8 @@ def settle_customer(
             closes=frozenset(item.hold for item in batch if item.closes),
             burned_nano=_burned(tx, customer, {item.reverses for item in fresh.values()}),
             spare=_spare(fresh.values(), currency=record.currency, at=at),
+            split=lambda: split(tx, charged, subscription),
+            currency=record.currency,
         ),
         at=at,
     )

@@ -6,12 +6,14 @@ from datetime import datetime
 
 from costplus.billing.clock import customer_of, frozen_time
 from costplus.billing.close import account_settings
+from costplus.billing.customer import Customer
 from costplus.billing.entitlement import Terms
 from costplus.billing.pinned import card_of
 from costplus.billing.plan import Plan
 from costplus.billing.settle import subscription_of
 from costplus.billing.store import Tx
 from costplus.billing.subscription import NotSubscribed, Subscription
+from costplus.core.money import nano_per_minor
 from costplus.rating.rate_card import RateCard, RateCardVersion
 
 
@@ -26,7 +28,16 @@ def terms_of(tx: Tx, customer: str) -> Terms:
         cards=_cards(tx, subscription),
         on_zero_credit=record.on_zero_credit or (settings.on_zero_credit if settings else "overage"),
         frozen_time=frozen_time(tx, record),
+        overage_limit_nano=overage_limit_nano(record, tx.find(Plan, subscription.plan)),
     )
+
+
+def overage_limit_nano(customer: Customer, plan: Plan | None) -> int | None:
+    """Return how much the customer may owe beyond its credit: by its own limit, else its plan's, else any."""
+    minor = customer.overage_limit_minor
+    if minor is None and plan is not None:
+        minor = plan.overage_limit_minor
+    return None if minor is None else minor * nano_per_minor(customer.currency)
 
 
 def _cards(tx: Tx, subscription: Subscription) -> tuple[tuple[datetime, RateCardVersion], ...]:

@@ -22,7 +22,8 @@ from costplus.core.ids import CustomerId, HoldId, new_id
 from costplus.core.money import nano_text
 from costplus.ledger.hold import Hold, InsufficientCredit
 from costplus.ledger.lease import Lease
-from costplus.ledger.post import credit_of, grow_hold, place_hold, release_hold
+from costplus.ledger.post import credit_of
+from costplus.ledger.reserve import grow_hold, place_hold, release_hold
 
 LEASE_CALLS = 64  # A lease grows for this many calls of the size at hand, where credit is ample.
 IDLE_AFTER = timedelta(seconds=2)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from costplus.core.ids import CustomerId
+from costplus.ledger.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +23,9 @@ class Balance:
     held_nano: int = 0
     owed_nano: Mapping[int, int] = field(default_factory=dict)  # Period start (ms) → nano, zeros left out.
     carried_nano: int = 0
+    # What grants with a scope paid of open periods, by `period start (ms)/grant id`: a later one must not pay
+    # for the same usage again.
+    scoped_nano: Mapping[str, int] = field(default_factory=dict)
     fired: tuple[str, ...] = ()  # Alerts that fired and have not recovered.
 
     @property
@@ -34,10 +38,12 @@ class Crossing:
     """Credit passed from `before_nano` to `after_nano`; alerts look for their threshold between them.
 
     `refused` marks a call turned away because available credit did not cover its hold: to the customer
-    the credit is gone, whatever fraction is left.
+    the credit is gone, whatever fraction is left. `transactions` are those that moved it, where they are to
+    be announced one by one.
     """
 
     customer: CustomerId
     before_nano: int
     after_nano: int
     refused: bool = False
+    transactions: tuple[Transaction, ...] = ()

@@ -2,7 +2,10 @@
 
 Rule 1: order is priority (lower first) → earlier expiry → promotional before paid → earlier effective →
 earlier created → id. Source: spec "Stripe's wire", §5.5.
-Rule 2: a grant burns only while it is effective, unexpired and unvoided; what remains at expiry is breakage.
+Rule 2: a grant burns only while it is effective, unexpired and unvoided, for usage in its scope and currency;
+what remains at expiry is breakage.
+Rule 3: a grant begins once: then it pays what is owed already. One that is effective later begins later.
+Rule 4: a grant in custom pricing units is worth what they were worth when it was given.
 """
 
 from __future__ import annotations
@@ -10,10 +13,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from fractions import Fraction
 from typing import Literal
 
 from costplus.core.errors import InvalidRequest, NotFound
 from costplus.core.ids import CustomerId, GrantId
+from costplus.ledger.scope import ALL_USAGE, Scope, Subject
 
 GRANTS_MAX = 100  # Unused grants per customer (Stripe's limit).
 _NEVER = datetime.max.replace(tzinfo=UTC)
@@ -60,6 +65,19 @@ class Grant:
     source: Literal["api", "plan", "correction"] = "api"
     updated: datetime | None = None
     minor_amount: int = 0  # The amount as it was asked for, in minor units.
+    scope: Scope = ALL_USAGE  # The usage that it pays for.
+    begun_at: datetime | None = None  # Since when it takes part; None while that lies ahead.
+    unit: str = ""  # The custom pricing unit that it was given in, or empty.
+    unit_amount: str = ""  # How many of them, as a decimal.
+
+    @property
+    def begins(self) -> bool:
+        """Whether its beginning lies ahead, or nobody has come by since."""
+        return self.begun_at is None and self.voided_at is None and self.expired_at is None
+
+    def units(self, nano: int) -> Fraction:
+        """Return how many custom pricing units a part of the grant stands for, exactly."""
+        return Fraction(self.unit_amount) * nano / self.amount_nano if self.amount_nano else Fraction(0)
 
     def is_burnable(self, at: datetime) -> bool:
         """Return whether credit of this grant may pay for usage at `at`."""
@@ -84,9 +102,12 @@ def burn_key(grant: Grant) -> tuple[int, datetime, int, datetime, datetime, str]
     )
 
 
-def burnable(grants: Sequence[Grant], *, at: datetime) -> list[Grant]:
-    """Return the grants that may pay at `at`, in burn order."""
-    return sorted((grant for grant in grants if grant.is_burnable(at)), key=burn_key)
+def burnable(grants: Sequence[Grant], *, at: datetime, currency: str = "") -> list[Grant]:
+    """Return the grants that may pay at `at` (for usage in that currency, or any), in burn order."""
+    return sorted(
+        (grant for grant in grants if grant.is_burnable(at) and currency in ("", grant.currency)),
+        key=burn_key,
+    )
 
 
 def burn(in_order: Sequence[Grant], amount_nano: int) -> tuple[list[tuple[Grant, int]], int]:
@@ -102,6 +123,42 @@ def burn(in_order: Sequence[Grant], amount_nano: int) -> tuple[list[tuple[Grant,
         rest -= part
     assert sum(part for _, part in parts) + rest == amount_nano
     return parts, rest
+
+
+@dataclass(frozen=True, slots=True)
+class Burned:
+    """Who pays a batch: each grant's part, what is left of each period, scoped grants' parts by period."""
+
+    parts: Sequence[tuple[Grant, int]]
+    owed_nano: Mapping[int, int]
+    scoped_nano: Mapping[tuple[int, str], int]
+
+
+def burn_in_scope(in_order: Sequence[Grant], parts: Mapping[tuple[int, Subject], int]) -> Burned:
+    """Take each (period, subject)'s amount from the grants whose scope covers it, in turn.
+
+    A grant pays the oldest period first.
+    """
+    rest = dict(sorted(parts.items(), key=lambda entry: (entry[0][0], entry[0][1].key)))
+    paid: list[tuple[Grant, int]] = []
+    scoped: dict[tuple[int, str], int] = {}
+    for grant in in_order:
+        left = grant.remaining_nano
+        for period, subject in rest:
+            part = min(left, rest[period, subject])
+            if part == 0 or not grant.scope.covers(subject):
+                continue
+            rest[period, subject] -= part
+            left -= part
+            if not grant.scope.is_all:
+                scoped[period, grant.id] = scoped.get((period, grant.id), 0) + part
+        if left < grant.remaining_nano:
+            paid.append((grant, grant.remaining_nano - left))
+    owed: dict[int, int] = {}
+    for (period, _), nano in rest.items():
+        owed[period] = owed.get(period, 0) + nano
+    assert sum(part for _, part in paid) + sum(owed.values()) == sum(parts.values())
+    return Burned(paid, {period: nano for period, nano in owed.items() if nano}, scoped)
 
 
 def refill(

@@ -27,6 +27,13 @@ Kind = Literal[
     "write_off",
 ]
 
+PERIOD = "period"
+
+
+def period_reference(start_ms: int) -> str:
+    """Return the reference of a transaction that is about one billing period's usage."""
+    return f"{PERIOD}/{start_ms}"
+
 
 @dataclass(frozen=True, slots=True)
 class Posting:
@@ -45,7 +52,13 @@ class Transaction:
     at: datetime
     kind: Kind
     postings: tuple[Posting, ...]
-    reference: str = ""  # The grant, invoice or batch that caused it.
+    reference: str = ""  # The grant or invoice that caused it; of usage and its debt, its period.
+
+    @property
+    def period_ms(self) -> int | None:
+        """The start of the billing period whose usage it pays, None where it is for none or several."""
+        word, _, ms = self.reference.partition("/")
+        return int(ms) if word == PERIOD and ms else None
 
 
 def transaction(

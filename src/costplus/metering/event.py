@@ -17,20 +17,23 @@ from typing import Literal
 from costplus.core.ids import CustomerId, EventId, event_id
 from costplus.core.usage import Usage
 
-# The last three correct an earlier event: `rerate` charges one call and `rerate_reported` a reported sum at a
-# price that was not known then; `reversal` takes back what was charged meanwhile.
+# `hold` is one call that a seller made itself and captured a hold for. The last three correct an earlier
+# event: `rerate` charges one call and `rerate_reported` a reported sum at a price that was not known then;
+# `reversal` takes back what was charged meanwhile.
 Source = Literal[
     "gateway",
     "meter_events_v1",
     "meter_events_v2",
     "sweep",
+    "hold",
     "true_up",
     "rerate",
     "rerate_reported",
     "reversal",
 ]
 CORRECTIONS: frozenset[Source] = frozenset({"rerate", "rerate_reported", "reversal"})
-ONE_REQUEST: frozenset[Source] = frozenset({"gateway", "sweep", "rerate"})  # Whose events are one call each.
+# Whose events are one call each.
+ONE_REQUEST: frozenset[Source] = frozenset({"gateway", "sweep", "hold", "rerate"})
 
 TOKEN_METER = "token-billing-tokens"  # The event name that Stripe's token SDKs report under.
 METER = "meter"  # What stands for the provider of usage that is no model's; the model is then the event name.

@@ -29,7 +29,8 @@ from costplus.rating.sheet import UnitRate
 
 UNIT, PACKAGE, FLAT_FEE, MAXIMUM, MINIMUM = "unit", "package", "flat_fee", "maximum", "minimum"
 _LEAF_ORDER = (UNIT, PACKAGE, FLAT_FEE, MAXIMUM, MINIMUM)
-LIMITS = (MAXIMUM, MINIMUM)  # Leaves whose lines are amounts: a quantity of nanos at one nano each.
+AMOUNT = "amount"  # What was agreed on outside and is charged as it is.
+LIMITS = (MAXIMUM, MINIMUM, AMOUNT)  # Leaves whose lines are amounts: a quantity of nanos at one nano each.
 INCLUDED, USED = "included", "units used"
 ABOVE_MAXIMUM, UP_TO_MINIMUM = "above the maximum", "up to the minimum"
 ONE_NANO = Fraction(1, NANO)
@@ -172,6 +173,26 @@ def line_order(rate: UnitRate) -> tuple[object, ...]:
     slices = [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in rate.conditions.split()]
     is_late = rate.conditions != INCLUDED
     return rate.provider, rate.model, _LEAF_ORDER.index(rate.leaf), is_late, slices, rate.id
+
+
+def charge_of_amount(nano: int, *, provider: str, model: str, cost_nano: int = 0) -> Charge:
+    """Return the charge of an amount that follows from no rate: agreed on, or estimated as a whole."""
+    parts = (AMOUNT, provider, model)
+    rate = UnitRate(
+        id=f"ur_{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:24]}",
+        provider=provider,
+        model=model,
+        leaf=AMOUNT,
+        priced_as=AMOUNT,
+        above_prompt_tokens=0,
+        unit_cost=ZERO,
+        unit_price=ONE_NANO,
+        adjustment=FIXED,
+        price_version="",
+        rate_card_version="",
+    )
+    lines = (ChargeLine(nano, rate),) if nano else ()
+    return Charge(price_nano=nano, cost_nano=cost_nano, lines=lines)
 
 
 def priced_items(name: str, cards: Mapping[str, Mapping[str, CardItem]]) -> list[PricedItem]:

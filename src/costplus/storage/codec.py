@@ -20,6 +20,7 @@ from costplus.core.records import R, Record
 from costplus.core.usage import Usage
 from costplus.ledger.grant import Grant
 from costplus.ledger.hold import Hold
+from costplus.ledger.scope import ALL_USAGE, Scope
 from costplus.metering.event import UsageEvent
 from costplus.rating.rate_card import Adjustment
 from costplus.rating.sheet import UnitRate
@@ -36,6 +37,7 @@ KEY_WINDOW_US = KEY_WINDOW // _MICROSECOND
 encode_json = msgspec.json.Encoder().encode
 _decode_usage = msgspec.json.Decoder(Usage).decode
 _record_decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {}
+_decode_scope = msgspec.json.Decoder(Scope).decode
 _decode_metadata = msgspec.json.Decoder(dict[str, str]).decode
 
 
@@ -176,6 +178,10 @@ def grant_row(grant: Grant) -> Row:
         grant.source,
         micros_or_none(grant.updated),
         grant.minor_amount,
+        None if grant.scope.is_all else encode_json(grant.scope),
+        micros_or_none(grant.begun_at),
+        grant.unit,
+        grant.unit_amount,
     )
 
 
@@ -199,6 +205,10 @@ def grant_from_row(row: Row) -> Grant:
         source=row[14],
         updated=from_micros_or_none(row[15]),
         minor_amount=row[16],
+        scope=ALL_USAGE if row[17] is None else _decode_scope(row[17]),
+        begun_at=from_micros_or_none(row[18]),
+        unit=row[19],
+        unit_amount=row[20],
     )
 
 
@@ -214,6 +224,7 @@ def hold_row(hold: Hold) -> Row:
         micros(hold.expires_at),
         hold.state,
         hold.captured_nano,
+        hold.subject,
     )
 
 
@@ -229,4 +240,5 @@ def hold_from_row(row: Row) -> Hold:
         expires_at=from_micros(row[6]),
         state=row[7],
         captured_nano=row[8],
+        subject=row[9],
     )

@@ -10,7 +10,7 @@ import pytest
 from costplus.core.ids import CustomerId, HoldId
 from costplus.ledger.grant import GRANTS_MAX
 from costplus.ledger.hold import Hold
-from costplus.ledger.post import place_hold
+from costplus.ledger.reserve import place_hold
 from costplus.web.objects.wire import unix
 
 DAY = timedelta(days=1)

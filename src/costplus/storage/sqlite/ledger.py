@@ -30,11 +30,15 @@ from costplus.storage.sqlite.tables import Tables
 SQL = load_queries("costplus.storage.sqlite", "ledger.sql")
 
 _decode_owed = msgspec.json.Decoder(dict[int, int]).decode
+_decode_scoped = msgspec.json.Decoder(dict[str, int]).decode
 _decode_fired = msgspec.json.Decoder(tuple[str, ...]).decode
 
 
 class SqliteLedger(Tables):
     """Satisfies `LedgerStore`. One writer at a time, so a balance needs no lock of its own."""
+
+    def balance(self, customer: str) -> Balance:
+        return self.balance_for_update(customer)
 
     def balance_for_update(self, customer: str) -> Balance:
         row = self._one(SQL.find_balance, (bucket_of(customer), customer))
@@ -46,10 +50,12 @@ class SqliteLedger(Tables):
             carried_nano=row[1],
             owed_nano=_decode_owed(row[2]),
             fired=_decode_fired(row[3]),
+            scoped_nano=_decode_scoped(row[4]) if row[4] is not None else {},
         )
 
     def save_balance(self, balance: Balance) -> None:
         owed = {period: checked_nano(nano) for period, nano in balance.owed_nano.items()}
+        scoped = {key: checked_nano(nano) for key, nano in balance.scoped_nano.items()}
         self._db.execute(
             SQL.save_balance,
             (
@@ -59,6 +65,7 @@ class SqliteLedger(Tables):
                 checked_nano(balance.carried_nano),
                 encode_json(owed),
                 encode_json(balance.fired),
+                encode_json(scoped) if scoped else None,
             ),
         )
 
