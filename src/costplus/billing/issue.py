@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from costplus.billing.credit import reinstate
 from costplus.billing.invoice import Draft, Invoice, InvoiceState, draft
 from costplus.billing.notify import announce
 from costplus.billing.store import Tx
@@ -169,6 +170,7 @@ def void(tx: Tx, invoice: Invoice, *, at: datetime) -> Invoice:
         postings=[(account.receivable(invoice.customer), nano), (account.book("revenue"), -nano)],
         at=at,
     )
+    reinstate(tx, invoice, currency=invoice.currency, at=at)
     invoice = replace(invoice, status="void", voided_at=at)
     tx.save(invoice)
     announce(tx, "invoice.voided", invoice, at=at)

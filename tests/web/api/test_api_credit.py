@@ -132,14 +132,21 @@ async def test_an_unused_grant_can_be_voided_and_a_used_one_expired(api: Any, cu
             assert refusal == (400, "credit_grant_ended", "id")
 
 
-async def test_a_grants_expiry_name_and_metadata_can_be_changed(api: Any, customer: str) -> None:
+async def test_a_grants_expiry_and_metadata_can_be_changed_and_nothing_else(api: Any, customer: str) -> None:
     grant = await api.grant(customer, 100, expires_at=unix(api.now + DAY))
     path = f"{PATH}/{grant['id']}"
-    changed = await api.post(path, {"expires_at": "", "metadata[a]": "1", "name": "n"})
-    assert (changed["expires_at"], changed["metadata"], changed["name"]) == (None, {"a": "1"}, "n")
+    changed = await api.post(path, {"expires_at": "", "metadata[a]": "1"})
+    assert (changed["expires_at"], changed["metadata"]) == (None, {"a": "1"})
+    for name, value in (("name", "n"), ("priority", "1"), ("category", "paid")):
+        refusal = await api.refusal("POST", path, {name: value})
+        assert refusal == (400, "parameter_unknown", name)
     refusal = await api.refusal("POST", path, {"expires_at": unix(api.now)})
     assert refusal == (400, "credit_grant_expiry_invalid", "expires_at")
-    assert (await api.event_types())[-2:] == ["billing.credit_grant.created", "billing.credit_grant.updated"]
+    assert (await api.event_types())[-3:] == [
+        "billing.credit_grant.created",
+        "billing.credit_balance_transaction.created",
+        "billing.credit_grant.updated",
+    ]
 
 
 VALUE, CURRENCY = "amount[monetary][value]", "amount[monetary][currency]"
@@ -153,12 +160,15 @@ PRICE_TYPE = "applicability_config[scope][price_type]"
         ({VALUE: "1.5"}, "parameter_invalid_integer", VALUE),
         ({VALUE: str(10**13)}, "amount_invalid", None),
         ({CURRENCY: "eur"}, "currency_mismatch", CURRENCY),
-        ({"amount[type]": "custom_pricing_unit"}, "parameter_invalid_choice", "amount[type]"),
+        ({"amount[type]": "tokens"}, "parameter_invalid_choice", "amount[type]"),
+        ({"amount[type]": "custom_pricing_unit"}, "parameter_missing", "amount[custom_pricing_unit][id]"),
+        ({VALUE: "-1"}, "parameter_invalid_integer", VALUE),
+        ({"priority": "-1"}, "parameter_invalid_integer", "priority"),
         ({PRICE_TYPE: ""}, "parameter_missing", PRICE_TYPE),
         ({PRICE_TYPE: "licensed"}, "parameter_invalid_choice", PRICE_TYPE),
         (
             {"applicability_config[scope][prices][0][id]": "price_1"},
-            "not_supported",
+            "parameters_exclusive",
             "applicability_config[scope][prices]",
         ),
         ({"priority": "101"}, "parameter_invalid_integer", "priority"),

@@ -17,7 +17,7 @@ from costplus.web.objects.token_billing import CustomerState
 
 
 def _state(tx: Tx, call: Call, customer: Customer) -> CustomerState:
-    balance = tx.balance_for_update(customer.id)
+    balance = tx.balance(customer.id)
     active = (entry for entry in tx.page(Subscription, parent=customer.id) if entry.status == "active")
     return CustomerState(
         customer=customer,
@@ -36,7 +36,9 @@ def retrieve(tx: Tx, call: Call) -> CustomerState:
 
 
 def update(tx: Tx, call: Call) -> CustomerState:
-    """Set a markup or margin of the customer's own, or what happens without credit; empty unsets."""
+    """Set a markup or margin of the customer's own, what happens without credit, or how much may be owed
+    beyond it (`overage_limit`, in minor units); empty unsets.
+    """
     customer = customer_of(tx, call.path["id"], param="id")
     if "markup_percent" in call.params or "margin_percent" in call.params:
         adjust(tx, customer, own_adjustment(call.params), at=call.present(tx, customer.id))
@@ -46,10 +48,15 @@ def update(tx: Tx, call: Call) -> CustomerState:
         tx.save(customer)
         tx.touch("config")
         call.announce(tx, "customer.updated", customer, at=call.present(tx, customer.id))
+    if "overage_limit" in call.params:
+        customer = replace(customer, overage_limit_minor=call.params.integer("overage_limit"))
+        tx.save(customer)
+        tx.touch("config")
+        call.announce(tx, "customer.updated", customer, at=call.present(tx, customer.id))
     return _state(tx, call, customer)
 
 
 ENDPOINTS = (
-    get("/v1/token_billing/customers/{id}", retrieve, fresh=True, writes=True),
+    get("/v1/token_billing/customers/{id}", retrieve, fresh=True),
     post("/v1/token_billing/customers/{id}", update, fresh=True),
 )

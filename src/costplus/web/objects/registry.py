@@ -13,9 +13,12 @@ from costplus.billing.customer import ApiKey, Customer, TestClock
 from costplus.billing.event import Event, WebhookEndpoint
 from costplus.billing.invoice import Invoice
 from costplus.billing.margin_alarm import MarginAlarm
+from costplus.billing.movement import Movement
 from costplus.billing.notice import PriceNotice
 from costplus.billing.plan import Plan, Settings
 from costplus.billing.price_report import SourceReading
+from costplus.billing.pricing_unit import PricingUnit
+from costplus.billing.reservation import Reservation
 from costplus.billing.store import ChargedEvent
 from costplus.billing.subscription import Subscription
 from costplus.billing.unpriced import UnpricedUsage
@@ -25,14 +28,21 @@ from costplus.metering.meter import Meter
 from costplus.rating.rate_card import RateCard, RateCardVersion
 from costplus.web.objects.credit import (
     CreditSummary,
-    Movement,
     alert_object,
     alert_triggered_object,
     credit_summary_object,
     grant_object,
     movement_object,
+    pricing_unit_object,
 )
 from costplus.web.objects.customer import customer_object, test_clock_object
+from costplus.web.objects.holds import (
+    HoldState,
+    QuoteShown,
+    expired_hold_object,
+    hold_object,
+    quote_object,
+)
 from costplus.web.objects.invoice import invoice_object
 from costplus.web.objects.meter import MeterSum, meter_object, meter_sum_object
 from costplus.web.objects.price_objects import (
@@ -73,6 +83,7 @@ _RENDERERS: Mapping[type, Callable[[Any, Surroundings], JsonObject]] = {
     Customer: customer_object,
     CustomerState: customer_state_object,
     Grant: grant_object,
+    HoldState: hold_object,
     Invoice: invoice_object,
     MarginAlarm: margin_alarm_object,
     Meter: meter_object,
@@ -84,8 +95,11 @@ _RENDERERS: Mapping[type, Callable[[Any, Surroundings], JsonObject]] = {
     PriceChange: price_change_object,
     PriceCorrection: price_correction_object,
     PriceNotice: price_notice_object,
+    PricingUnit: pricing_unit_object,
+    QuoteShown: quote_object,
     RateCard: rate_card_object,
     RateCardVersion: rate_card_version_object,
+    Reservation: expired_hold_object,
     Settings: settings_object,
     SourceReading: price_source_object,
     SourceState: source_state_object,
@@ -109,9 +123,11 @@ _SUBJECTS: Mapping[str, type[Any]] = {
             Meter,
             ModelAlias,
             ModelMark,
+            Movement,
             PriceChange,
             PriceCorrection,
             PriceNotice,
+            Reservation,
             SourceState,
             Subscription,
             TestClock,

@@ -210,6 +210,7 @@ def customer_state_object(state: CustomerState, surroundings: Surroundings) -> J
         },
         "livemode": surroundings.livemode,
         "on_zero_credit": state.customer.on_zero_credit,
+        "overage_limit": state.customer.overage_limit_minor,
         "on_zero_credit_applied": state.customer.on_zero_credit or default,
         "period": None
         if subscription is None

@@ -110,7 +110,7 @@ def invoice_row(tx: Tx, invoice: Invoice, *, secret: bytes) -> InvoiceRow:
 
 def money_row(tx: Tx, customer: Customer, *, on_zero_default: str, at: datetime) -> MoneyRow:
     """Return what a customer has and owes at `at`, its present."""
-    balance = tx.balance_for_update(customer.id)
+    balance = tx.balance(customer.id)
     return MoneyRow(
         customer=customer,
         title=title_of(customer, customer.id),
