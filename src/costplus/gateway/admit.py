@@ -70,7 +70,8 @@ class Admitter:
         call = self._price(endpoint, provider, model, request, terms, body=body)
         call.headers = provider.headers(headers)
         if terms.blocks:
-            call.lease = await self._leases.take(terms, call.quote.charge.price_nano)
+            subject = f"{call.sheet.provider}/{call.sheet.model}"
+            call.lease = await self._leases.take(terms, call.quote.charge.price_nano, subject=subject)
             call.held_nano = call.quote.charge.price_nano
         self._intend(call)
         return call

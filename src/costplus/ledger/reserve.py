@@ -117,7 +117,8 @@ def grow_hold(
     available = available_to(
         store, balance, hold.usage, at=at, overdraft_nano=overdraft_nano, currency=currency
     )
-    _check_covers(available, least_nano, customer=customer)
+    if least_nano:
+        _check_covers(available, least_nano, customer=customer)
     added = max(least_nano, min(most_nano, available // LEASE_SHARE))
     ends = max(hold.expires_at, expires_at or hold.expires_at)
     store.save_hold(replace(hold, amount_nano=hold.amount_nano + added, expires_at=ends))
