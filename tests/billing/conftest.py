@@ -34,10 +34,11 @@ from costplus.billing.subscribe import subscribe
 from costplus.billing.subscription import Subscription
 from costplus.catalog.price import Component, PriceVersion
 from costplus.core.ids import milliseconds
+from costplus.core.money import NANO
 from costplus.core.usage import Usage
 from costplus.ledger.balance import Balance
 from costplus.ledger.grant import Grant
-from costplus.ledger.post import credit_of, grant_credit
+from costplus.ledger.post import credit_of, grant_credit, void_grant
 from costplus.metering.event import usage_event
 from costplus.rating.charge import Charge, rate
 from costplus.rating.rate_card import Adjustment, RateCardVersion, adjustment
@@ -106,9 +107,9 @@ class Shop:
     def set_up(self, **request: object) -> SetUp:
         return self.write(lambda tx: set_up(tx, set_up_request(**request), at=self.at))
 
-    def customer(self, id: str = CUSTOMER, *, clock: str | None = None) -> Subscription:
+    def customer(self, id: str = CUSTOMER, *, clock: str | None = None, **fields: Any) -> Subscription:
         """Save a customer and subscribe it to the plan at the shop's present."""
-        record = Customer(id=id, created=self.at, test_clock=clock)
+        record = Customer(id=id, created=self.at, test_clock=clock, **fields)
 
         def verb(tx: Tx) -> Subscription:
             tx.save(record)
@@ -211,6 +212,11 @@ class Shop:
         events: Sequence[Event] = self.write(lambda tx: tx.page(Event, limit=10_000))
         return [event.type for event in reversed(events) if event.type.startswith(prefix)]
 
+    def snapshots(self, type: str) -> list[dict[str, Any]]:
+        """Return what the announced events of a type were about, oldest first."""
+        events: Sequence[Event] = self.write(lambda tx: tx.page(Event, limit=10_000))
+        return [json.loads(event.snapshot) for event in reversed(events) if event.type == type]
+
     def wrongs(self, customer: str = CUSTOMER) -> list[str]:
         """Return the invariants of the customer's books that do not hold."""
         balance = self.balance(customer)
@@ -234,6 +240,31 @@ class Shop:
             ),
         }
         return [name for name, holds_true in checks.items() if not holds_true]
+
+
+def shop_of(**request: Any) -> Shop:
+    """Return a shop with a customer."""
+    made = Shop(**request)
+    made.customer()
+    return made
+
+
+def nano(units: Any) -> int:
+    return int(Fraction(units) * NANO)
+
+
+def left(shop: Shop) -> list[Fraction]:
+    """Return what remains of each grant, in the order they were given."""
+    return [Fraction(g.remaining_nano, NANO) for g in shop.write(lambda tx: tx.grants_of(CUSTOMER))]
+
+
+def overage(shop: Shop) -> Fraction:
+    return Fraction(shop.balance().owed_total_nano, NANO)
+
+
+def net(shop: Shop) -> Fraction:
+    """Return credit less what is owed."""
+    return Fraction(shop.credit(), NANO) - overage(shop)
 
 
 class NotExpressible(Exception):
@@ -304,6 +335,12 @@ def build() -> SimpleNamespace:
         cent=CENT,
         ms=milliseconds,
         shop=Shop,
+        shop_of=shop_of,
+        void_grant=void_grant,
+        nano=nano,
+        left=left,
+        overage=overage,
+        net=net,
         sheet=sheet,
         only=only,
         not_expressible=NotExpressible,
