@@ -8,6 +8,7 @@ from datetime import timedelta
 from types import SimpleNamespace
 
 from costplus.billing.store import Store, Tx
+from costplus.core.ids import CustomerId
 from costplus.ledger.balance import Balance
 from costplus.ledger.hold import InsufficientCredit
 from costplus.ledger.post import UsagePosting, credit_of, grant_credit, post_usage
@@ -37,8 +38,9 @@ async def test_a_holds_subject_comes_back(store: Store, build: SimpleNamespace) 
 
 
 async def test_a_balance_read_without_a_lock_is_the_same(store: Store) -> None:
-    assert await store.read(lambda tx: tx.balance("cus_1")) == Balance(customer="cus_1")  # type: ignore[arg-type]
-    balance = Balance(customer="cus_1", held_nano=3, scoped_nano={"5/credgr_1": 7})  # type: ignore[arg-type]
+    customer = CustomerId("cus_1")
+    assert await store.read(lambda tx: tx.balance("cus_1")) == Balance(customer=customer)
+    balance = Balance(customer=customer, held_nano=3, scoped_nano={"5/credgr_1": 7})
     await store.write(lambda tx: tx.save_balance(balance))
     assert await store.read(lambda tx: tx.balance("cus_1")) == balance
     assert await store.read(lambda tx: tx.balance_for_update("cus_1")) == balance

@@ -72,6 +72,10 @@ class Leases:
         self._filling: dict[Key, asyncio.Task[None]] = {}
         self._noted: dict[str, int] = {}  # Customer → the credit at which its end was last noted.
 
+    async def refilled(self) -> None:
+        """Wait until no lease grows behind the calls' backs."""
+        await asyncio.gather(*self._filling.values())
+
     async def take(self, terms: Terms, amount_nano: int, *, subject: str = "") -> Lease:
         """Set `amount_nano` of the customer's credit aside for one call of `subject` (`provider/model`).
 
@@ -260,7 +264,7 @@ class Leases:
 
     async def give_back_all(self) -> None:
         """Return every free part; what calls in flight hold goes back as they settle."""
-        await asyncio.gather(*self._filling.values())
+        await self.refilled()
         for lease in list(self._leases.values()):
             if lease.free_nano:
                 await self._give_back(lease)

@@ -204,7 +204,7 @@ def test_a_models_hold_is_captured_by_tokens_at_the_price_it_was_placed_at(
 ) -> None:
     shop.give(100 * build.cent)
     made = desk.hold(model=MODEL, input_tokens=1000, output_tokens_max=500)
-    assert shop.balance().held_nano == made.amount_nano == made.quote.price_nano  # type: ignore[union-attr]
+    assert shop.balance().held_nano == made.amount_nano == made.quote.price_nano  # type: ignore[union-attr]  # It is for a model.
     desk.take(made.id, usage=Usage({"input": 1000, "output": 500}))
     assert shop.credit() == 100 * build.cent - made.amount_nano
     assert shop.write(lambda tx: tx.charged_page(customer="cus_1", limit=1))[0].event.model == "gpt-4o-mini"

@@ -220,6 +220,54 @@ def refused(shop: Shop) -> None:
     assert [customer.name for customer in listed] == ["c", "b", "a", "Ann"]
 
 
-@pytest.mark.parametrize("scenario", [prepaid, invoiced, refused])
+def credited(shop: Shop) -> None:
+    client = shop.client()
+    billing = client.v1.billing
+    client.raw_request(
+        "post",
+        "/v1/token_billing/onboarding/init",
+        default_markup_percent="30",
+        credit_grant_per_period_amount="0",
+    )
+    customer = client.v1.customers.create({"name": "Ann"})
+    (subscription,) = client.v1.subscriptions.list({"customer": customer.id}).data
+    price = subscription["items"]["data"][0]["price"]["id"]
+    scoped = billing.credit_grants.create(
+        {
+            "customer": customer.id,
+            "category": "promotional",
+            "priority": 1,
+            "expires_at": int(datetime.now(UTC).timestamp()) + 3600,
+            "amount": {"type": "monetary", "monetary": {"value": 700, "currency": "usd"}},
+            "applicability_config": {"scope": {"prices": [{"id": price}]}},
+        }
+    )
+    prices = scoped.applicability_config.scope.prices
+    assert prices is not None and len(prices) == 1
+    spare, short = (grant_credit(client, customer.id, value) for value in (300, 200))
+    changed = billing.credit_grants.update(scoped.id, {"metadata": {"a": "1"}, "expires_at": ""})
+    assert (changed.metadata["a"], changed.expires_at) == ("1", None)
+    assert billing.credit_grants.void_grant(spare.id).voided_at is not None
+    assert billing.credit_grants.expire(short.id).expires_at is not None
+    listed = billing.credit_grants.list({"customer": customer.id})
+    assert [grant.id for grant in listed.data] == [short.id, spare.id, scoped.id]
+    summary = billing.credit_balance_summary.retrieve(
+        {"customer": customer.id, "filter": {"type": "credit_grant", "credit_grant": scoped.id}}
+    )
+    money = summary.balances[0].ledger_balance.monetary
+    assert money is not None and money.value == 700
+    moved = billing.credit_balance_transactions.list({"customer": customer.id, "credit_grant": short.id}).data
+    assert [entry.debit and entry.debit.type for entry in moved] == ["credits_expired", None]
+    assert billing.credit_balance_transactions.retrieve(moved[0].id).type == "debit"
+    told = client.v1.events.list({"type": "billing.credit_balance_transaction.created", "limit": 9}).data
+    assert told[0].data.object["id"] == moved[0].id and len(told) == 5
+    path = f"/v1/token_billing/customers/{customer.id}"
+    client.raw_request("post", path, on_zero_credit="overage", overage_limit="0")
+    with pytest.raises(stripe.CardError) as refused:
+        client.raw_request("post", "/v1/token_billing/holds", customer=customer.id, amount="7.01")
+    assert refused.value.code == "customer_credit_exhausted"
+
+
+@pytest.mark.parametrize("scenario", [prepaid, invoiced, refused, credited])
 async def test_the_sdk_gets_what_it_expects(shop: Shop, scenario: Callable[[Shop], None]) -> None:
     await in_thread(scenario, shop)

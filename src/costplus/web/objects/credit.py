@@ -43,7 +43,7 @@ def scope_object(scope: Scope) -> JsonObject:
         if names
     }
     if scope.prices:
-        return {"prices": [{"object": "billing.credit_grant.price", "id": id} for id in scope.prices], **ours}
+        return {"prices": [{"id": id} for id in scope.prices], **ours}
     return {"price_type": "metered", **ours}
 
 
