@@ -25,7 +25,7 @@ from costplus.ledger.balance import Crossing
 from costplus.ledger.grant import Grant
 from costplus.ledger.post import InScope, begin_grant, credit_of, expire_grant, grant_credit, move
 from costplus.ledger.scope import Scope
-from costplus.ledger.transaction import Transaction
+from costplus.ledger.transaction import EVERY_ONE, Transaction
 
 
 def give(tx: Tx, grant: Grant, *, at: datetime) -> Crossing:
@@ -96,7 +96,7 @@ def _paid_by(tx: Tx, invoice: Invoice) -> dict[str, int]:
     """Return what each grant paid of the invoice's usage, less what came back since."""
     start = milliseconds(invoice.period.start)
     paid: dict[str, int] = defaultdict(int)
-    for entry in tx.transactions_of(invoice.customer):
+    for entry in tx.transactions_of(invoice.customer, limit=EVERY_ONE):
         is_usage = entry.kind in ("usage", "debt_payment") and entry.period_ms == start
         if is_usage or (entry.kind == "invoice_void" and entry.reference == invoice.id):
             for posting in entry.postings:

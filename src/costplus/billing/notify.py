@@ -61,7 +61,8 @@ def announce_movements(tx: Tx, entries: Sequence[Transaction]) -> None:
     found: list[Movement] = []
     for entry in reversed(entries):
         for posting in reversed(entry.postings):
-            grant = tx.grant(grant_in(posting.account))
+            id = grant_in(posting.account)
+            grant = tx.grant(id) if id else None
             if grant is None:
                 continue
             held = after.get(grant.id, grant.remaining_nano)

@@ -28,6 +28,7 @@ Kind = Literal[
 ]
 
 PERIOD = "period"
+EVERY_ONE = 2**31 - 1  # As a limit: all of a customer's transactions, however many there are.
 
 
 def period_reference(start_ms: int) -> str:

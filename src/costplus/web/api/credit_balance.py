@@ -16,6 +16,7 @@ from costplus.billing.store import Tx
 from costplus.catalog.load import every
 from costplus.core.errors import NotFound
 from costplus.ledger.grant import Grant, NoSuchGrant
+from costplus.ledger.transaction import EVERY_ONE
 from costplus.web.api.credit_scope import scope_of
 from costplus.web.call import Call, Listing, get
 from costplus.web.listing import in_memory
@@ -75,7 +76,7 @@ def _units(grants: Sequence[Grant], burning: Sequence[Grant]) -> dict[str, tuple
 
 def _movements(tx: Tx, customer: str) -> list[Movement]:
     invoices = list(every(tx, Invoice, parent=customer))
-    return movements(tx.transactions_of(customer), tx.grants_of(customer), invoices)
+    return movements(tx.transactions_of(customer, limit=EVERY_ONE), tx.grants_of(customer), invoices)
 
 
 def index(tx: Tx, call: Call) -> Listing:
