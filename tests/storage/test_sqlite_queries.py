@@ -64,4 +64,4 @@ def test_a_doubled_name_is_a_mistake() -> None:
 
 def test_queries_and_migrations_come_with_the_package() -> None:
     assert load_queries("costplus.storage.sqlite", "records.sql").find_record.startswith("SELECT body")
-    assert [number for number, _ in load_migrations("costplus.storage.sqlite")] == [1, 2, 3]
+    assert [number for number, _ in load_migrations("costplus.storage.sqlite")] == [1, 2, 3, 4]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from costplus.billing.customer import Customer, OnZeroCredit
+from costplus.billing.spend_cap import SpendCap
 from costplus.billing.subscription import Subscription
 from costplus.rating.rate_card import RateCardVersion
 
@@ -22,6 +23,7 @@ class Terms:
     cards: tuple[tuple[datetime, RateCardVersion], ...]  # Since when which one prices, in order of time.
     on_zero_credit: OnZeroCredit
     frozen_time: datetime | None
+    caps: tuple[SpendCap, ...] = ()  # The hard ones, of the customer and of its keys.
 
     @property
     def blocks(self) -> bool:

@@ -32,6 +32,7 @@ class Plan(Record):
     fee_minor: int = 0
     credit_minor: int = 0  # Promotional credit at each period's start; what is left expires at its end.
     metadata: Mapping[str, str] = field(default_factory=dict)
+    on_zero_credit: OnZeroCredit | None = None  # Of its customers that have no rule of their own.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
