@@ -136,7 +136,7 @@ def test_a_failing_migration_leaves_the_schema_as_it_was(other: sqlite3.Connecti
     with pytest.raises(sqlite3.OperationalError, match="already exists"):
         migrate(other, migrations)
     assert not other.in_transaction
-    assert other.execute("SELECT max(number) FROM schema_migrations").fetchone() == (3,)
+    assert other.execute("SELECT max(number) FROM schema_migrations").fetchone() == (4,)
     assert other.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'extra'").fetchone() == (0,)
 
 
