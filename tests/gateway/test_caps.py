@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from costplus.billing.customer import Customer
@@ -18,10 +20,15 @@ from costplus.billing.spend_cap import CapWindow, SpendCap, SpendCapReached, cap
 from costplus.billing.store import Store, Tx
 from costplus.billing.terms import capped_terms_of
 from costplus.billing.watched import mark_watched
+from costplus.catalog.sources.bundled import bundled_catalogue
 from costplus.core.usage import Usage
+from costplus.gateway.journal import Journal
 from costplus.gateway.leases import Held, Leases
+from costplus.gateway.recover import recover
+from costplus.gateway.settle import Settler
 from costplus.metering.event import usage_event
 from costplus.rating.charge import Charge
+from costplus.rating.pricing import Pricing
 
 CENT = 10_000_000
 CUSTOMER = "cus_1"
@@ -270,3 +277,33 @@ async def test_calls_within_reserved_room_ask_the_store_nothing(
     monkeypatch.setattr(capped.store, "read", away)
     for _ in range(60):
         await capped.hold(gateway, CENT)
+
+
+async def test_after_a_crash_a_journalled_call_is_spent_and_what_it_held_of_a_cap_is_free(
+    capped: Capped, store: Store, records: Any, account: Any, tmp_path: Path
+) -> None:
+    cap = await capped.cap(100)
+    gateway = capped.gateway("gw_1")
+    held, lost = await capped.hold(gateway, 5 * CENT), await capped.hold(gateway, 5 * CENT)
+    journal = Journal(tmp_path / "journal")
+    journal.intend(records.intent("req_1", api_key="mk_1"))
+    used, rates = records.used("req_1", api_key="mk_1")
+    _, caps = held.close(used.price_nano)
+    journal.use(msgspec.structs.replace(used, caps=caps), rates)
+    journal.intend(records.intent("req_2", card=capped.terms.cards[0][1].id))
+    journal.close()
+    assert lost.caps and (await capped.state(cap)).held_nano > 0
+
+    journal = Journal(tmp_path / "journal")
+    settler = Settler(store, journal, now=capped.clock, parked=tmp_path / "parked")
+    running = asyncio.ensure_future(settler.run())
+    pricing = Pricing(bundled_catalogue())
+    await recover(store, journal, settler, pricing=pricing, owner="gw_1", now=capped.clock)
+    settler.stop()
+    await running
+    journal.close()
+    page = await store.read(lambda tx: tx.charged_page(customer=CUSTOMER, limit=10))
+    state = await capped.state(cap)
+    assert {entry.event.key: entry.event.api_key for entry in page} == {"req_1": "mk_1", "req_2": ""}
+    assert state.held_nano == 0
+    assert state.spent_nano == sum(entry.charge.price_nano for entry in page) > 0

@@ -31,6 +31,15 @@ def terms_of(tx: Tx, customer: str) -> Terms:
     )
 
 
+def card_for(tx: Tx, customer: str, *, at: datetime) -> RateCardVersion:
+    """Return the card version that prices a customer's usage at `at`: of its terms, only that is read.
+
+    Raises `NoSuchCustomer`, `NotSubscribed`.
+    """
+    subscription = subscription_of(tx, customer_of(tx, customer).id)
+    return card_of(tx, subscription, subscription.pin_at(at))
+
+
 def capped_terms_of(tx: Tx, customer: str) -> Terms:
     """Return the customer's terms with its hard spend caps: what a gateway admits calls by."""
     hard = tuple(cap for cap in caps_of(tx, customer) if cap.mode == "hard")

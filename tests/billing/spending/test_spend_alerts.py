@@ -13,7 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from costplus.billing.alert import AlertFiring
+from costplus.billing.close import account_settings
+from costplus.billing.customer import Customer
+from costplus.billing.plan import Plan
 from costplus.billing.spend import calendar_window
+from costplus.billing.terms import terms_of
 from costplus.rating.charge import Charge
 
 AT = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -225,3 +229,57 @@ def test_what_fired_is_what_the_sums_say_in_any_order_with_any_duplicates(
     told = [(f.alert.id, f.window.start) for f in alerts.fired() if f.alert.alert_type == "spend_threshold"]
     assert sorted(told) == sorted(expected)  # Each once: a list, not a set.
     assert len(shop.write(lambda tx: tx.page(AlertFiring, limit=1000))) == len(expected)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    uses=st.lists(st.tuples(st.integers(-40, 4), st.integers(1, 6), st.booleans()), min_size=1, max_size=12),
+    order=st.randoms(use_true_random=False),
+)
+def test_usage_alerts_fire_by_what_was_used_since_they_exist_in_any_order(
+    build: SimpleNamespace, alerts_of: Any, uses: list[tuple[int, int, bool]], order: Any
+) -> None:
+    shop = build.shop()
+    shop.customer()
+    alerts = alerts_of(shop)
+    alerts.usage(10, id="alrt_once")
+    alerts.usage(6, id="alrt_each", recurrence="recurring")
+    alerts.usage(3, id="alrt_count", counts_events=True)
+    sent = []
+    for number, (days, units, twice) in enumerate(uses):
+        nothing = Charge(price_nano=0, cost_nano=0, lines=())
+        made = shop.settlement(units, charge=nothing, at=shop.at + days * DAY, key=f"call-{number}")
+        changed = replace(made.event, meter="calls", provider="meter", model="calls")
+        sent += [replace(made, event=changed)] * (1 + twice)
+    order.shuffle(sent)
+    for item in sent:
+        shop.settle(item)
+    counted = [units for days, units, _ in uses if days >= 0]  # All of them in the first billing period.
+    reached = {"+once": sum(counted) >= 10, "+each": sum(counted) >= 6, "+count": len(counted) >= 3}
+    assert sorted(alerts.news()) == sorted(name for name, has in reached.items() if has)
+
+
+RULES = [
+    (None, None, "overage", False),
+    (None, "block", "overage", True),
+    ("overage", "block", "block", False),
+    ("block", "overage", "overage", True),
+    (None, None, "block", True),
+    (None, "overage", "block", False),
+]
+
+
+@pytest.mark.parametrize(("own", "of_plan", "of_account", "blocks"), RULES)
+def test_a_call_without_credit_goes_by_its_customer_then_its_plan_then_the_account(
+    alerts: Any, own: Any, of_plan: Any, of_account: Any, blocks: bool
+) -> None:
+    shop = alerts.shop
+
+    def verb(tx: Any) -> bool:
+        customer, account = tx.find(Customer, "cus_1"), account_settings(tx)
+        tx.save(replace(customer, on_zero_credit=own))
+        tx.save(replace(tx.find(Plan, account.default_plan), on_zero_credit=of_plan))
+        tx.save(replace(account, on_zero_credit=of_account))
+        return terms_of(tx, "cus_1").blocks
+
+    assert shop.write(verb) is blocks
