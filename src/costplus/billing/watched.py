@@ -70,6 +70,7 @@ class Watch:
         self._tx = tx
         self._shared: list[Alert] | None = None
         self._anybody = False
+        self._watched: dict[str, bool] = {}
 
     def alerts(self, customer: str) -> list[Alert]:
         """Return the active alerts that concern the customer."""
@@ -82,7 +83,9 @@ class Watch:
     def is_watched(self, customer: str) -> bool:
         """Return whether the customer has anything of its own."""
         self._read()
-        return self._anybody and self._tx.find(Watched, customer) is not None
+        if self._anybody and customer not in self._watched:
+            self._watched[customer] = self._tx.find(Watched, customer) is not None
+        return self._watched.get(customer, False)
 
     def _read(self) -> list[Alert]:
         if self._shared is None:
