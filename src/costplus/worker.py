@@ -21,6 +21,7 @@ from costplus.billing.reconcile_cost import check_costs
 from costplus.billing.resolve import entries_seen, priceable, resolve
 from costplus.billing.store import Store, Tx
 from costplus.billing.sweep import release_lost_leases
+from costplus.billing.timed import has_news, look_at, to_look_at
 from costplus.billing.watch import check_margins
 from costplus.catalog.catalogue import Catalogue
 from costplus.catalog.load import revision_of
@@ -29,6 +30,7 @@ from costplus.core.errors import BillingError
 from costplus.rating.pricing import Pricing
 
 CLOSE_EVERY_S = 30
+LOOK_AT_RATES_S = 60
 RESOLVE_EVERY_S = 60
 LOOK_FOR_PRICES_S = 2
 FORGET_EVERY_S = 3600
@@ -66,6 +68,7 @@ class Worker:
         """Run every job at its pace until `stop`."""
         jobs = [
             self._repeat(CLOSE_EVERY_S, self.close_due),
+            self._repeat(LOOK_AT_RATES_S, self.look_at_rates),
             self._repeat(RESOLVE_EVERY_S, self.resolve_unpriced),
             self._repeat(LOOK_FOR_PRICES_S, self.resolve_at_new_prices),
             self._repeat(FOLLOW_UP_EVERY_S, self.follow_up),
@@ -107,6 +110,13 @@ class Worker:
         """Give back what gateway processes reserved that were not heard of for a day."""
         if count := await self._store.write(partial(release_lost_leases, at=self._now())):
             log.warning("leases_expired", count=count)
+
+    async def look_at_rates(self) -> None:
+        """Look at alerts about the present, writing only where there is something to tell."""
+        at = self._now()
+        for customer in await self._store.read(partial(to_look_at, at=at)):
+            if await self._store.read(partial(has_news, customer=customer, at=at)):
+                await self._store.write(partial(look_at, customer=customer, at=at), customers=[customer])
 
     async def sync_prices(self) -> None:
         """Ask the price sources, and say what came of it."""

@@ -32,6 +32,7 @@ from costplus.billing.setup import SetUp, SetUpRequest, set_up
 from costplus.billing.store import Tx
 from costplus.billing.subscribe import subscribe
 from costplus.billing.subscription import Subscription
+from costplus.billing.watched import save_alert
 from costplus.catalog.price import Component, PriceVersion
 from costplus.core.ids import milliseconds
 from costplus.core.money import NANO
@@ -173,7 +174,7 @@ class Shop:
     def alert(self, threshold_minor: int, id: str = "alrt_1", **changes: Any) -> Alert:
         fields = {"title": "Low", "currency": "usd", **changes}
         alert = Alert(id=id, created=self.at, threshold_minor=threshold_minor, **fields)
-        self.write(lambda tx: tx.save(alert))
+        self.write(lambda tx: save_alert(tx, alert))
         return alert
 
     def close(self, until: datetime, customer: str = CUSTOMER) -> int:

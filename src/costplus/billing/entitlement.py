@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from costplus.billing.customer import Customer, OnZeroCredit
+from costplus.billing.spend_cap import SpendCap
 from costplus.billing.subscription import Subscription
 from costplus.core.money import NANO_MAX
 from costplus.rating.rate_card import RateCardVersion
@@ -24,6 +25,7 @@ class Terms:
     on_zero_credit: OnZeroCredit
     frozen_time: datetime | None
     overage_limit_nano: int | None = None  # How much may be owed beyond credit; None: any amount.
+    caps: tuple[SpendCap, ...] = ()  # The hard ones, of the customer and of its keys.
 
     @property
     def blocks(self) -> bool:

@@ -38,6 +38,8 @@ EVENT_TYPES = (
     "billing.credit_balance_transaction.created",
     "billing.alert.triggered",
     "billing.alert.recovered",
+    "token_billing.spend_cap.reached",
+    "token_billing.spend_cap.exceeded",
     "invoice.created",
     "invoice.finalized",
     "invoice.paid",

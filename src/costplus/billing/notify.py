@@ -12,8 +12,8 @@ from costplus.billing.alert import Alert, AlertTriggered, passed, refused_mark
 from costplus.billing.event import EVENT_TYPES, Delivery, Event, WebhookEndpoint
 from costplus.billing.movement import Movement, movement
 from costplus.billing.store import Tx
+from costplus.billing.watched import Watch
 from costplus.core.ids import from_milliseconds, new_id
-from costplus.core.money import nano_per_minor
 from costplus.core.records import Record
 from costplus.ledger.account import grant_in
 from costplus.ledger.balance import Crossing
@@ -72,17 +72,22 @@ def announce_movements(tx: Tx, entries: Sequence[Transaction]) -> None:
         announce(tx, "billing.credit_balance_transaction.created", moved, at=moved.created)
 
 
-def cross(tx: Tx, crossing: Crossing, *, currency: str, at: datetime) -> None:
-    """Fire and recover the alerts that a change of credit passed, once each."""
+def cross(
+    tx: Tx, crossing: Crossing, *, currency: str, at: datetime, alerts: Sequence[Alert] | None = None
+) -> None:
+    """Fire and recover the alerts that a change of credit passed, once each.
+
+    `alerts` are those that concern the customer, where the caller has them at hand.
+    """
     announce_movements(tx, crossing.transactions)
     if crossing.before_nano == crossing.after_nano and not crossing.refused:
         return
     balance = tx.balance_for_update(crossing.customer)
     firing, recovering = passed(
-        tx.page(Alert, limit=1000),
+        Watch(tx).alerts(crossing.customer) if alerts is None else alerts,
         crossing,
         fired=balance.fired,
-        nano_per_minor=nano_per_minor(currency),
+        currency=currency,
     )
     if not firing and not recovering:
         return

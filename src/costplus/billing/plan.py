@@ -33,6 +33,7 @@ class Plan(Record):
     credit_minor: int = 0  # Promotional credit at each period's start; what is left expires at its end.
     metadata: Mapping[str, str] = field(default_factory=dict)
     overage_limit_minor: int | None = None  # What a customer may owe beyond credit; None: any amount.
+    on_zero_credit: OnZeroCredit | None = None  # Of its customers that have no rule of their own.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,10 +14,12 @@ from costplus.billing.clock import frozen_time
 from costplus.billing.customer import Customer, NoSuchCustomer
 from costplus.billing.enqueue import enqueue
 from costplus.billing.notify import announce, cross
+from costplus.billing.spending import free_reservations, watch_spending
 from costplus.billing.store import ChargedEvent, Tx
 from costplus.billing.subjects import split
 from costplus.billing.subscription import NotSubscribed, Subscription
 from costplus.billing.unpriced import correction_grant
+from costplus.billing.watched import Watch
 from costplus.core.ids import CustomerId, milliseconds
 from costplus.ledger.account import grant_in
 from costplus.ledger.grant import Grant
@@ -43,6 +45,7 @@ class Settlement:
     closes: bool = False
     reverses: str = ""
     credit_name: str = ""
+    caps: tuple[tuple[str, int], ...] = ()  # What it frees of reservations of spend caps, by their ids.
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +87,14 @@ def settle_kept(tx: Tx, settlements: Sequence[Settlement], new: set[str], *, at:
     by_customer: dict[CustomerId, list[Settlement]] = defaultdict(list)
     for settlement in settlements:
         by_customer[settlement.event.customer].append(settlement)
-    count = 0
+    count, watch = 0, Watch(tx)
     for customer in sorted(by_customer):  # A fixed order, so that two batches never wait for each other.
         record = tx.find(Customer, customer)
         if record is None:
             raise NoSuchCustomer(f"No such customer: '{customer}'")
         present = frozen_time(tx, record) or at
         batch, subscription = by_customer[customer], billed_by(tx, customer)
-        count += settle_customer(tx, record, subscription, batch, new, at=present)
+        count += settle_customer(tx, record, subscription, batch, new, watch=watch, at=present)
     return Settled(new=count, duplicate=len(settlements) - count)
 
 
@@ -102,13 +105,14 @@ def settle_customer(
     batch: Sequence[Settlement],
     new: set[str],
     *,
+    watch: Watch | None = None,
     at: datetime,
 ) -> int:
     """Settle one customer's kept events at `at`, its present, in the periods of the subscription.
 
     Returns how many were new.
     """
-    customer = CustomerId(record.id)
+    customer, watch = CustomerId(record.id), watch or Watch(tx)
     fresh: dict[str, Settlement] = {}
     for settlement in batch:
         if settlement.event.id in new:
@@ -145,7 +149,10 @@ def settle_customer(
     _count_metered(tx, subscription, charged)
     if posted.spare is not None:
         announce(tx, "billing.credit_grant.created", posted.spare, at=at)
-    cross(tx, posted.crossing, currency=record.currency, at=at)
+    alerts = watch.alerts(customer)
+    cross(tx, posted.crossing, currency=record.currency, at=at, alerts=alerts)
+    watch_spending(tx, record, subscription, charged, watch=watch, alerts=alerts, at=at)
+    free_reservations(tx, [part for item in fresh.values() for part in item.caps])
     enqueue(tx, charged, subscription, at=at)
     return len(fresh)
 

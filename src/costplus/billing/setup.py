@@ -8,7 +8,7 @@ Source: spec "Stripe's wire", §4 (`token_billing/onboarding/init`).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -21,6 +21,7 @@ from costplus.billing.plan import Plan, Settings
 from costplus.billing.store import Tx
 from costplus.billing.subscribe import subscribe
 from costplus.billing.subscription import Subscription
+from costplus.billing.watched import shared_alerts
 from costplus.core.ids import new_id
 from costplus.metering.event import TOKEN_METER
 from costplus.metering.meter import Meter
@@ -184,8 +185,12 @@ def _migrate_all(tx: Tx, plan: Plan, version: RateCardVersion, *, at: datetime) 
 
 
 def _zero_alert(tx: Tx, *, currency: str, at: datetime) -> None:
-    alerts: Sequence[Alert] = tx.page(Alert, limit=1000)
-    if not any(alert.threshold_minor == 0 and not alert.customer for alert in alerts):
+    """See to it that the end of credit in the plan's currency is told, whoever's it is."""
+    if not any(
+        alert.alert_type == "credit_balance_threshold"
+        and (alert.threshold_minor, alert.customer, alert.currency) == (0, "", currency)
+        for alert in shared_alerts(tx)
+    ):
         tx.save(
             Alert(
                 id=new_id("alrt", at=at),

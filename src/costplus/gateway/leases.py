@@ -18,11 +18,13 @@ from datetime import datetime, timedelta
 import structlog
 
 from costplus.billing.entitlement import Terms
+from costplus.billing.hold_cap import reclaim_caps
 from costplus.billing.notify import refused
 from costplus.billing.store import Store, Tx
 from costplus.core.errors import Unavailable
 from costplus.core.ids import CustomerId, HoldId, new_id
 from costplus.core.money import nano_text
+from costplus.gateway.caps import CapBudgets, give_back
 from costplus.ledger.hold import Hold, InsufficientCredit
 from costplus.ledger.lease import Lease
 from costplus.ledger.post import credit_of
@@ -51,6 +53,25 @@ class _Seen:
     is_scoped: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What one call holds: a part of its customer's credit, where that limits it, and of each of its caps."""
+
+    lease: Lease | None
+    caps: tuple[Lease, ...]
+    amount_nano: int
+
+    def close(self, charged_nano: int) -> tuple[int, list[tuple[str, int]]]:
+        """End the call; return what its settlement frees of the credit's hold, and of each cap."""
+        held_nano = self.amount_nano
+        credit_nano = self.lease.close(held_nano=held_nano, charged_nano=charged_nano) if self.lease else 0
+        freed = [(c.hold_id, c.close(held_nano=held_nano, charged_nano=charged_nano)) for c in self.caps]
+        return credit_nano, freed
+
+
+NOTHING_HELD = Held(None, (), 0)
+
+
 class Leases:
     """The leases of this gateway process."""
 
@@ -69,12 +90,32 @@ class Leases:
         self._now = now
         self._leases: dict[Key, Lease] = {}
         self._growing: dict[str, asyncio.Lock] = {}
+        self._caps = CapBudgets(store, owner=owner, now=now)
         self._filling: dict[Key, asyncio.Task[None]] = {}
         self._noted: dict[str, int] = {}  # Customer → the credit at which its end was last noted.
 
     async def refilled(self) -> None:
         """Wait until no lease grows behind the calls' backs."""
         await asyncio.gather(*self._filling.values())
+
+    async def hold(
+        self, terms: Terms, amount_nano: int, *, api_key: str, at: datetime, subject: str = ""
+    ) -> Held:
+        """Set `amount_nano` aside for one call of `subject` (`provider/model`), under all that limits its
+        caller: caps, then credit.
+
+        Raises `SpendCapReached`, `InsufficientCredit`; nothing is set aside then.
+        """
+        caps: tuple[Lease, ...] = ()
+        if terms.caps:
+            caps = await self._caps.take(terms, amount_nano, api_key=api_key, at=at)
+        if not terms.blocks:
+            return Held(None, caps, amount_nano if caps else 0)
+        try:
+            return Held(await self.take(terms, amount_nano, subject=subject), caps, amount_nano)
+        except BaseException:
+            give_back(caps, amount_nano)
+            raise
 
     async def take(self, terms: Terms, amount_nano: int, *, subject: str = "") -> Lease:
         """Set `amount_nano` of the customer's credit aside for one call of `subject` (`provider/model`).
@@ -229,6 +270,7 @@ class Leases:
                     await self._give_back(lease)
                 elif not is_idle:
                     await self._renew(key, lease)
+        await self._caps.give_back_idle()
 
     async def _renew(self, key: Key, lease: Lease) -> None:
         now = self._now()
@@ -268,6 +310,7 @@ class Leases:
         for lease in list(self._leases.values()):
             if lease.free_nano:
                 await self._give_back(lease)
+        await self._caps.give_back_all()
 
 
 def _seen(tx: Tx, terms: Terms, subject: str, *, at: datetime) -> _Seen:
@@ -295,4 +338,4 @@ def reclaim(tx: Tx, *, owner: str) -> int:
     holds = tx.placed_holds(owner=owner)
     for hold in holds:
         release_hold(tx, hold.customer, hold.id)
-    return len(holds)
+    return len(holds) + reclaim_caps(tx, owner=owner)

@@ -60,6 +60,7 @@ class UsageEvent:
     circumstances: str = (
         ""  # What its price depends on besides tokens and time, as `catalog.context` writes it.
     )
+    api_key: str = ""  # The id of the key that a call came with.
 
     @property
     def is_one_request(self) -> bool:
@@ -93,6 +94,7 @@ def usage_event(
     service_tier: str = "",
     reported_cost: str = "",
     circumstances: str = "",
+    api_key: str = "",
 ) -> UsageEvent:
     """Return the event with its deterministic id."""
     return UsageEvent(
@@ -111,6 +113,7 @@ def usage_event(
         service_tier=service_tier,
         reported_cost=reported_cost,
         circumstances=circumstances,
+        api_key=api_key,
     )
 
 

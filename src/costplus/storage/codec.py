@@ -94,6 +94,7 @@ def event_row(event: UsageEvent, *, bucket: int, at_us: int) -> Row:
         event.service_tier,
         event.reported_cost,
         event.circumstances,
+        event.api_key,
     )
 
 
@@ -115,10 +116,11 @@ def event_from_row(row: Row) -> UsageEvent:
         service_tier=row[12],
         reported_cost=row[13],
         circumstances=row[14],
+        api_key=row[15],
     )
 
 
-EVENT_COLUMNS = 15  # How many of them `event_from_row` reads; a charge's follow.
+EVENT_COLUMNS = 16  # How many of them `event_from_row` reads; a charge's follow.
 
 
 def unit_rate_row(rate: UnitRate) -> Row:

@@ -109,6 +109,26 @@ class MemoryCharges(Undoable):
         total = Metered(known.units + added.units, known.price_nano + added.price_nano)
         self.put(self.tables.metered, (customer, meter, period_start), total)
 
+    def spent_between(
+        self,
+        customer: str,
+        start: datetime,
+        end: datetime,
+        *,
+        provider: str = "",
+        model: str = "",
+        api_key: str = "",
+        by_billing: bool = False,
+    ) -> Metered:
+        prices = [
+            entry.charge.price_nano
+            for entry in self._charges_of(customer)
+            if start <= (entry.billed_at if by_billing else entry.event.at) < end
+            and (not model or (entry.event.provider, entry.event.model) == (provider, model))
+            and api_key in ("", entry.event.api_key)
+        ]
+        return Metered(len(prices), sum(prices))
+
     def model_totals(self, customer: str | None, start: datetime, end: datetime) -> Sequence[ModelTotal]:
         if start >= end:
             return []

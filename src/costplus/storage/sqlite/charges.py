@@ -47,6 +47,11 @@ _decode_lines = msgspec.json.Decoder(list[tuple[str, int]]).decode
 _decode_unpriced = msgspec.json.Decoder(tuple[str, ...]).decode
 
 
+def _id_from(at: datetime, *, after: int = 0) -> str:
+    """Return what ids of events at `at` (and that many milliseconds) begin with."""
+    return f"{max(milliseconds(at), 0) + after:012x}"
+
+
 class SqliteCharges(Tables):
     """Satisfies `ChargeStore`."""
 
@@ -176,6 +181,31 @@ class SqliteCharges(Tables):
         key = (bucket_of(customer), customer, meter, micros(period_start))
         self._add(SQL.add_to_metered, [(*key, added.units, added.price_nano)])
 
+    def spent_between(
+        self,
+        customer: str,
+        start: datetime,
+        end: datetime,
+        *,
+        provider: str = "",
+        model: str = "",
+        api_key: str = "",
+        by_billing: bool = False,
+    ) -> Metered:
+        asked = {
+            "bucket": bucket_of(customer),
+            "customer": customer,
+            "start": micros(start),
+            "end": micros(end),
+            "provider": provider,
+            "model": model,
+            "api_key": api_key,
+        }
+        if not by_billing:
+            asked |= {"first_id": _id_from(start), "last_id": _id_from(end, after=1)}
+        row = self._one(SQL.spent_billed_between if by_billing else SQL.spent_between, asked)
+        return Metered(row[0], (row[1] or 0) * _HALF + (row[2] or 0))
+
     def model_totals(self, customer: str | None, start: datetime, end: datetime) -> Sequence[ModelTotal]:
         if start >= end:
             return []
@@ -204,8 +234,8 @@ class SqliteCharges(Tables):
             {
                 "bucket": bucket_of(customer),
                 "customer": customer,
-                "first_id": f"{max(milliseconds(start), 0):012x}",
-                "last_id": f"{max(milliseconds(end), 0) + 1:012x}",
+                "first_id": _id_from(start),
+                "last_id": _id_from(end, after=1),
                 "after": after,
                 "start": micros(start),
                 "end": micros(end),

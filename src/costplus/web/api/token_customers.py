@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from costplus.billing.adopt import adjust
+from costplus.billing.cap_terms import cap_states
 from costplus.billing.clock import customer_of
-from costplus.billing.close import account_settings
 from costplus.billing.customer import Customer, OnZeroCredit
 from costplus.billing.store import Tx
 from costplus.billing.subscription import Subscription
+from costplus.billing.terms import inherited_on_zero_credit
 from costplus.ledger.post import credit_of
 from costplus.web.api.card_terms import own_adjustment
+from costplus.web.api.spend_caps import change_caps
 from costplus.web.call import Call, get, post
 from costplus.web.objects.token_billing import CustomerState
 
@@ -19,14 +21,16 @@ from costplus.web.objects.token_billing import CustomerState
 def _state(tx: Tx, call: Call, customer: Customer) -> CustomerState:
     balance = tx.balance(customer.id)
     active = (entry for entry in tx.page(Subscription, parent=customer.id) if entry.status == "active")
+    subscription, at = next(active, None), call.present(tx, customer.id)
     return CustomerState(
         customer=customer,
-        settings=account_settings(tx),
-        subscription=next(active, None),
-        credit_nano=credit_of(tx, customer.id, at=call.present(tx, customer.id)),
+        subscription=subscription,
+        credit_nano=credit_of(tx, customer.id, at=at),
         held_nano=balance.held_nano,
         owed_nano=balance.owed_total_nano,
         carried_nano=balance.carried_nano,
+        on_zero_credit_inherited=inherited_on_zero_credit(tx, subscription),
+        caps=tuple(cap_states(tx, customer, None, at=at)),
     )
 
 
@@ -36,8 +40,8 @@ def retrieve(tx: Tx, call: Call) -> CustomerState:
 
 
 def update(tx: Tx, call: Call) -> CustomerState:
-    """Set a markup or margin of the customer's own, what happens without credit, or how much may be owed
-    beyond it (`overage_limit`, in minor units); empty unsets.
+    """Set a markup or margin of the customer's own, its spend caps, what happens without credit, or how much
+    may be owed beyond it (`overage_limit`, in minor units); empty unsets.
     """
     customer = customer_of(tx, call.path["id"], param="id")
     if "markup_percent" in call.params or "margin_percent" in call.params:
@@ -53,6 +57,7 @@ def update(tx: Tx, call: Call) -> CustomerState:
         tx.save(customer)
         tx.touch("config")
         call.announce(tx, "customer.updated", customer, at=call.present(tx, customer.id))
+    change_caps(tx, call, customer, None)
     return _state(tx, call, customer)
 
 

@@ -1,4 +1,4 @@
-"""Credit: grants, movements, summaries and the alerts that watch a balance."""
+"""Credit: grants, movements and summaries."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal
 
-from costplus.billing.alert import Alert, AlertTriggered
 from costplus.billing.movement import Movement
 from costplus.billing.pricing_unit import PricingUnit
 from costplus.ledger.grant import Grant
@@ -154,40 +153,6 @@ def credit_summary_object(summary: CreditSummary, surroundings: Surroundings) ->
         "customer": summary.customer,
         "customer_account": None,
         "livemode": surroundings.livemode,
-    }
-
-
-def alert_object(alert: Alert, surroundings: Surroundings) -> JsonObject:
-    """Return an alert in the shape of Stripe's preview: the GA one knows no credit thresholds."""
-    filters = [{"type": "customer", "customer": alert.customer}] if alert.customer else []
-    return {
-        "id": alert.id,
-        "object": "billing.alert",
-        "alert_type": "credit_balance_threshold",
-        "credit_balance_threshold": {
-            "filters": filters,
-            "lte": {
-                "balance_type": "monetary",
-                "custom_pricing_unit": None,
-                "monetary": {"currency": alert.currency, "value": alert.threshold_minor},
-            },
-        },
-        "livemode": surroundings.livemode,
-        "status": alert.status,
-        "title": alert.title,
-        "usage_threshold": None,
-    }
-
-
-def alert_triggered_object(fired: AlertTriggered, surroundings: Surroundings) -> JsonObject:
-    """Return that an alert fired, with the credit at that moment in whole minor units, rounded down."""
-    return {
-        "object": "billing.alert_triggered",
-        "alert": alert_object(fired.alert, surroundings),
-        "created": unix(fired.created),
-        "customer": fired.customer,
-        "livemode": surroundings.livemode,
-        "value": minor(fired.credit_nano, currency=fired.alert.currency),
     }
 
 

@@ -11,6 +11,7 @@ from costplus.billing.alert import Alert, AlertTriggered
 from costplus.billing.correction import PriceCorrection
 from costplus.billing.customer import ApiKey, Customer, TestClock
 from costplus.billing.event import Event, WebhookEndpoint
+from costplus.billing.forecast import Forecast
 from costplus.billing.invoice import Invoice
 from costplus.billing.margin_alarm import MarginAlarm
 from costplus.billing.movement import Movement
@@ -19,6 +20,7 @@ from costplus.billing.plan import Plan, Settings
 from costplus.billing.price_report import SourceReading
 from costplus.billing.pricing_unit import PricingUnit
 from costplus.billing.reservation import Reservation
+from costplus.billing.spend_cap import CapReached
 from costplus.billing.store import ChargedEvent
 from costplus.billing.subscription import Subscription
 from costplus.billing.unpriced import UnpricedUsage
@@ -26,10 +28,9 @@ from costplus.catalog.book import ModelAlias, ModelMark, PriceChange, SourceStat
 from costplus.ledger.grant import Grant
 from costplus.metering.meter import Meter
 from costplus.rating.rate_card import RateCard, RateCardVersion
+from costplus.web.objects.alerts import alert_object, alert_triggered_object, is_preview
 from costplus.web.objects.credit import (
     CreditSummary,
-    alert_object,
-    alert_triggered_object,
     credit_summary_object,
     grant_object,
     movement_object,
@@ -57,6 +58,7 @@ from costplus.web.objects.prices import (
     price_correction_object,
     price_notice_object,
 )
+from costplus.web.objects.spend import KeyState, cap_reached_object, forecast_object, key_state_object
 from costplus.web.objects.subscription import subscription_object
 from costplus.web.objects.token_billing import (
     CustomerState,
@@ -78,13 +80,16 @@ _RENDERERS: Mapping[type, Callable[[Any, Surroundings], JsonObject]] = {
     Alert: alert_object,
     AlertTriggered: alert_triggered_object,
     ApiKey: key_object,
+    CapReached: cap_reached_object,
     ChargedEvent: usage_event_object,
     CreditSummary: credit_summary_object,
     Customer: customer_object,
     CustomerState: customer_state_object,
+    Forecast: forecast_object,
     Grant: grant_object,
     HoldState: hold_object,
     Invoice: invoice_object,
+    KeyState: key_state_object,
     MarginAlarm: margin_alarm_object,
     Meter: meter_object,
     MeterSum: meter_sum_object,
@@ -117,6 +122,7 @@ _SUBJECTS: Mapping[str, type[Any]] = {
         for kind in (
             Alert,
             AlertTriggered,
+            CapReached,
             Customer,
             Invoice,
             MarginAlarm,
@@ -167,12 +173,16 @@ def _event_object(
     event: Event, context: Surroundings, *, pending_webhooks: int, api_version: str | None
 ) -> JsonObject:
     subject: object = msgspec.json.decode(event.snapshot, type=_SUBJECTS[event.object_kind])
+    if isinstance(subject, AlertTriggered):
+        shown = alert_triggered_object(subject, context, preview=is_preview(api_version))
+    else:
+        shown = object_of(subject, context)
     return {
         "id": event.id,
         "object": "event",
         "api_version": api_version or API_VERSION,
         "created": unix(event.created),
-        "data": {"object": object_of(subject, context)},
+        "data": {"object": shown},
         "livemode": context.livemode,
         "pending_webhooks": pending_webhooks,
         "request": {"id": event.request_id, "idempotency_key": event.idempotency_key},

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from costplus.billing.customer import ApiKey, Customer
+from costplus.billing.customer import ApiKey, Customer, OnZeroCredit
+from costplus.billing.hold_cap import CapState
 from costplus.billing.plan import Plan, Settings
 from costplus.billing.store import ChargedEvent
 from costplus.billing.subscription import Subscription
 from costplus.core.money import decimal_text, nano_text
 from costplus.rating.charge import explain
 from costplus.rating.rate_card import Adjustment, FixedPrice, RateCard, RateCardVersion, Tracking
+from costplus.web.objects.caps import spend_caps_object
 from costplus.web.objects.card_items import card_item_objects
 from costplus.web.objects.wire import JsonObject, Surroundings, cut_decimal, plain, unix, unix_or_none
 
@@ -108,6 +110,7 @@ def plan_object(plan: Plan, surroundings: Surroundings) -> JsonObject:
         "interval": plan.interval,
         "livemode": surroundings.livemode,
         "metadata": plain(plan.metadata),
+        "on_zero_credit": plan.on_zero_credit,
         "rate_card": plan.rate_card,
         "subscription_fee_amount": plan.fee_minor,
     }
@@ -148,6 +151,7 @@ def usage_event_object(charged: ChargedEvent, surroundings: Surroundings) -> Jso
     return {
         "id": event.id,
         "object": "token_billing.usage_event",
+        "api_key": event.api_key or None,
         "at": unix(event.at),
         "billed_at": unix(charged.billed_at),
         "corrects": event.corrects or None,
@@ -183,17 +187,17 @@ class CustomerState:
     """Everything about a customer's money and terms at one moment."""
 
     customer: Customer
-    settings: Settings | None
     subscription: Subscription | None
     credit_nano: int
     held_nano: int
     owed_nano: int
     carried_nano: int
+    on_zero_credit_inherited: OnZeroCredit = "overage"  # The plan's rule, or the account's.
+    caps: tuple[CapState, ...] = ()
 
 
 def customer_state_object(state: CustomerState, surroundings: Surroundings) -> JsonObject:
     """Return a customer's balance and terms."""
-    default = state.settings.on_zero_credit if state.settings else "overage"
     subscription = state.subscription
     own = subscription.pins[-1].adjustment if subscription and subscription.pins else None
     return {
@@ -211,10 +215,11 @@ def customer_state_object(state: CustomerState, surroundings: Surroundings) -> J
         "livemode": surroundings.livemode,
         "on_zero_credit": state.customer.on_zero_credit,
         "overage_limit": state.customer.overage_limit_minor,
-        "on_zero_credit_applied": state.customer.on_zero_credit or default,
+        "on_zero_credit_applied": state.customer.on_zero_credit or state.on_zero_credit_inherited,
         "period": None
         if subscription is None
         else {"end": unix(subscription.period.end), "start": unix(subscription.period.start)},
+        "spend_caps": spend_caps_object(state.caps),
         "subscription": None
         if subscription is None
         else {

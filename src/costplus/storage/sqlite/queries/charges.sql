@@ -35,7 +35,7 @@ ON CONFLICT (bucket, customer, meter, period_start) DO UPDATE SET
 
 -- :name find_charge
 SELECT e.customer, e.id, e.at, e.key, e.meter, e.provider, e.model, e.requested_model, e.usage, e.source,
-    e.raw_usage, e.request_id, e.service_tier, e.reported_cost, e.circumstances, c.billed_at,
+    e.raw_usage, e.request_id, e.service_tier, e.reported_cost, e.circumstances, e.api_key, c.billed_at,
     c.price_nano, c.cost_nano, c.lines, c.unpriced, c.txn
 FROM charges c JOIN usage_events e
     ON e.bucket = c.bucket AND e.customer = c.customer AND e.id = c.event_id
@@ -43,7 +43,7 @@ WHERE c.bucket = ? AND c.customer = ? AND c.event_id = ?
 
 -- :name charges_latest
 SELECT e.customer, e.id, e.at, e.key, e.meter, e.provider, e.model, e.requested_model, e.usage, e.source,
-    e.raw_usage, e.request_id, e.service_tier, e.reported_cost, e.circumstances, c.billed_at,
+    e.raw_usage, e.request_id, e.service_tier, e.reported_cost, e.circumstances, e.api_key, c.billed_at,
     c.price_nano, c.cost_nano, c.lines, c.unpriced, c.txn
 FROM charges c CROSS JOIN usage_events e
     ON e.bucket = c.bucket AND e.customer = c.customer AND e.id = c.event_id
@@ -51,7 +51,7 @@ WHERE c.event_id < ? ORDER BY c.event_id DESC LIMIT ?
 
 -- :name charges_latest_of_customer
 SELECT e.customer, e.id, e.at, e.key, e.meter, e.provider, e.model, e.requested_model, e.usage, e.source,
-    e.raw_usage, e.request_id, e.service_tier, e.reported_cost, e.circumstances, c.billed_at,
+    e.raw_usage, e.request_id, e.service_tier, e.reported_cost, e.circumstances, e.api_key, c.billed_at,
     c.price_nano, c.cost_nano, c.lines, c.unpriced, c.txn
 FROM charges c CROSS JOIN usage_events e
     ON e.bucket = c.bucket AND e.customer = c.customer AND e.id = c.event_id
@@ -83,7 +83,7 @@ FROM rollup_totals WHERE bucket = ? AND customer = ? AND hour >= ? AND hour < ? 
 -- :name charges_between
 -- Ids begin with the event's millisecond, so the key itself finds the stretch of time.
 SELECT e.customer, e.id, e.at, e.key, e.meter, e.provider, e.model, e.requested_model, e.usage, e.source,
-    e.raw_usage, e.request_id, e.service_tier, e.reported_cost, e.circumstances, c.billed_at,
+    e.raw_usage, e.request_id, e.service_tier, e.reported_cost, e.circumstances, e.api_key, c.billed_at,
     c.price_nano, c.cost_nano, c.lines, c.unpriced, c.txn
 FROM usage_events e CROSS JOIN charges c
     ON c.bucket = e.bucket AND c.customer = e.customer AND c.event_id = e.id
@@ -97,3 +97,20 @@ SELECT DISTINCT customer FROM rollup_totals WHERE hour >= ? ORDER BY customer
 -- :name users_of_model_since
 SELECT DISTINCT u.customer FROM unit_rates r CROSS JOIN rollup_units u ON u.unit_rate_id = r.id
 WHERE r.provider = ? AND r.model = ? AND u.hour >= ? ORDER BY u.customer
+
+-- :name spent_between
+-- Ids begin with the event's millisecond, so the key itself finds the stretch of time.
+SELECT count(*), sum(c.price_nano / 1000000000), sum(c.price_nano % 1000000000)
+FROM usage_events e CROSS JOIN charges c
+    ON c.bucket = e.bucket AND c.customer = e.customer AND c.event_id = e.id
+WHERE e.bucket = :bucket AND e.customer = :customer AND e.id >= :first_id AND e.id < :last_id
+    AND e.at >= :start AND e.at < :end AND (:model = '' OR (e.provider = :provider AND e.model = :model))
+    AND (:api_key = '' OR e.api_key = :api_key)
+
+-- :name spent_billed_between
+SELECT count(*), sum(c.price_nano / 1000000000), sum(c.price_nano % 1000000000)
+FROM charges c CROSS JOIN usage_events e
+    ON c.bucket = e.bucket AND c.customer = e.customer AND c.event_id = e.id
+WHERE c.bucket = :bucket AND c.customer = :customer AND c.billed_at >= :start AND c.billed_at < :end
+    AND (:model = '' OR (e.provider = :provider AND e.model = :model))
+    AND (:api_key = '' OR e.api_key = :api_key)
