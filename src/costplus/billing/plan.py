@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+from costplus.billing.allowance import Allowance, CreditTerms, MinimumSpend
 from costplus.billing.customer import OnZeroCredit
+from costplus.billing.shadow import Switch
 from costplus.core.errors import NotFound
 from costplus.core.records import Record
 
@@ -32,6 +34,10 @@ class Plan(Record):
     fee_minor: int = 0
     credit_minor: int = 0  # Promotional credit at each period's start; what is left expires at its end.
     metadata: Mapping[str, str] = field(default_factory=dict)
+    credit_terms: CreditTerms = field(default_factory=CreditTerms)
+    allowances: tuple[Allowance, ...] = ()
+    minimum: MinimumSpend | None = None
+    shadow: tuple[Switch, ...] = ()  # Since when its usage is only tracked, or asked for again.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -82,9 +82,14 @@ async def test_an_event_name_belongs_to_one_active_meter(api: Any) -> None:
         ({"display_name": ""}, "parameter_missing", "display_name"),
         ({"event_name": "x" * 101}, "parameter_invalid_string", "event_name"),
         (
-            {"default_aggregation[formula]": "max"},
+            {"default_aggregation[formula]": "median"},
             "parameter_invalid_choice",
             "default_aggregation[formula]",
+        ),
+        (
+            {"default_aggregation[formula]": "max", "event_time_window": "day"},
+            "meter_formula_not_windowed",
+            "event_time_window",
         ),
         ({"customer_mapping[type]": "by_name"}, "parameter_invalid_choice", "customer_mapping[type]"),
         (

@@ -176,6 +176,17 @@ class SqliteCharges(Tables):
         key = (bucket_of(customer), customer, meter, micros(period_start))
         self._add(SQL.add_to_metered, [(*key, added.units, added.price_nano)])
 
+    def waived_totals(self, customer: str | None, start: datetime, end: datetime) -> Sequence[UsageTotal]:
+        if start >= end:
+            return []
+        hours = (hour_of(micros(start)), hour_of(micros(end) - 1) + HOUR_US)
+        if customer is None:
+            rows = self._all(SQL.waived_units, hours)
+        else:
+            rows = self._all(SQL.waived_units_of_customer, (*hours, bucket_of(customer), customer))
+        sums = ((id, high * _HALF + low) for id, high, low in rows)
+        return [UsageTotal(self._rate(id), quantity) for id, quantity in sums if quantity]
+
     def model_totals(self, customer: str | None, start: datetime, end: datetime) -> Sequence[ModelTotal]:
         if start >= end:
             return []
