@@ -68,6 +68,11 @@ def shadowed(charge: Charge) -> Charge:
     )
 
 
+def is_tracked(charge: Charge) -> bool:
+    """Return whether the charge's usage is only tracked."""
+    return any(line.rate.waived == SHADOW for line in charge.lines)
+
+
 def list_nano(charge: Charge) -> int:
     """Return what the charge would be if nothing of it were waived."""
     exact = sum((line.quantity * list_price(line.rate) for line in charge.lines), ZERO)

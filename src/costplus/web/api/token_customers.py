@@ -8,12 +8,14 @@ from costplus.billing.adopt import adjust
 from costplus.billing.clock import customer_of
 from costplus.billing.close import account_settings
 from costplus.billing.customer import Customer, OnZeroCredit
+from costplus.billing.shadow import switched
 from costplus.billing.store import Tx
 from costplus.billing.subscription import Subscription
 from costplus.ledger.post import credit_of
 from costplus.web.api.card_terms import own_adjustment
 from costplus.web.call import Call, get, post
 from costplus.web.objects.token_billing import CustomerState
+from costplus.web.params import InvalidTime
 
 
 def _state(tx: Tx, call: Call, customer: Customer) -> CustomerState:
@@ -35,11 +37,31 @@ def retrieve(tx: Tx, call: Call) -> CustomerState:
     return _state(tx, call, customer_of(tx, call.path["id"], param="id"))
 
 
+def _track(tx: Tx, call: Call, customer: Customer) -> Customer:
+    """Switch to tracking only what the customer's usage costs, or back, from now on or a time ahead."""
+    on, present = call.params.flag("cost_tracking_only"), call.present(tx, customer.id)
+    since = call.params.time("cost_tracking_since") or present
+    if since < present:
+        raise InvalidTime(
+            f"{since.isoformat()} is past: usage keeps what it was charged.", param="cost_tracking_since"
+        )
+    customer = replace(customer, shadow=switched(customer.shadow, on=bool(on), since=since))
+    tx.save(customer)
+    tx.touch("config")
+    call.announce(tx, "customer.updated", customer, at=present)
+    return customer
+
+
 def update(tx: Tx, call: Call) -> CustomerState:
-    """Set a markup or margin of the customer's own, or what happens without credit; empty unsets."""
+    """Set a markup or margin of the customer's own, or what happens without credit; empty unsets.
+
+    `cost_tracking_only` asks nothing for usage from `cost_tracking_since` on, by default from now.
+    """
     customer = customer_of(tx, call.path["id"], param="id")
     if "markup_percent" in call.params or "margin_percent" in call.params:
         adjust(tx, customer, own_adjustment(call.params), at=call.present(tx, customer.id))
+    if "cost_tracking_only" in call.params:
+        customer = _track(tx, call, customer)
     if "on_zero_credit" in call.params:
         wanted: OnZeroCredit | None = call.params.choice("on_zero_credit", ("block", "overage"))
         customer = replace(customer, on_zero_credit=wanted)
