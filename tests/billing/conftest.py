@@ -309,5 +309,6 @@ def build() -> SimpleNamespace:
         only=only,
         not_expressible=NotExpressible,
         decimal=Decimal,
+        agrees=agrees,
         allowances=lambda units: (Allowance(id="tokens", name="tokens", units=units),),
     )
