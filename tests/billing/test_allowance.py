@@ -198,6 +198,25 @@ def test_one_rounding_up_an_event_also_where_a_part_is_included(build: SimpleNam
     assert closed(shop, build).usage_nano == 2
 
 
+def test_a_line_of_included_tokens_bears_no_rounding(build: SimpleNamespace) -> None:
+    shop = shop_with(build, tokens(5))
+    sheet = build.sheet(usd_per_million="0.0005")  # A token is half a nano.
+    shop.use(5, rates=sheet)
+    for _ in range(2):
+        shop.use(1, rates=sheet)
+    assert [line.amount_nano for line in closed(shop, build).lines] == [0, 2]
+
+
+def test_what_a_period_includes_stays_where_the_plan_drops_it(build: SimpleNamespace) -> None:
+    shop = shop_with(build, tokens(100))
+    shop.set_up()
+    shop.use(101)
+    assert shop.balance().owed_total_nano == 1
+    closed(shop, build)
+    shop.use(5)
+    assert shop.balance().owed_total_nano == 5
+
+
 def test_another_plan_counts_at_once_and_the_larger_allowance_of_both(build: SimpleNamespace) -> None:
     shop = shop_with(build, tokens(100))
     shop.use(100)

@@ -100,6 +100,13 @@ def test_late_usage_before_the_invoice_is_final_counts(build: SimpleNamespace) -
     assert [line.amount_minor for line in invoice.lines] == [4000, 6000]
 
 
+def test_the_minimum_is_that_of_the_periods_beginning(build: SimpleNamespace) -> None:
+    shop = shop_with(build, 100)
+    shop.set_up(minimum=MinimumSpend(amount_minor=500))
+    assert closed(shop, build).total_minor == 10_000
+    assert closed(shop, build, 1).total_minor == 500
+
+
 def test_nothing_is_committed_where_usage_is_only_tracked(build: SimpleNamespace) -> None:
     shop = shop_with(build, 100)
     customer = Customer(id="cus_1", created=build.at, shadow=(Switch(build.at, True),))

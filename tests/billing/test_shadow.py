@@ -11,6 +11,7 @@ import pytest
 from costplus.billing.customer import Customer
 from costplus.billing.plan import Plan
 from costplus.billing.shadow import Switch, is_on, switched
+from costplus.billing.terms import terms_of
 from costplus.core.money import NANO
 from costplus.core.period import monthly_period
 from costplus.rating.charge import explain
@@ -78,6 +79,17 @@ def test_what_is_waived_can_be_told_apart_from_a_loss(build: SimpleNamespace) ->
     shop.use(300)
     totals = shop.write(lambda tx: tx.waived_totals(None, build.at, build.at + build.hour))
     assert [(total.rate.waived, total.quantity) for total in totals] == [("shadow", 300)]
+
+
+def test_a_call_that_is_only_tracked_needs_no_credit(build: SimpleNamespace) -> None:
+    shop = build.shop(on_zero_credit="block")
+    shop.customer()
+    for plan in (False, True):
+        assert shop.write(lambda tx: terms_of(tx, "cus_1")).holds(build.at)
+        track(shop, Switch(build.at, True), plan=plan)
+        terms = shop.write(lambda tx: terms_of(tx, "cus_1"))
+        assert terms.blocks and not terms.holds(build.at) and terms.holds(build.at - build.tick)
+        track(shop, plan=plan)
 
 
 def test_a_later_switch_replaces_what_was_planned(build: SimpleNamespace) -> None:

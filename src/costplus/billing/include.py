@@ -51,11 +51,12 @@ def end_after(subscription: Subscription, period: Period, count: int) -> datetim
 
 
 def begin_period(
-    tx: Tx, subscription: Subscription, plan: Plan, period: Period, *, at: datetime
+    tx: Tx, subscription: Subscription, plan: Plan, period: Period, *, at: datetime, keep: bool = True
 ) -> PeriodTerms | None:
     """Fix what a period includes and commits to under its plan; None where that is nothing.
 
     Done again it changes nothing; with another plan, that plan counts from now on (Rule 2 of `allowance`).
+    Without `keep` it is only looked at.
     """
     known = tx.find(PeriodTerms, terms_id(subscription.id, period.start))
     if known is not None and known.plan == plan.id:
@@ -74,7 +75,8 @@ def begin_period(
         ),
         minimum=plan.minimum,
     )
-    tx.save(made)
+    if keep:
+        tx.save(made)
     return made
 
 
@@ -114,15 +116,22 @@ def _terms_before(tx: Tx, subscription: Subscription, period: Period) -> PeriodT
 
 
 def included_units(
-    tx: Tx, subscription: Subscription, plan: Plan, meter: str, period: Period, *, at: datetime
+    tx: Tx,
+    subscription: Subscription,
+    plan: Plan,
+    meter: str,
+    period: Period,
+    *,
+    at: datetime,
+    keep: bool = True,
 ) -> int:
     """Return how many units of another meter than that of tokens a period has for nothing."""
-    if not any(allowance.meter == meter for allowance in plan.allowances):
+    terms = begin_period(tx, subscription, plan, period, at=at, keep=keep)
+    if terms is None or not any(granted.allowance.meter == meter for granted in terms.granted):
         return 0
-    terms = begin_period(tx, subscription, plan, period, at=at)
     following = tx.find(PeriodTerms, terms_id(subscription.id, period.end))
     units = 0
-    for granted in terms.granted if terms else ():
+    for granted in terms.granted:
         if granted.allowance.meter == meter:
             later = following.of(granted.allowance.id) if following else None
             units += granted.units + granted.rolled_in - (later.rolled_in if later else 0)
@@ -135,6 +144,7 @@ class Inclusions:
     def __init__(self, tx: Tx) -> None:
         self._tx = tx
         self._plans: dict[str, Plan | None] = {}
+        self._is_any_period_fixed: bool | None = None
 
     def applied(
         self, customer: Customer, subscription: Subscription, charged: Sequence[ChargedEvent], *, at: datetime
@@ -149,7 +159,7 @@ class Inclusions:
                 else entry
                 for entry in charged
             ]
-        if plan is None or not any(allowance.is_of_tokens for allowance in plan.allowances):
+        if plan is None or not self._may_include(plan):
             return charged
         self._tx.balance_for_update(customer.id)
         counting = _Counting(self._tx, subscription, plan, at=at)
@@ -160,6 +170,14 @@ class Inclusions:
             kept[index] = replace(entry, charge=counting.covered(entry.charge, period))
         counting.write()
         return kept
+
+    def _may_include(self, plan: Plan) -> bool:
+        """Return whether the plan includes tokens, or some period has begun with terms that still hold."""
+        if any(allowance.is_of_tokens for allowance in plan.allowances):
+            return True
+        if self._is_any_period_fixed is None:
+            self._is_any_period_fixed = bool(self._tx.page(PeriodTerms, limit=1))
+        return self._is_any_period_fixed
 
     def plan(self, id: str) -> Plan | None:
         """Return the plan, or None."""
@@ -227,19 +245,20 @@ def counters_of(
 ) -> list[list[Counter]]:
     """Return for each allowance of tokens what usage of the period may take from, soonest expiry first."""
     terms = begin_period(tx, subscription, plan, period, at=at)
+    if terms is None or not terms.granted:
+        return []
     known = tx.page(PeriodTerms, parent=subscription.id, limit=ROLLOVER_PERIODS_MAX + 2)
     earlier = sorted(
         (entry for entry in known if entry.period.start < period.start), key=lambda entry: entry.period.start
     )
     found: list[list[Counter]] = []
-    for granted in terms.granted if terms else ():
+    for granted in terms.granted:
         if granted.allowance.is_of_tokens:
             usable = [
                 (entry, old)
                 for entry in earlier
                 if (old := entry.of(granted.allowance.id)) and period.start < old.expires_at
             ]
-            assert terms is not None
             pairs = [*usable, (terms, granted)]
             pairs.sort(key=lambda pair: (pair[1].expires_at, pair[0].period.start))
             found.append([Counter(tx, subscription, entry, each) for entry, each in pairs])

@@ -20,12 +20,14 @@ def terms_of(tx: Tx, customer: str) -> Terms:
     record = customer_of(tx, customer)
     subscription = subscription_of(tx, customer)
     settings = account_settings(tx)
+    plan = tx.find(Plan, subscription.plan)
     return Terms(
         customer=record,
         subscription=subscription,
         cards=_cards(tx, subscription),
         on_zero_credit=record.on_zero_credit or (settings.on_zero_credit if settings else "overage"),
         frozen_time=frozen_time(tx, record),
+        plan_shadow=plan.shadow if plan else (),
     )
 
 

@@ -68,7 +68,7 @@ def true_ups(
             if (total.rate.provider, total.rate.model) == (METER, name)
         ]
         metered = tx.metered(subscription.customer, name, period.start)
-        free = included_units(tx, subscription, plan, name, period, at=at) if plan else 0
+        free = included_units(tx, subscription, plan, name, period, at=at, keep=False) if plan else 0
         final = PricedItem(last.id, last.items[name]) if last and name in last.items else None
         sold = [priced.with_free(free) for priced in priced_items(name, items)]
         charge = corrected(billed, metered, sold=sold, last=final)

@@ -69,7 +69,7 @@ class Admitter:
         terms = await self._directory.terms(customer)
         call = self._price(endpoint, provider, model, request, terms, body=body)
         call.headers = provider.headers(headers)
-        if terms.blocks:
+        if terms.holds(call.at):
             call.lease = await self._leases.take(terms, call.quote.charge.price_nano)
             call.held_nano = call.quote.charge.price_nano
         self._intend(call)
