@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import pytest
 
 from costplus.billing.alert import Alert
+from costplus.billing.allowance import Allowance
 from costplus.billing.close import account_settings, close_customer
 from costplus.billing.customer import Customer, TestClock
 from costplus.billing.event import Event
@@ -345,4 +346,7 @@ def build() -> SimpleNamespace:
         sheet=sheet,
         only=only,
         not_expressible=NotExpressible,
+        decimal=Decimal,
+        agrees=agrees,
+        allowances=lambda units: (Allowance(id="tokens", name="tokens", units=units),),
     )

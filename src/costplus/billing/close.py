@@ -18,7 +18,7 @@ from costplus.billing.issue import finalize, with_figures
 from costplus.billing.notify import announce
 from costplus.billing.plan import Plan, Settings
 from costplus.billing.store import Tx
-from costplus.billing.subscribe import fee_for, fee_invoice, grant_period_credit
+from costplus.billing.subscribe import fee_for, fee_invoice, grant_period_credit, owes_fees
 from costplus.billing.subscription import Subscription
 from costplus.core.errors import InvalidRequest
 from costplus.core.ids import new_id
@@ -97,7 +97,7 @@ def _end_period(tx: Tx, customer: Customer, subscription: Subscription, *, grace
     plan = tx.find(Plan, subscription.plan)
     assert plan is not None
     begun = monthly_period(subscription.anchor, subscription.ordinal + 1)
-    fees = [fee_for(plan, begun)] if plan.fee_minor else []
+    fees = [fee_for(plan, begun)] if plan.fee_minor and owes_fees(customer, plan, at) else []
     invoice = replace(
         fee_invoice(customer, subscription, plan, fees, at=at),
         id=new_id("in", at=at),
@@ -107,9 +107,10 @@ def _end_period(tx: Tx, customer: Customer, subscription: Subscription, *, grace
     invoice = with_figures(tx, invoice, at=at)
     tx.save(invoice)
     announce(tx, "invoice.created", invoice, at=at)
-    tx.save(replace(subscription, ordinal=subscription.ordinal + 1))
+    subscription = replace(subscription, ordinal=subscription.ordinal + 1)
+    tx.save(subscription)
     tx.touch("config")
-    grant_period_credit(tx, customer, plan, begun, at=at)
+    grant_period_credit(tx, customer, subscription, plan, begun, at=at)
 
 
 def close_account(tx: Tx, customer: Customer, *, at: datetime) -> None:

@@ -15,6 +15,7 @@ from datetime import datetime
 from costplus.billing.customer import Customer
 from costplus.billing.invoice import Invoice
 from costplus.billing.notify import announce, cross
+from costplus.billing.roll_over import end_grant
 from costplus.billing.settle import billed_by
 from costplus.billing.store import Tx
 from costplus.billing.subjects import Subjects
@@ -23,7 +24,7 @@ from costplus.core.money import NANO
 from costplus.ledger import account
 from costplus.ledger.balance import Crossing
 from costplus.ledger.grant import Grant
-from costplus.ledger.post import InScope, begin_grant, credit_of, expire_grant, grant_credit, move
+from costplus.ledger.post import InScope, begin_grant, credit_of, grant_credit, move
 from costplus.ledger.scope import Scope
 from costplus.ledger.transaction import EVERY_ONE, Transaction
 
@@ -65,10 +66,10 @@ def turn_grant(tx: Tx, customer: Customer, id: str, *, at: datetime) -> None:
     grant = tx.grant(id)
     assert grant is not None
     if grant.expires_at is not None and grant.expires_at <= at:
-        crossing = expire_grant(tx, grant, at=at)
+        end_grant(tx, customer, grant, at=at)
     else:
         crossing = begin_grant(tx, grant, at=at, in_scope=charged_in_scope(tx, grant.customer))
-    cross(tx, crossing, currency=customer.currency, at=at)
+        cross(tx, crossing, currency=customer.currency, at=at)
 
 
 def reinstate(tx: Tx, invoice: Invoice, *, currency: str, at: datetime) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, Literal
 
+from costplus.billing.shadow import Switch
 from costplus.core.errors import NotFound
 from costplus.core.records import Record
 
@@ -38,6 +39,7 @@ class Customer(Record):
     on_zero_credit: OnZeroCredit | None = None
     deleted: bool = False
     overage_limit_minor: int | None = None  # What may be owed beyond credit; None: what the plan says.
+    shadow: tuple[Switch, ...] = ()  # Since when its usage is only tracked, or asked for again.
 
     @property
     def parent(self) -> str:

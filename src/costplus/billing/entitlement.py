@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from costplus.billing.customer import Customer, OnZeroCredit
+from costplus.billing.shadow import Switch, is_on
 from costplus.billing.spend_cap import SpendCap
 from costplus.billing.subscription import Subscription
 from costplus.core.money import NANO_MAX
@@ -26,6 +27,7 @@ class Terms:
     frozen_time: datetime | None
     overage_limit_nano: int | None = None  # How much may be owed beyond credit; None: any amount.
     caps: tuple[SpendCap, ...] = ()  # The hard ones, of the customer and of its keys.
+    plan_shadow: tuple[Switch, ...] = ()
 
     @property
     def blocks(self) -> bool:
@@ -38,6 +40,18 @@ class Terms:
         if self.on_zero_credit == "block":
             return 0
         return NANO_MAX if self.overage_limit_nano is None else self.overage_limit_nano
+
+    def is_tracked(self, at: datetime) -> bool:
+        """Return whether usage at `at` is only tracked: nothing is asked for it."""
+        return any(is_on(switches, at) for switches in (self.customer.shadow, self.plan_shadow))
+
+    def overdraft_at(self, at: datetime) -> int:
+        """Return how much may be owed beyond credit for a hold at `at`: any where usage is only tracked."""
+        return NANO_MAX if self.is_tracked(at) else self.overdraft_nano
+
+    def holds(self, at: datetime) -> bool:
+        """Return whether a call at `at` needs credit or room under caps: not where it is only tracked."""
+        return (self.blocks or bool(self.caps)) and not self.is_tracked(at)
 
     def card_at(self, at: datetime) -> RateCardVersion:
         """Return the card version that prices usage at `at`."""

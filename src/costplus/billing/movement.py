@@ -45,7 +45,7 @@ def movement_id(transaction: str, grant: str) -> str:
 
 def grant_of_movement(movement_id: str) -> str:
     """Return the id of the grant that a movement's id names."""
-    return "credgr_" + movement_id.rpartition("_")[2]
+    return "credgr_" + movement_id.removeprefix("cbtxn_").partition("_")[2]
 
 
 def movement(entry: Transaction, grant: Grant, nano: int, *, before_nano: int) -> Movement:

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+from costplus.billing.allowance import Allowance, CreditTerms, MinimumSpend
 from costplus.billing.customer import OnZeroCredit
+from costplus.billing.shadow import Switch
 from costplus.core.errors import NotFound
 from costplus.core.records import Record
 
@@ -34,6 +36,10 @@ class Plan(Record):
     metadata: Mapping[str, str] = field(default_factory=dict)
     overage_limit_minor: int | None = None  # What a customer may owe beyond credit; None: any amount.
     on_zero_credit: OnZeroCredit | None = None  # Of its customers that have no rule of their own.
+    credit_terms: CreditTerms = field(default_factory=CreditTerms)
+    allowances: tuple[Allowance, ...] = ()
+    minimum: MinimumSpend | None = None
+    shadow: tuple[Switch, ...] = ()  # Since when its usage is only tracked, or asked for again.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from costplus.billing.forecast import Day, Forecast, credit_end, seconds_between
 from costplus.billing.plan import Plan
 from costplus.billing.spend import calendar_window, zone_of
 from costplus.billing.store import Tx
+from costplus.billing.subscribe import owes_fees
 from costplus.billing.subscription import Subscription
 from costplus.core.ids import CustomerId, GrantId, milliseconds
 from costplus.core.money import for_ledger, nano_per_minor
@@ -61,10 +62,12 @@ def forecast_of(tx: Tx, customer: Customer, *, at: datetime, days: int = LOOKBAC
         horizon=at + HORIZON,
         owed_nano=balance.owed_total_nano + balance.carried_nano,
     )
-    return _projected(tx, blank, subscription, plan)
+    return _projected(tx, blank, customer, subscription, plan)
 
 
-def _projected(tx: Tx, blank: Forecast, subscription: Subscription | None, plan: Plan | None) -> Forecast:
+def _projected(
+    tx: Tx, blank: Forecast, customer: Customer, subscription: Subscription | None, plan: Plan | None
+) -> Forecast:
     at, rate = blank.at, blank.per_second
     grants = [*tx.live_grants(blank.customer), *credit_to_come(blank.customer, subscription, plan, at=at)]
     ends_at = credit_end(grants, rate, at=at, horizon=blank.horizon)
@@ -75,7 +78,8 @@ def _projected(tx: Tx, blank: Forecast, subscription: Subscription | None, plan:
     spent_nano = charged_in(tx, blank.customer, period.start, at)
     ahead = rate * seconds_between(at, max(period.end, at))
     rest = unpaid(grants, rate, at=at, until=max(period.end, at))
-    fee_nano = plan.fee_minor * nano_per_minor(plan.currency)
+    owed_minor = plan.fee_minor if owes_fees(customer, plan, period.end) else 0
+    fee_nano = owed_minor * nano_per_minor(plan.currency)
     return replace(
         known,
         period=period,
@@ -105,7 +109,8 @@ def credit_to_come(
                 currency=plan.currency,
                 effective_at=period.start,
                 expires_at=period.end,
-                category="promotional",
+                category=plan.credit_terms.category,
+                priority=plan.credit_terms.priority,
                 source="plan",
             )
         )

@@ -49,5 +49,7 @@ def report(tx: Tx, pricing: Pricing, events: Sequence[UsageEvent], *, at: dateti
     for event in events:
         if event.id not in charges:
             charges[event.id] = rate_event(tx, pricing, items, event) if event.id in new else NOTHING
-    settlements = [Settlement(event=event, charge=charges[event.id]) for event in events]
+    settlements = [
+        Settlement(event=event, charge=charges[event.id], moved=items.moved.get(event.id)) for event in events
+    ]
     return settle_kept(tx, settlements, new, at=at)

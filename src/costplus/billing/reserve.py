@@ -139,7 +139,7 @@ def reserve(tx: Tx, pricing: Pricing, customer: Customer, ask: Ask, *, at: datet
         expires_at=made.expires_at,
         subject=f"{made.provider}/{made.model}" if sized else "",
     )
-    overdraft_nano = terms_of(tx, customer.id).overdraft_nano
+    overdraft_nano = terms_of(tx, customer.id).overdraft_at(at)
     place_hold(tx, hold, at=at, overdraft_nano=overdraft_nano, currency=customer.currency)
     tx.save(made)
     return made
@@ -162,7 +162,7 @@ def grow(tx: Tx, customer: Customer, id: str, *, amount_nano: int, at: datetime)
     known, hold = _for_update(tx, id)
     if hold.state != "placed":
         raise HoldEnded(f"Hold {id} is {hold.state}.", param="id")
-    overdraft_nano = terms_of(tx, customer.id).overdraft_nano
+    overdraft_nano = terms_of(tx, customer.id).overdraft_at(at)
     grow_hold(
         tx,
         customer.id,

@@ -13,6 +13,7 @@ from datetime import datetime
 from costplus.billing.clock import frozen_time
 from costplus.billing.customer import Customer, NoSuchCustomer
 from costplus.billing.enqueue import enqueue
+from costplus.billing.include import Inclusions
 from costplus.billing.notify import announce, cross
 from costplus.billing.spending import free_reservations, watch_spending
 from costplus.billing.store import ChargedEvent, Tx
@@ -35,7 +36,8 @@ class Settlement:
 
     `closes` says that the hold was this call's own and ends with it (not a lease). `reverses` names the
     transaction of the charge that this one takes back. `credit_name` is what credit that it gives back is
-    called, where that is no correction of a model's price.
+    called, where that is no correction of a model's price. `moved` is how many units the event moves the
+    value of its meter by, where that is not what it carries.
     """
 
     event: UsageEvent
@@ -46,6 +48,7 @@ class Settlement:
     reverses: str = ""
     credit_name: str = ""
     caps: tuple[tuple[str, int], ...] = ()  # What it frees of reservations of spend caps, by their ids.
+    moved: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +90,16 @@ def settle_kept(tx: Tx, settlements: Sequence[Settlement], new: set[str], *, at:
     by_customer: dict[CustomerId, list[Settlement]] = defaultdict(list)
     for settlement in settlements:
         by_customer[settlement.event.customer].append(settlement)
-    count, watch = 0, Watch(tx)
+    count, inclusions, watch = 0, Inclusions(tx), Watch(tx)
     for customer in sorted(by_customer):  # A fixed order, so that two batches never wait for each other.
         record = tx.find(Customer, customer)
         if record is None:
             raise NoSuchCustomer(f"No such customer: '{customer}'")
         present = frozen_time(tx, record) or at
         batch, subscription = by_customer[customer], billed_by(tx, customer)
-        count += settle_customer(tx, record, subscription, batch, new, watch=watch, at=present)
+        count += settle_customer(
+            tx, record, subscription, batch, new, at=present, inclusions=inclusions, watch=watch
+        )
     return Settled(new=count, duplicate=len(settlements) - count)
 
 
@@ -105,8 +110,9 @@ def settle_customer(
     batch: Sequence[Settlement],
     new: set[str],
     *,
-    watch: Watch | None = None,
     at: datetime,
+    inclusions: Inclusions | None = None,
+    watch: Watch | None = None,
 ) -> int:
     """Settle one customer's kept events at `at`, its present, in the periods of the subscription.
 
@@ -117,7 +123,7 @@ def settle_customer(
     for settlement in batch:
         if settlement.event.id in new:
             fresh.setdefault(settlement.event.id, settlement)
-    charged = [
+    rated = [
         ChargedEvent(
             event=item.event,
             charge=item.charge,
@@ -125,6 +131,7 @@ def settle_customer(
         )
         for item in fresh.values()
     ]
+    charged = (inclusions or Inclusions(tx)).applied(record, subscription, rated, at=at)
     price_nano: dict[int, int] = defaultdict(int)
     for entry in charged:
         period = subscription.billed_in(entry.billed_at)
@@ -146,7 +153,7 @@ def settle_customer(
     )
     reference = posted.transaction.id if posted.transaction else ""
     tx.append_charges([replace(entry, transaction=reference) for entry in charged])
-    _count_metered(tx, subscription, charged)
+    _count_metered(tx, subscription, charged, fresh)
     if posted.spare is not None:
         announce(tx, "billing.credit_grant.created", posted.spare, at=at)
     alerts = watch.alerts(customer)
@@ -157,14 +164,20 @@ def settle_customer(
     return len(fresh)
 
 
-def _count_metered(tx: Tx, subscription: Subscription, charged: Sequence[ChargedEvent]) -> None:
+def _count_metered(
+    tx: Tx,
+    subscription: Subscription,
+    charged: Sequence[ChargedEvent],
+    settlements: Mapping[str, Settlement],
+) -> None:
     """Add what meters without tokens counted and were charged to the periods that are billed for it."""
     for entry in charged:
         event = entry.event
         if event.provider == METER and event.meter != TOKEN_METER:
             start = subscription.billed_in(entry.billed_at).start
-            added = Metered(event.usage.quantities.get("unit", 0), entry.charge.price_nano)
-            tx.add_metered(event.customer, event.model, start, added)
+            moved = settlements[event.id].moved
+            units = event.usage.quantities.get("unit", 0) if moved is None else moved
+            tx.add_metered(event.customer, event.model, start, Metered(units, entry.charge.price_nano))
 
 
 def _burned(tx: Tx, customer: str, transactions: Collection[str]) -> Mapping[str, int]:

@@ -122,6 +122,12 @@ class ChargeStore(Protocol):
         Corrections count in what was charged, not among the events.
         """
 
+    def waived_totals(self, customer: str | None, start: datetime, end: datetime) -> Sequence[UsageTotal]:
+        """Return units per rate that asks for nothing over the whole hours that touch `[start, end)`.
+
+        Of one customer or of all; ordered by rate id, without those whose units were all taken back.
+        """
+
     def charged_between(
         self, customer: str, start: datetime, end: datetime, *, after: str = "", limit: int = 1000
     ) -> Sequence[ChargedEvent]:

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from costplus.billing.customer import Customer
+from costplus.billing.include import begin_period
 from costplus.billing.invoice import Invoice, draft
 from costplus.billing.issue import finalize
-from costplus.billing.notify import announce, cross
+from costplus.billing.notify import announce
 from costplus.billing.plan import NoSuchPlan, Plan
+from costplus.billing.roll_over import include_credit
+from costplus.billing.shadow import is_on
 from costplus.billing.store import Tx
 from costplus.billing.subscription import Subscription
-from costplus.core.ids import CustomerId, GrantId, new_id
-from costplus.core.money import nano_per_minor
+from costplus.core.ids import new_id
 from costplus.core.period import Period
-from costplus.ledger.grant import Grant
-from costplus.ledger.post import grant_credit
 from costplus.rating.rate_card import RateCard
 
 
@@ -39,8 +39,8 @@ def subscribe(tx: Tx, customer: Customer, plan: Plan, *, at: datetime) -> Subscr
     )
     tx.save(subscription)
     tx.touch("config")
-    grant_period_credit(tx, customer, plan, subscription.period, at=at)
-    if plan.fee_minor:
+    grant_period_credit(tx, customer, subscription, plan, subscription.period, at=at)
+    if plan.fee_minor and owes_fees(customer, plan, at):
         fees = [fee_for(plan, subscription.period)]
         invoice = fee_invoice(customer, subscription, plan, fees, at=at)
         tx.save(invoice)
@@ -88,26 +88,14 @@ def fee_invoice(
     )
 
 
-def grant_period_credit(tx: Tx, customer: Customer, plan: Plan, period: Period, *, at: datetime) -> None:
-    """Book the plan's promotional credit of one period; what is left of it expires at the period's end."""
-    if not plan.credit_minor:
-        return
-    nano = plan.credit_minor * nano_per_minor(plan.currency)
-    grant = Grant(
-        id=GrantId(new_id("credgr", at=at)),
-        customer=CustomerId(customer.id),
-        created=at,
-        updated=at,
-        amount_nano=nano,
-        remaining_nano=nano,
-        currency=plan.currency,
-        effective_at=period.start,
-        expires_at=period.end,
-        category="promotional",
-        name=f"{plan.display_name} · included credit",
-        source="plan",
-        minor_amount=plan.credit_minor,
-    )
-    crossing = grant_credit(tx, grant, at=at)
-    announce(tx, "billing.credit_grant.created", grant, at=at)
-    cross(tx, crossing, currency=plan.currency, at=at)
+def grant_period_credit(
+    tx: Tx, customer: Customer, subscription: Subscription, plan: Plan, period: Period, *, at: datetime
+) -> None:
+    """Begin a period: fix what its plan includes, and book its credit."""
+    begin_period(tx, subscription, plan, period, at=at)
+    include_credit(tx, customer, subscription, plan, period, at=at)
+
+
+def owes_fees(customer: Customer, plan: Plan, at: datetime) -> bool:
+    """Return whether fees fall due: not where usage is only tracked."""
+    return not (is_on(customer.shadow, at) or is_on(plan.shadow, at))

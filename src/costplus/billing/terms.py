@@ -23,13 +23,15 @@ def terms_of(tx: Tx, customer: str) -> Terms:
     """Return the customer's terms. Raises `NoSuchCustomer`, `NotSubscribed`."""
     record = customer_of(tx, customer)
     subscription = subscription_of(tx, customer)
+    plan = tx.find(Plan, subscription.plan)
     return Terms(
         customer=record,
         subscription=subscription,
         cards=_cards(tx, subscription),
         on_zero_credit=record.on_zero_credit or inherited_on_zero_credit(tx, subscription),
         frozen_time=frozen_time(tx, record),
-        overage_limit_nano=overage_limit_nano(record, tx.find(Plan, subscription.plan)),
+        overage_limit_nano=overage_limit_nano(record, plan),
+        plan_shadow=plan.shadow if plan else (),
     )
 
 

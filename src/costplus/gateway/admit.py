@@ -70,7 +70,7 @@ class Admitter:
         call = self._price(endpoint, provider, model, request, terms, body=body)
         call.headers = provider.headers(headers)
         call.api_key = key.id
-        if terms.blocks or terms.caps:
+        if terms.holds(call.at):
             call.held = await self._leases.hold(
                 terms,
                 call.quote.charge.price_nano,

@@ -62,7 +62,7 @@ class Grant:
     metadata: Mapping[str, str] = field(default_factory=dict)
     voided_at: datetime | None = None
     expired_at: datetime | None = None  # When its remainder was booked as breakage.
-    source: Literal["api", "plan", "correction"] = "api"
+    source: Literal["api", "plan", "correction", "rollover"] = "api"
     updated: datetime | None = None
     minor_amount: int = 0  # The amount as it was asked for, in minor units.
     scope: Scope = ALL_USAGE  # The usage that it pays for.

@@ -92,7 +92,9 @@ def grant_credit(
         return Crossing(grant.customer, before, before)
     if grant.source == "api" and len(live) >= GRANTS_MAX:
         raise TooManyGrants(f"Customer {grant.customer} has {len(live)} unused credit grants.")
-    source = account.book("payments" if grant.category == "paid" else "promotions")
+    # A plan's credit is paid for by the plan's fee, which is revenue already.
+    is_bought = grant.category == "paid" and grant.source not in ("plan", "rollover")
+    source = account.book("payments" if is_bought else "promotions")
     if grant.effective_at <= at:
         grant = replace(grant, begun_at=at)
     store.save_grant(grant)
@@ -327,7 +329,8 @@ def void_grant(store: LedgerStore, grant: Grant, *, at: datetime) -> Crossing:
         return _unchanged(store, grant, at=at)
     if grant.remaining_nano != grant.amount_nano:
         raise GrantUsed(f"Credit grant {grant.id} has been used already and cannot be voided.")
-    back = account.book("payments" if grant.category == "paid" else "promotions")
+    is_bought = grant.category == "paid" and grant.source not in ("plan", "rollover")
+    back = account.book("payments" if is_bought else "promotions")
     return _end_grant(store, replace(grant, voided_at=at, updated=at), back, "grant_void", at=at)
 
 

@@ -19,6 +19,7 @@ Kind = Literal[
     "debt_payment",
     "grant_void",
     "grant_expiry",
+    "grant_rollover",
     "invoice",
     "invoice_void",
     "payment",

@@ -139,6 +139,8 @@ def unit_rate_row(rate: UnitRate) -> Row:
         rate.rate_card_version,
         rate.conditions,
         rate.basis_version,
+        rate.waived,
+        "" if rate.list_price is None else decimal_text(rate.list_price),
     )
 
 
@@ -157,6 +159,8 @@ def unit_rate_from_row(row: Row) -> UnitRate:
         rate_card_version=row[11],
         conditions=row[12],
         basis_version=row[13],
+        waived=row[14],
+        list_price=parse_exact(row[15]) if row[15] else None,
     )
 
 

@@ -146,6 +146,16 @@ class MemoryCharges(Undoable):
         ]
         return sorted(totals, key=lambda total: (-total.price_nano, total.provider, total.model))
 
+    def waived_totals(self, customer: str | None, start: datetime, end: datetime) -> Sequence[UsageTotal]:
+        first = hour_floor(start)
+        quantities: dict[str, int] = defaultdict(int)
+        for entry in self._charges_of(customer) if start < end else ():
+            if first <= entry.billed_at and hour_floor(entry.billed_at) < end:
+                for line in entry.charge.lines:
+                    if line.rate.waived:
+                        quantities[line.rate.id] += line.quantity
+        return [UsageTotal(self.tables.unit_rates[id], n) for id, n in sorted(quantities.items()) if n]
+
     def charged_between(
         self, customer: str, start: datetime, end: datetime, *, after: str = "", limit: int = 1000
     ) -> Sequence[ChargedEvent]:

@@ -206,6 +206,17 @@ class SqliteCharges(Tables):
         row = self._one(SQL.spent_billed_between if by_billing else SQL.spent_between, asked)
         return Metered(row[0], (row[1] or 0) * _HALF + (row[2] or 0))
 
+    def waived_totals(self, customer: str | None, start: datetime, end: datetime) -> Sequence[UsageTotal]:
+        if start >= end:
+            return []
+        hours = (hour_of(micros(start)), hour_of(micros(end) - 1) + HOUR_US)
+        if customer is None:
+            rows = self._all(SQL.waived_units, hours)
+        else:
+            rows = self._all(SQL.waived_units_of_customer, (*hours, bucket_of(customer), customer))
+        sums = ((id, high * _HALF + low) for id, high, low in rows)
+        return [UsageTotal(self._rate(id), quantity) for id, quantity in sums if quantity]
+
     def model_totals(self, customer: str | None, start: datetime, end: datetime) -> Sequence[ModelTotal]:
         if start >= end:
             return []

@@ -115,7 +115,7 @@ def _spend(tx: Tx, level: Params) -> dict[str, Any]:
 def _usage(tx: Tx, level: Params) -> dict[str, Any]:
     filters = _filters(tx, level)
     meter = meter_of(tx, level.required_text("meter"))
-    if meter.formula == "last" or meter.event_time_window is not None:
+    if meter.formula not in ("sum", "count") or meter.event_time_window is not None:
         raise MeterNotSummed(f"Meter {meter.id} does not sum its events.", param=level.name_of("meter"))
     return filters.fields | {
         "currency": "",

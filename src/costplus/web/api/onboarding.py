@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
+from costplus.billing.allowance import CreditTerms
 from costplus.billing.close import account_settings
 from costplus.billing.event import Event, WebhookEndpoint
 from costplus.billing.notify import ENDPOINTS_MAX
@@ -20,6 +21,7 @@ from costplus.core.errors import InvalidRequest
 from costplus.core.ids import new_id
 from costplus.rating.rate_card import adjustment
 from costplus.web.api.card_terms import TRACKING, fallback_prices, overrides, own_adjustment, unpriced_policy
+from costplus.web.api.plan_terms import plan_terms
 from costplus.web.call import Call, get, post
 from costplus.web.objects.wire import JsonObject
 
@@ -124,6 +126,7 @@ def init(tx: Tx, call: Call) -> object:
     providers, models = overrides(params, catalogue, at=call.at)
     params.choice("interval", ("month",))
     credit_minor = params.integer("credit_grant_per_period_amount", most=10**9)
+    terms = plan_terms(params, catalogue, at=call.at)
     request = SetUpRequest(
         plan_name=params.text("plan_name", longest=200) or "AI starter",
         models=sold.models,
@@ -136,6 +139,10 @@ def init(tx: Tx, call: Call) -> object:
         model_overrides=models,
         unpriced=unpriced_policy(params),
         fallback=fallback_prices(params, {}),
+        credit_terms=None if terms.credit_terms == CreditTerms() else terms.credit_terms,
+        allowances=terms.allowances,
+        minimum=terms.minimum,
+        shadow=terms.shadow,
     )
     done = set_up(tx, request, at=call.at)
     return _answer(done, call, sold, healthy=webhook_healthy(tx))

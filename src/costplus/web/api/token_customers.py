@@ -8,6 +8,7 @@ from costplus.billing.adopt import adjust
 from costplus.billing.cap_terms import cap_states
 from costplus.billing.clock import customer_of
 from costplus.billing.customer import Customer, OnZeroCredit
+from costplus.billing.shadow import switched
 from costplus.billing.store import Tx
 from costplus.billing.subscription import Subscription
 from costplus.billing.terms import inherited_on_zero_credit
@@ -16,6 +17,7 @@ from costplus.web.api.card_terms import own_adjustment
 from costplus.web.api.spend_caps import change_caps
 from costplus.web.call import Call, get, post
 from costplus.web.objects.token_billing import CustomerState
+from costplus.web.params import InvalidTime
 
 
 def _state(tx: Tx, call: Call, customer: Customer) -> CustomerState:
@@ -39,13 +41,32 @@ def retrieve(tx: Tx, call: Call) -> CustomerState:
     return _state(tx, call, customer_of(tx, call.path["id"], param="id"))
 
 
+def _track(tx: Tx, call: Call, customer: Customer) -> Customer:
+    """Switch to tracking only what the customer's usage costs, or back, from now on or a time ahead."""
+    on, present = call.params.flag("cost_tracking_only"), call.present(tx, customer.id)
+    since = call.params.time("cost_tracking_since") or present
+    if since < present:
+        raise InvalidTime(
+            f"{since.isoformat()} is past: usage keeps what it was charged.", param="cost_tracking_since"
+        )
+    customer = replace(customer, shadow=switched(customer.shadow, on=bool(on), since=since))
+    tx.save(customer)
+    tx.touch("config")
+    call.announce(tx, "customer.updated", customer, at=present)
+    return customer
+
+
 def update(tx: Tx, call: Call) -> CustomerState:
-    """Set a markup or margin of the customer's own, its spend caps, what happens without credit, or how much
-    may be owed beyond it (`overage_limit`, in minor units); empty unsets.
+    """Set the customer's own markup or margin, its spend caps, what happens at no credit; empty unsets.
+
+    `overage_limit` is how much may be owed beyond credit, in minor units; `cost_tracking_only` asks
+    nothing for usage from `cost_tracking_since` on, by default from now.
     """
     customer = customer_of(tx, call.path["id"], param="id")
     if "markup_percent" in call.params or "margin_percent" in call.params:
         adjust(tx, customer, own_adjustment(call.params), at=call.present(tx, customer.id))
+    if "cost_tracking_only" in call.params:
+        customer = _track(tx, call, customer)
     if "on_zero_credit" in call.params:
         wanted: OnZeroCredit | None = call.params.choice("on_zero_credit", ("block", "overage"))
         customer = replace(customer, on_zero_credit=wanted)

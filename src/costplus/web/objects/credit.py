@@ -24,7 +24,11 @@ from costplus.web.objects.wire import (
 )
 
 DebitType = Literal["credits_applied", "credits_expired", "credits_voided"]
-_DEBITS: Mapping[Kind, DebitType] = {"grant_expiry": "credits_expired", "grant_void": "credits_voided"}
+_DEBITS: Mapping[Kind, DebitType] = {
+    "grant_expiry": "credits_expired",
+    "grant_rollover": "credits_expired",  # It goes on in a grant of its own.
+    "grant_void": "credits_voided",
+}
 
 
 def scope_object(scope: Scope) -> JsonObject:

@@ -15,8 +15,10 @@ from costplus.billing.subscription import Subscription
 from costplus.core.money import decimal_text, nano_text
 from costplus.rating.charge import explain
 from costplus.rating.rate_card import Adjustment, FixedPrice, RateCard, RateCardVersion, Tracking
+from costplus.rating.waive import list_nano
 from costplus.web.objects.caps import spend_caps_object
 from costplus.web.objects.card_items import card_item_objects
+from costplus.web.objects.plan_terms import plan_terms_objects, switch_objects
 from costplus.web.objects.wire import JsonObject, Surroundings, cut_decimal, plain, unix, unix_or_none
 
 PERCENT_DECIMALS = 6
@@ -113,6 +115,7 @@ def plan_object(plan: Plan, surroundings: Surroundings) -> JsonObject:
         "on_zero_credit": plan.on_zero_credit,
         "rate_card": plan.rate_card,
         "subscription_fee_amount": plan.fee_minor,
+        **plan_terms_objects(plan),
     }
 
 
@@ -166,6 +169,7 @@ def usage_event_object(charged: ChargedEvent, surroundings: Surroundings) -> Jso
         "flags": list(event.usage.flags),
         "key": event.key,
         "livemode": surroundings.livemode,
+        "list_price": nano_text(list_nano(charge)),
         "meter": event.meter,
         "model": event.model,
         "price": derivation.price,
@@ -179,6 +183,7 @@ def usage_event_object(charged: ChargedEvent, surroundings: Surroundings) -> Jso
         "source": event.source,
         "transaction": charged.transaction or None,
         "unpriced": list(charge.unpriced),
+        "waived": sorted({line.rate.waived for line in charge.lines if line.rate.waived}),
     }
 
 
@@ -212,6 +217,7 @@ def customer_state_object(state: CustomerState, surroundings: Surroundings) -> J
             "held": nano_text(state.held_nano),
             "owed": nano_text(state.owed_nano),
         },
+        "cost_tracking_only": switch_objects(state.customer.shadow),
         "livemode": surroundings.livemode,
         "on_zero_credit": state.customer.on_zero_credit,
         "overage_limit": state.customer.overage_limit_minor,

@@ -1,12 +1,13 @@
 -- :name add_unit_rate
 INSERT INTO unit_rates (
     id, provider, model, leaf, priced_as, above_prompt_tokens, unit_cost, unit_price, adjustment_kind,
-    adjustment_percent, price_version, rate_card_version, conditions, basis_version
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    adjustment_percent, price_version, rate_card_version, conditions, basis_version,
+    waived, list_price
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- :name find_unit_rate
 SELECT id, provider, model, leaf, priced_as, above_prompt_tokens, unit_cost, unit_price, adjustment_kind,
-    adjustment_percent, price_version, rate_card_version, conditions, basis_version
+    adjustment_percent, price_version, rate_card_version, conditions, basis_version, waived, list_price
 FROM unit_rates WHERE id = ?
 
 -- :name append_charge
@@ -79,6 +80,17 @@ FROM rollup_totals WHERE hour >= ? AND hour < ? GROUP BY provider, model
 SELECT provider, model, sum(events), sum(price_nano / 1000000000), sum(price_nano % 1000000000),
     sum(cost_nano / 1000000000), sum(cost_nano % 1000000000)
 FROM rollup_totals WHERE bucket = ? AND customer = ? AND hour >= ? AND hour < ? GROUP BY provider, model
+
+-- :name waived_units
+SELECT r.id, sum(u.quantity / 1000000000), sum(u.quantity % 1000000000)
+FROM unit_rates r CROSS JOIN rollup_units u ON u.unit_rate_id = r.id
+WHERE r.waived <> '' AND u.hour >= ? AND u.hour < ? GROUP BY r.id ORDER BY r.id
+
+-- :name waived_units_of_customer
+SELECT r.id, sum(u.quantity / 1000000000), sum(u.quantity % 1000000000)
+FROM unit_rates r CROSS JOIN rollup_units u ON u.unit_rate_id = r.id
+WHERE r.waived <> '' AND u.hour >= ? AND u.hour < ? AND u.bucket = ? AND u.customer = ?
+GROUP BY r.id ORDER BY r.id
 
 -- :name charges_between
 -- Ids begin with the event's millisecond, so the key itself finds the stretch of time.
