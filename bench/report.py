@@ -90,3 +90,20 @@ def _added(found: Found, workload: str, name: str, figure: str) -> str:
         return f"[{spread([one[figure] for one in direct], '.2f')}]"
     pairs = zip(found[workload, name], direct, strict=True)
     return spread([one[figure] - two[figure] for one, two in pairs], "+.2f")
+
+
+def credit_lines(figures: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what credit costs a call, each figure beside what it is meant to be."""
+    yield "credit: SQLite, fsync; a call holds all it charges, batches of 20 settle meanwhile"
+    rows = [
+        ("admission on a lease, mean with its growths", "admit_us", ".1f", "µs", "≤ 10"),
+        ("admission on a lease, median", "admit_p50_us", ".2f", "µs", ""),
+        ("store transactions a call", "per_call", ".4f", "", "≤ 0.02"),
+        ("the same where some credit is for one model", "scoped_admit_us", ".1f", "µs", "≤ 10"),
+        ("its store transactions a call", "scoped_per_call", ".4f", "", "≤ 0.02"),
+        ("exact hold, median", "hold_p50_ms", ".2f", "ms", "≤ 1"),
+        ("exact hold, 99 of 100", "hold_p99_ms", ".2f", "ms", ""),
+        ("500 holds at once on credit for 300: admitted", "crowd_admitted", ".0f", "", "300"),
+    ]
+    for title, name, form, unit, target in rows:
+        yield f"  {title:<50}{figures[name]:>12{form}} {unit:<4}{target}".rstrip()

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from machine import LOAD_CORE, TARGET_CORE, BenchFailed, Running, can_pin, ending, pinned
-from report import Found, rating_lines, show
+from report import Found, credit_lines, rating_lines, show
 from targets import PATH, PROVIDER_KEY, Target, answered, billed, start_gateway, start_nginx, start_provider
 
 HERE = Path(__file__).resolve().parent
@@ -165,6 +165,12 @@ def rating(*, quick: bool) -> None:
         say(line)
 
 
+def credit(*, quick: bool) -> None:
+    """Print what credit costs a call."""
+    for line in credit_lines(program("credit", *(["--quick"] if quick else []))):
+        say(line)
+
+
 def say(text: str) -> None:
     """Print a line at once."""
     sys.stdout.write(text + "\n")
@@ -190,9 +196,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Measure throughput, latency, CPU and memory.")
     parser.add_argument("--quick", action="store_true", help="About 20 seconds: one short round.")
     parser.add_argument("--role", choices=["all", "gateway"], default="all", help="What our process serves.")
-    parser.add_argument("--only", choices=["gateway", "micro", "rating"], help="Measure this part alone.")
+    parser.add_argument(
+        "--only", choices=["gateway", "micro", "rating", "credit"], help="Measure this part alone."
+    )
     arguments = parser.parse_args()
-    parts = [arguments.only] if arguments.only else ["gateway", "micro", "rating"]
+    parts = [arguments.only] if arguments.only else ["gateway", "micro", "rating", "credit"]
     quick = Plan(rounds=1, full_s=1, paced_s=0.5, role=arguments.role)
     plan = quick if arguments.quick else Plan(rounds=3, full_s=4, paced_s=3, role=arguments.role)
     if sys.platform != "linux":
@@ -208,6 +216,8 @@ def main() -> int:
             micro()
         if "rating" in parts:
             rating(quick=arguments.quick)
+        if "credit" in parts:
+            credit(quick=arguments.quick)
     except BenchFailed as failure:
         say(f"FAILED: {failure}")
         return 1

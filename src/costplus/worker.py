@@ -26,6 +26,8 @@ from costplus.billing.reconcile_cost import check_costs
 from costplus.billing.replay import WebhookReplay
 from costplus.billing.resolve import entries_seen, priceable, resolve
 from costplus.billing.store import Store, Tx
+from costplus.billing.sweep import release_lost_leases
+from costplus.billing.timed import has_news, look_at, to_look_at
 from costplus.billing.watch import check_margins
 from costplus.catalog.catalogue import Catalogue
 from costplus.catalog.load import revision_of
@@ -37,6 +39,7 @@ CLOSE_EVERY_S = 30
 CLOSED_AT_ONCE = 200  # So many customers share a round; each keeps a transaction of its own.
 TELL_AGAIN_EVERY_S = 2
 REPORT_ERRORS_EVERY_S = 5
+LOOK_AT_RATES_S = 60
 RESOLVE_EVERY_S = 60
 LOOK_FOR_PRICES_S = 2
 FORGET_EVERY_S = 3600
@@ -83,11 +86,13 @@ class Worker:
             self._repeat(CLOSE_EVERY_S, self.close_due),
             self._repeat(TELL_AGAIN_EVERY_S, self.replay_events),
             self._repeat(REPORT_ERRORS_EVERY_S, self.report_meter_errors),
+            self._repeat(LOOK_AT_RATES_S, self.look_at_rates),
             self._repeat(RESOLVE_EVERY_S, self.resolve_unpriced),
             self._repeat(LOOK_FOR_PRICES_S, self.resolve_at_new_prices),
             self._repeat(FOLLOW_UP_EVERY_S, self.follow_up),
             self._repeat(FORGET_EVERY_S, self.forget_replies),
             self._repeat(FORGET_EVERY_S, self.try_all_again),
+            self._repeat(FORGET_EVERY_S, self.release_lost_leases),
             self._repeat(COSTS_EVERY_S, self.compare_costs),
         ]
         if self._prices is not None:
@@ -161,6 +166,18 @@ class Worker:
         """Announce what was wrong with streamed meter events in the windows that have ended."""
         if await self._store.read(partial(has_reports, at=self._now())):
             await self._store.write(partial(announce_reports, at=self._now()))
+
+    async def release_lost_leases(self) -> None:
+        """Give back what gateway processes reserved that were not heard of for a day."""
+        if count := await self._store.write(partial(release_lost_leases, at=self._now())):
+            log.warning("leases_expired", count=count)
+
+    async def look_at_rates(self) -> None:
+        """Look at alerts about the present, writing only where there is something to tell."""
+        at = self._now()
+        for customer in await self._store.read(partial(to_look_at, at=at)):
+            if await self._store.read(partial(has_news, customer=customer, at=at)):
+                await self._store.write(partial(look_at, customer=customer, at=at), customers=[customer])
 
     async def sync_prices(self) -> None:
         """Ask the price sources, and say what came of it."""

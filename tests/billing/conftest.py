@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import pytest
 
 from costplus.billing.alert import Alert
+from costplus.billing.allowance import Allowance
 from costplus.billing.close import account_settings, close_customer
 from costplus.billing.customer import Customer, TestClock
 from costplus.billing.event import Event
@@ -33,13 +34,14 @@ from costplus.billing.store import Tx
 from costplus.billing.subscribe import subscribe
 from costplus.billing.subscription import Subscription
 from costplus.billing.surplus import SurplusEntry
+from costplus.billing.watched import save_alert
 from costplus.catalog.price import Component, PriceVersion
 from costplus.core.ids import milliseconds
-from costplus.core.money import nano_per_minor
+from costplus.core.money import NANO, nano_per_minor
 from costplus.core.usage import Usage
 from costplus.ledger.balance import Balance
 from costplus.ledger.grant import Grant
-from costplus.ledger.post import credit_of, grant_credit
+from costplus.ledger.post import credit_of, grant_credit, void_grant
 from costplus.metering.event import usage_event
 from costplus.rating.charge import Charge, rate
 from costplus.rating.rate_card import Adjustment, RateCardVersion, adjustment
@@ -109,9 +111,9 @@ class Shop:
     def set_up(self, **request: object) -> SetUp:
         return self.write(lambda tx: set_up(tx, set_up_request(**request), at=self.at))
 
-    def customer(self, id: str = CUSTOMER, *, clock: str | None = None) -> Subscription:
+    def customer(self, id: str = CUSTOMER, *, clock: str | None = None, **fields: Any) -> Subscription:
         """Save a customer and subscribe it to the plan at the shop's present."""
-        record = Customer(id=id, created=self.at, test_clock=clock)
+        record = Customer(id=id, created=self.at, test_clock=clock, **fields)
 
         def verb(tx: Tx) -> Subscription:
             tx.save(record)
@@ -175,7 +177,7 @@ class Shop:
     def alert(self, threshold_minor: int, id: str = "alrt_1", **changes: Any) -> Alert:
         fields = {"title": "Low", "currency": "usd", **changes}
         alert = Alert(id=id, created=self.at, threshold_minor=threshold_minor, **fields)
-        self.write(lambda tx: tx.save(alert))
+        self.write(lambda tx: save_alert(tx, alert))
         return alert
 
     def close(self, until: datetime, customer: str = CUSTOMER) -> int:
@@ -213,6 +215,11 @@ class Shop:
         """Return the types of the announced events that begin so, oldest first."""
         events: Sequence[Event] = self.write(lambda tx: tx.page(Event, limit=10_000))
         return [event.type for event in reversed(events) if event.type.startswith(prefix)]
+
+    def snapshots(self, type: str) -> list[dict[str, Any]]:
+        """Return what the announced events of a type were about, oldest first."""
+        events: Sequence[Event] = self.write(lambda tx: tx.page(Event, limit=10_000))
+        return [json.loads(event.snapshot) for event in reversed(events) if event.type == type]
 
     def wrongs(self, customer: str = CUSTOMER) -> list[str]:
         """Return the invariants of the customer's books that do not hold."""
@@ -260,6 +267,31 @@ class Shop:
             ),
         }
         return [name for name, holds_true in checks.items() if not holds_true]
+
+
+def shop_of(**request: Any) -> Shop:
+    """Return a shop with a customer."""
+    made = Shop(**request)
+    made.customer()
+    return made
+
+
+def nano(units: Any) -> int:
+    return int(Fraction(units) * NANO)
+
+
+def left(shop: Shop) -> list[Fraction]:
+    """Return what remains of each grant, in the order they were given."""
+    return [Fraction(g.remaining_nano, NANO) for g in shop.write(lambda tx: tx.grants_of(CUSTOMER))]
+
+
+def overage(shop: Shop) -> Fraction:
+    return Fraction(shop.balance().owed_total_nano, NANO)
+
+
+def net(shop: Shop) -> Fraction:
+    """Return credit less what is owed."""
+    return Fraction(shop.credit(), NANO) - overage(shop)
 
 
 class NotExpressible(Exception):
@@ -330,8 +362,17 @@ def build() -> SimpleNamespace:
         cent=CENT,
         ms=milliseconds,
         shop=Shop,
+        shop_of=shop_of,
+        void_grant=void_grant,
+        nano=nano,
+        left=left,
+        overage=overage,
+        net=net,
         sheet=sheet,
         only=only,
         set_up_request=set_up_request,
         not_expressible=NotExpressible,
+        decimal=Decimal,
+        agrees=agrees,
+        allowances=lambda units: (Allowance(id="tokens", name="tokens", units=units),),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -173,7 +174,7 @@ async def test_a_call_refused_only_for_holds_in_flight_does_not_say_that_credit_
     leases = Leases(
         shop.store, owner="gw_1", now=lambda: datetime(2026, 1, 31, 12, tzinfo=UTC), settled=nothing_waits
     )
-    terms = shop.write(lambda tx: terms_of(tx, "cus_1"))
+    terms = replace(shop.write(lambda tx: terms_of(tx, "cus_1")), on_zero_credit="block")
     await leases.take(terms, 80)
     with pytest.raises(InsufficientCredit):
         await leases.take(terms, 80)  # 100 of credit would cover it, were the other call over.

@@ -12,7 +12,7 @@ from costplus.billing.settle import Settled
 from costplus.billing.subscription import NotSubscribed
 from costplus.core.usage import Usage
 from costplus.ledger.hold import Hold
-from costplus.ledger.post import place_hold
+from costplus.ledger.reserve import place_hold
 from costplus.rating.charge import unpriced_charge
 
 Shop = Any  # The shop of conftest.

@@ -157,7 +157,7 @@ def test_a_new_process_finds_what_an_earlier_one_left_and_writes_beside_it(
 def test_at_its_limit_the_journal_refuses_new_calls_and_lets_the_others_end(
     folder: Path, records: Any
 ) -> None:
-    journal = Journal(folder, bytes_max=300)
+    journal = Journal(folder, bytes_max=320)
     journal.intend(records.intent("req_1"))
     journal.intend(records.intent("req_2"))
     with pytest.raises(JournalFull) as refused:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,10 +12,12 @@ import pytest
 
 from costplus.billing.event import Event
 from costplus.billing.store import Store
-from costplus.core.ids import CustomerId
-from costplus.gateway.leases import LEASE_CALLS, Leases, reclaim
+from costplus.core.ids import CustomerId, GrantId
+from costplus.gateway.leases import LEASE_CALLS, LEASE_LIFE, Leases, reclaim
 from costplus.ledger.hold import InsufficientCredit
-from costplus.ledger.post import UsagePosting, post_usage
+from costplus.ledger.post import UsagePosting, grant_credit, post_usage
+from costplus.ledger.reserve import expire_hold
+from costplus.ledger.scope import Scope
 from costplus.storage.errors import StorageUnavailable
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -57,9 +60,86 @@ async def test_a_lease_of_ample_credit_grows_for_many_calls_at_once(
     store: Store, leases: Leases, account: Any
 ) -> None:
     terms = await account.terms(store)
-    for _ in range(LEASE_CALLS):
+    for _ in range(LEASE_CALLS // 2):
         await leases.take(terms, 1000)
     assert await account.held_nano(store) == LEASE_CALLS * 1000
+
+
+async def test_a_lease_grows_before_a_call_must_wait_and_rarely(
+    store: Store, leases: Leases, account: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terms = await account.terms(store)
+    await leases.take(terms, 1000)
+    transactions = 0
+    write, read = store.write, store.read
+
+    async def counted(verb: Any, **named: Any) -> Any:
+        nonlocal transactions
+        transactions += 1
+        return await (write(verb, **named) if named else read(verb))
+
+    monkeypatch.setattr(store, "write", counted)
+    monkeypatch.setattr(store, "read", counted)
+    waits = 0
+    for _ in range(1000):
+        taking = asyncio.ensure_future(leases.take(terms, 1000))
+        await asyncio.sleep(0)
+        waits += not taking.done()
+        await taking
+        await leases.refilled()
+    assert waits == 0
+    assert transactions / 1000 <= 0.02
+    await leases.give_back_all()
+
+
+async def test_a_limit_lets_a_customer_owe_so_much_and_no_more(
+    store: Store, leases: Leases, account: Any
+) -> None:
+    terms = replace(await account.terms(store), on_zero_credit="overage", overage_limit_nano=500)
+    await leases.take(terms, account.amount_nano)
+    await leases.take(terms, 500)
+    with pytest.raises(InsufficientCredit):
+        await leases.take(terms, 1)
+
+
+async def test_where_credit_is_for_one_model_its_calls_have_a_lease_of_their_own(
+    store: Store, leases: Leases, account: Any
+) -> None:
+    terms = await account.terms(store)
+    grants = await store.read(lambda tx: tx.live_grants(account.customer))
+    scoped = replace(grants[0], id=GrantId("credgr_s"), scope=Scope(models=("openai/a",)))
+    await store.write(lambda tx: grant_credit(tx, scoped, at=account.at))
+    amount_nano = account.amount_nano
+    mine = await leases.take(terms, 2 * amount_nano, subject="openai/a")
+    assert mine.free_nano == 0
+    with pytest.raises(InsufficientCredit):
+        await leases.take(terms, 1, subject="openai/b")
+    mine.close(held_nano=2 * amount_nano, charged_nano=0)
+    await leases.give_back_all()
+    assert (await leases.take(terms, amount_nano, subject="openai/b")).hold_id != mine.hold_id
+
+
+async def test_a_lease_that_the_ledger_ended_is_replaced(
+    store: Store, leases: Leases, account: Any, clock: Clock
+) -> None:
+    terms = await account.terms(store)
+    lease = await leases.take(terms, account.amount_nano // 2)
+    later = clock.at + 2 * LEASE_LIFE
+    await store.write(lambda tx: expire_hold(tx, account.customer, lease.hold_id, at=later))
+    other = await leases.take(terms, account.amount_nano)
+    assert other.hold_id != lease.hold_id
+
+
+async def test_a_lease_in_use_for_long_is_told_to_be_alive(
+    store: Store, leases: Leases, account: Any, clock: Clock
+) -> None:
+    lease = await leases.take(await account.terms(store), 1000)
+    before = await store.read(lambda tx: tx.hold(account.customer, lease.hold_id))
+    clock.at += LEASE_LIFE / 2
+    await leases.give_back_idle()
+    after = await store.read(lambda tx: tx.hold(account.customer, lease.hold_id))
+    assert after.expires_at == before.expires_at + LEASE_LIFE / 2
+    assert after.amount_nano == before.amount_nano
 
 
 async def test_near_zero_a_lease_grows_by_what_the_call_needs(

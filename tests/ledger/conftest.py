@@ -18,7 +18,9 @@ from costplus.ledger import account
 from costplus.ledger.balance import Crossing
 from costplus.ledger.grant import Grant
 from costplus.ledger.hold import Hold
-from costplus.ledger.post import Posted, UsagePosting, credit_of, grant_credit, place_hold, post_usage
+from costplus.ledger.post import Posted, UsagePosting, credit_of, grant_credit, post_usage
+from costplus.ledger.reserve import place_hold
+from costplus.ledger.scope import Subject
 from costplus.storage.memory import MemoryStore
 
 T = TypeVar("T")
@@ -63,12 +65,14 @@ def hold(id: str = "hold_1", amount_nano: int = 10, **changes: object) -> Hold:
 class Book:
     """One customer's ledger in a memory store, with every verb run at once."""
 
-    def __init__(self) -> None:
-        self.store = MemoryStore()
+    def __init__(self, store: Any = None, run: Callable[[Any], Any] = at_once) -> None:
+        self.store = store or MemoryStore()
+        self.run = run
         self.at = AT
 
     def write(self, verb: Callable[[Tx], T]) -> T:
-        return at_once(self.store.write(verb))
+        result: T = self.run(self.store.write(verb))
+        return result
 
     def give(self, *grants: Grant) -> None:
         for each in grants:
@@ -86,10 +90,13 @@ class Book:
         closes: tuple[str, ...] = (),
         burned_nano: dict[str, int] | None = None,
         spare: Grant | None = None,
+        subject: Subject | None = None,
     ) -> Posted:
+        priced = price_nano if isinstance(price_nano, dict) else {0: price_nano}
         posting = UsagePosting(
             customer=CUSTOMER,  # type: ignore[arg-type]  # An id by any name.
-            price_nano=price_nano if isinstance(price_nano, dict) else {0: price_nano},
+            price_nano=priced,
+            split=(lambda: {(p, subject): nano for p, nano in priced.items()}) if subject else None,
             cost_nano=cost_nano,
             releases=releases or {},
             closes=frozenset(closes),

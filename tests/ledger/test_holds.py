@@ -9,7 +9,7 @@ import pytest
 
 from costplus.ledger import account
 from costplus.ledger.hold import InsufficientCredit
-from costplus.ledger.post import grow_hold, release_hold
+from costplus.ledger.reserve import grow_hold, release_hold
 
 Book = Any  # The book of conftest.
 

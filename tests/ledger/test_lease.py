@@ -21,7 +21,7 @@ ACTIONS = st.one_of(
 
 @pytest.fixture
 def lease(build: SimpleNamespace) -> Lease:
-    return Lease(customer="cus_1", hold_id="hold_1", free_nano=100, used_at=build.at)
+    return Lease(customer="cus_1", hold_id="hold_1", free_nano=100, used_at=build.at, renewed_at=build.at)
 
 
 def test_a_lease_gives_all_it_has_and_not_one_nano_more(lease: Lease, build: SimpleNamespace) -> None:
@@ -76,7 +76,7 @@ def test_what_is_given_back_is_what_exceeds_the_part_to_keep(
 def test_free_and_in_flight_and_covered_are_always_what_the_ledger_reserved(
     build: SimpleNamespace, actions: list[tuple[str, int]]
 ) -> None:
-    lease = Lease(customer="cus_1", hold_id="hold_1", used_at=build.at)
+    lease = Lease(customer="cus_1", hold_id="hold_1", used_at=build.at, renewed_at=build.at)
     calls: list[int] = []
     grown = covered = given_back = 0
     for action, amount in actions:

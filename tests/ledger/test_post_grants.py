@@ -79,7 +79,7 @@ def test_a_new_grant_pays_the_oldest_periods_debt_first(book: Book, build: Simpl
     assert book.owed == {200: 5, 300: 30}
     assert book.grant().remaining_nano == 0
     assert book.account(account.accrued("cus_1")) == -35
-    assert book.kinds() == ["usage", "grant", "debt_payment"]
+    assert book.kinds() == ["usage", "grant", "debt_payment", "debt_payment"]  # One a period.
 
 
 def test_what_a_debt_leaves_of_a_grant_is_credit(book: Book, build: SimpleNamespace) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+from costplus.billing.alert import Alert
 from costplus.billing.customer import Customer
+from costplus.billing.event import Event
 from costplus.billing.invoice import Invoice
 from costplus.billing.report import report
 from costplus.billing.resolve import BATCH
@@ -13,13 +15,14 @@ from costplus.billing.settle import Settlement, settle
 from costplus.billing.setup import SetUpRequest, set_up
 from costplus.billing.store import StoredReply, Tx
 from costplus.billing.subscribe import subscribe
+from costplus.billing.watched import save_alert
 from costplus.catalog.book import RecordedPrice
 from costplus.catalog.catalogue import Catalogue
 from costplus.catalog.snapshot import VersionEntry
 from costplus.catalog.sources.bundled import bundled_catalogue, bundled_snapshot
 from costplus.core.usage import Usage
 from costplus.metering.event import usage_event
-from costplus.rating.charge import unpriced_charge
+from costplus.rating.charge import Charge, unpriced_charge
 from costplus.rating.pricing import Pricing
 from costplus.rating.rate_card import adjustment
 from costplus.storage.memory import MemoryStore
@@ -136,3 +139,32 @@ async def test_usage_that_came_after_a_resolution_is_looked_at_next_time() -> No
 
 async def owed_nano(store: MemoryStore) -> int:
     return await store.read(lambda tx: tx.balance_for_update("cus_1").owed_total_nano)
+
+
+async def test_alerts_about_the_present_are_looked_at_and_told_once() -> None:
+    store = await shop_with_one_customer()
+    alert = Alert(
+        id="alrt_1",
+        created=START,
+        title="fast",
+        alert_type="burn_rate",
+        per="hour",
+        threshold_minor=1,
+        currency="usd",
+    )
+    event = usage_event(
+        customer="cus_1", at=START, key="k", usage=Usage({}), source="gateway", provider="openai", model="m"
+    )
+    charge = Charge(price_nano=50_000_000, cost_nano=0, lines=())
+
+    def verb(tx: Tx) -> None:
+        save_alert(tx, alert)
+        settle(tx, [Settlement(event=event, charge=charge)], at=START)
+
+    await store.write(verb)
+    for minutes in (1, 2, 90, 91):
+        at = START + timedelta(minutes=minutes)
+        await Worker(store, pricing=PRICING, now=lambda at=at: at).look_at_rates()  # type: ignore[misc]  # Bound now.
+    events = await store.read(lambda tx: tx.page(Event, limit=100))
+    told = [event.type for event in reversed(events) if event.type.startswith("billing.alert.")]
+    assert told == ["billing.alert.triggered", "billing.alert.recovered"]

@@ -13,18 +13,22 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from costplus.billing.credit import give
 from costplus.billing.settle import settle
 from costplus.billing.store import Store, Tx
 from costplus.core.errors import BillingError
 from costplus.core.ids import bucket_of
 from costplus.ledger import account
-from costplus.ledger.post import expire_grant, grant_credit, place_hold, release_hold, void_grant
+from costplus.ledger.balance import Crossing
+from costplus.ledger.post import Posted, begin_grant, expire_grant, void_grant
+from costplus.ledger.reserve import expire_hold, place_hold, release_hold
+from costplus.ledger.scope import Scope
 
 pytestmark = pytest.mark.slow
 
 CUSTOMERS = 2
 BOOKS = {account.book(name) for name in get_args(account.Book)}  # Shared by the customers of a bucket.
-ACTIONS = ("grant", "hold", "release", "use", "capture", "void", "expire")
+ACTIONS = ("grant", "hold", "release", "use", "capture", "void", "expire", "begin", "end_hold")
 
 steps = st.lists(
     st.tuples(
@@ -50,7 +54,15 @@ def verb_for(
         grant = build.grant(
             grant_id, customer=customer, amount_nano=nano, expires_at=expires_at, category=kind
         )
-        return lambda tx: None if tx.grant(grant_id) else grant_credit(tx, grant, at=at)
+        if amount % 5 == 0:
+            grant = replace(grant, scope=Scope(models=("gpt-4o",) if amount % 2 else ("other",)))
+        if amount % 7 == 0:
+            grant = replace(grant, effective_at=at + timedelta(minutes=30))
+        return lambda tx: None if tx.grant(grant_id) else give(tx, grant, at=at)
+    if action == "begin":
+        return lambda tx: (grant := tx.grant(grant_id)) and begin_grant(tx, grant, at=at)
+    if action == "end_hold":
+        return lambda tx: expire_hold(tx, customer, hold_id, at=at)
     if action == "hold":
         hold = build.hold(hold_id, customer=customer, amount_nano=nano)
         return lambda tx: None if tx.hold(customer, hold_id) else place_hold(tx, hold, at=at)
@@ -71,7 +83,10 @@ async def outcome_of(store: Store, verb: Callable[[Tx], Any], customers: list[st
         result = await store.write(verb, customers=customers)
     except BillingError as error:
         return (type(error), error.message)
-    return result if not hasattr(result, "transaction") else (result.crossing, result.owed_nano)
+    crossing = result.crossing if isinstance(result, Posted) else result
+    if not isinstance(crossing, Crossing):
+        return result
+    return crossing.before_nano, crossing.after_nano, len(crossing.transactions)
 
 
 def state_of(tx: Tx, customer: str, until: datetime) -> list[Any]:

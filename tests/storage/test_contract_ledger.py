@@ -14,16 +14,8 @@ from costplus.billing.store import Store, Tx
 from costplus.core.money import NANO_MAX, InvalidAmount
 from costplus.ledger import account
 from costplus.ledger.balance import Balance
-from costplus.ledger.post import (
-    UsagePosting,
-    expire_grant,
-    grant_credit,
-    move,
-    place_hold,
-    post_usage,
-    release_hold,
-    void_grant,
-)
+from costplus.ledger.post import UsagePosting, expire_grant, grant_credit, move, post_usage, void_grant
+from costplus.ledger.reserve import place_hold, release_hold
 from costplus.ledger.transaction import Transaction, transaction
 
 

@@ -12,7 +12,8 @@ from costplus.billing.customer import Customer
 from costplus.billing.store import Store, Tx
 from costplus.core.errors import Conflict
 from costplus.ledger.hold import InsufficientCredit
-from costplus.ledger.post import credit_of, grant_credit, place_hold
+from costplus.ledger.post import credit_of, grant_credit
+from costplus.ledger.reserve import place_hold
 from costplus.storage.errors import StorageUnavailable
 
 

@@ -59,7 +59,7 @@ async def test_what_was_written_is_there_after_reopening(path: Path, build: Simp
     await store.close()
     again = await SqliteStore.open(path)
     assert await again.read(lambda tx: tx.charge_of("cus_1", entry.event.id)) == entry
-    assert await again.read(lambda tx: tx.grants_of("cus_1")) == [build.grant()]
+    assert await again.read(lambda tx: tx.grants_of("cus_1")) == [build.grant(begun_at=build.at)]
     assert await again.read(lambda tx: tx.find(Customer, "cus_1")) == build.customer()
     await again.close()
 

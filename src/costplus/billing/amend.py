@@ -151,7 +151,7 @@ def _more_credit(
         return
     minor = int(more * share_of(tx, after, lead, at=at))
     period = replace(after.period, start=at)
-    grant_period_credit(tx, customer, replace(lead, credit_minor=minor), period, at=at)
+    grant_period_credit(tx, customer, after, replace(lead, credit_minor=minor), period, at=at)
 
 
 def restarted(

@@ -1,6 +1,6 @@
 """Put items on a rate card and take them off: each time a new version, sold by the card's own rule.
 
-Rule 1: what a meter cannot add up has no price: it must exist, carry no tokens and not take the last value.
+Rule 1: an item needs a meter, of any formula, that carries no tokens.
 Rule 2: the same item again changes nothing.
 """
 
@@ -27,7 +27,7 @@ class MeterNotPriceable(InvalidRequest):
     """The meter's events cannot be sold as an item."""
 
     code = "rate_card_item_meter_invalid"
-    remedy = "Use a meter of formula sum or count; tokens sell by the card's markups and prices."
+    remedy = "Use a meter of another event name: tokens sell by the card's markups and prices."
 
 
 class TooManyItems(InvalidRequest):
@@ -52,9 +52,8 @@ def put_item(tx: Tx, card: RateCard, item: CardItem, *, at: datetime) -> RateCar
     meter = tx.find_by_lookup(Meter, item.event_name)
     if meter is None:
         raise NoMeter(f"No meter was found matching event_name {item.event_name}.", param="event_name")
-    if meter.event_name == TOKEN_METER or meter.formula == "last":
-        what = "carries tokens" if meter.event_name == TOKEN_METER else "takes the last value"
-        raise MeterNotPriceable(f"Meter {meter.id} {what}.", param="event_name")
+    if meter.event_name == TOKEN_METER:
+        raise MeterNotPriceable(f"Meter {meter.id} carries tokens.", param="event_name")
     items = {**live_version(tx, card).items, item.event_name: item}
     if len(items) > ITEMS_MAX:
         raise TooManyItems(f"Rate card {card.id} has {ITEMS_MAX} items.", param="event_name")

@@ -21,12 +21,13 @@ from costplus.billing.agenda import (
 )
 from costplus.billing.agenda import due_customers as due_customers
 from costplus.billing.cancel import ended, invoice_late_usage
+from costplus.billing.credit_steps import credit_steps, turn
 from costplus.billing.customer import Customer, TestClock
 from costplus.billing.end_period import draft_period, issue
 from costplus.billing.interim import finalize_or_fail, invoice_threshold
 from costplus.billing.invoice import Invoice
 from costplus.billing.issue import mark_overdue
-from costplus.billing.notify import announce, cross
+from costplus.billing.notify import announce
 from costplus.billing.pause import pause_ended, resume
 from costplus.billing.preview import tell_upcoming
 from costplus.billing.prorate import give_back
@@ -37,7 +38,6 @@ from costplus.billing.threshold import ThresholdReached, reached_id
 from costplus.billing.upcoming import ToTell, due_to_tell
 from costplus.core.cycle import Cycle
 from costplus.core.errors import InvalidRequest
-from costplus.ledger.post import expire_grant
 
 Due = Invoice | Subscription | UsageAfterEnd | ThresholdReached | ToTell | str
 ADVANCE_MAX = timedelta(days=366)
@@ -69,18 +69,15 @@ def close_customer(tx: Tx, customer: Customer, *, until: datetime) -> int:
         elif isinstance(subject, ToTell):
             tell_upcoming(tx, customer, subject.subscription, at=due_at)
         else:
-            grant = tx.grant(subject)
-            assert grant is not None
-            crossing = expire_grant(tx, grant, at=due_at)
-            cross(tx, crossing, currency=customer.currency, at=due_at)
+            turn(tx, customer, subject, at=due_at)
         steps += 1
     plan_ahead(tx, customer)
     return steps
 
 
 def _next_step(tx: Tx, customer: Customer, *, until: datetime) -> tuple[datetime, Due] | None:
-    """Return the earliest thing due: an invoice to be final or overdue, a grant (by id) to expire, a
-    threshold to invoice, a period's end to tell of, or a subscription's turn."""
+    """Return the earliest thing due: an invoice to be final or overdue, a grant or hold (an id) to begin or
+    end, a threshold to invoice, a period's end to tell of, or a subscription's turn."""
     due: list[tuple[datetime, int, Due]] = []
     drafts: set[str] = set()
     for mark in due_invoices(tx, customer.id):
@@ -94,11 +91,7 @@ def _next_step(tx: Tx, customer: Customer, *, until: datetime) -> tuple[datetime
         due.append((due_at, 0 if invoice.status == "draft" else 4, invoice))
     subscriptions = list(reversed(list(every_of(tx, Subscription, customer.id))))
     due += [(late.created, 1, late) for late in every_of(tx, UsageAfterEnd, customer.id)]
-    due += [
-        (grant.expires_at, 1, grant.id)
-        for grant in tx.live_grants(customer.id)
-        if grant.expires_at is not None
-    ]
+    due += credit_steps(tx, customer.id)
     due += [
         (at, 2, subscription) for subscription in subscriptions if (at := subscription.due_at) is not None
     ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, Literal
 
+from costplus.billing.shadow import Switch
 from costplus.core.errors import NotFound
 from costplus.core.records import Record
 
@@ -42,6 +43,8 @@ class Customer(Record):
     default_payment_method: str = ""
     # None: charged by itself where there is a default payment method.
     collection_method: CollectionMethod | None = None
+    overage_limit_minor: int | None = None  # What may be owed beyond credit; None: what the plan says.
+    shadow: tuple[Switch, ...] = ()  # Since when its usage is only tracked, or asked for again.
 
     @property
     def parent(self) -> str:

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from costplus.billing.customer import Customer, OnZeroCredit
+from costplus.billing.shadow import Switch, is_on
+from costplus.billing.spend_cap import SpendCap
 from costplus.billing.subscription import NotSubscribed, Subscription, SubscriptionPaused
+from costplus.core.money import NANO_MAX
 from costplus.rating.rate_card import RateCardVersion
 
 
@@ -23,11 +26,33 @@ class Terms:
     on_zero_credit: OnZeroCredit
     frozen_time: datetime | None
     subscriptions: tuple[Subscription, ...] = ()  # Every one that prices or priced usage, in order of time.
+    overage_limit_nano: int | None = None  # How much may be owed beyond credit; None: any amount.
+    caps: tuple[SpendCap, ...] = ()  # The hard ones, of the customer and of its keys.
+    plan_shadow: tuple[Switch, ...] = ()
 
     @property
     def blocks(self) -> bool:
-        """Whether a call without credit is refused."""
-        return self.on_zero_credit == "block"
+        """Whether a call that credit does not cover may be refused."""
+        return self.on_zero_credit == "block" or self.overage_limit_nano is not None
+
+    @property
+    def overdraft_nano(self) -> int:
+        """How much the customer may owe beyond its credit when a hold is placed."""
+        if self.on_zero_credit == "block":
+            return 0
+        return NANO_MAX if self.overage_limit_nano is None else self.overage_limit_nano
+
+    def is_tracked(self, at: datetime) -> bool:
+        """Return whether usage at `at` is only tracked: nothing is asked for it."""
+        return any(is_on(switches, at) for switches in (self.customer.shadow, self.plan_shadow))
+
+    def overdraft_at(self, at: datetime) -> int:
+        """Return how much may be owed beyond credit for a hold at `at`: any where usage is only tracked."""
+        return NANO_MAX if self.is_tracked(at) else self.overdraft_nano
+
+    def holds(self, at: datetime) -> bool:
+        """Return whether a call at `at` needs credit or room under caps: not where it is only tracked."""
+        return (self.blocks or bool(self.caps)) and not self.is_tracked(at)
 
     def card_at(self, at: datetime) -> RateCardVersion:
         """Return the card version that prices usage at `at`.

@@ -257,12 +257,10 @@ def exact_line_nanos(totals: Sequence[UsageTotal], *, usage_nano: int) -> list[i
     floors = [value.numerator // value.denominator for value in exact]
     rest = usage_nano - sum(floors)
     assert rest >= 0  # Every event was rounded up.
-    return [
-        f + extra
-        for f, extra in zip(
-            floors, spread(rest, [q - f for q, f in zip(exact, floors, strict=True)]), strict=True
-        )
-    ]
+    fractions = [q - f for q, f in zip(exact, floors, strict=True)]
+    # Where no line has a fraction, lines that ask for nothing bear no rounding either.
+    weights = fractions if any(fractions) else [max(q, Fraction(0)) for q in exact]
+    return [f + extra for f, extra in zip(floors, spread(rest, weights), strict=True)]
 
 
 def _line_minors(usage_minor: int, nanos: Sequence[int], *, per_minor: int) -> list[int]:

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from costplus.billing.agenda import remember_invoice
 from costplus.billing.compose import bills_usage, with_figures
 from costplus.billing.coupon import Coupon, CustomerDiscount, discount_id
+from costplus.billing.credit import reinstate
 from costplus.billing.customer import Customer
 from costplus.billing.demand import ask_for_payment
 from costplus.billing.invoice import BILLS_USAGE, Invoice, InvoiceState
@@ -256,6 +257,7 @@ def void(tx: Tx, invoice: Invoice, *, at: datetime) -> Invoice:
     _post(tx, invoice, "invoice_void", postings, at=at)
     if back_minor:
         _note_surplus(tx, invoice, gained_minor=back_minor, at=at, back=True)
+    reinstate(tx, invoice, currency=invoice.currency, at=at)
     invoice = replace(invoice, status="void", voided_at=at, updated=at)
     tx.save(invoice)
     announce(tx, "invoice.voided", invoice, at=at)

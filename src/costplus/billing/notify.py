@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from costplus.billing.alert import Alert, AlertTriggered, passed, refused_mark
 from costplus.billing.event import Event
+from costplus.billing.movement import Movement, movement
 from costplus.billing.outbox import happened, tell
 from costplus.billing.store import Tx
+from costplus.billing.watched import Watch
 from costplus.core.ids import new_id
-from costplus.core.money import nano_per_minor
 from costplus.core.records import Record
+from costplus.ledger.account import grant_in
 from costplus.ledger.balance import Crossing
 from costplus.ledger.grant import Grant
+from costplus.ledger.transaction import Transaction
 
 
 def announce(
@@ -31,16 +35,39 @@ def announce(
     return event
 
 
-def cross(tx: Tx, crossing: Crossing, *, currency: str, at: datetime) -> None:
-    """Fire and recover the alerts that a change of credit passed, once each."""
+def announce_movements(tx: Tx, entries: Sequence[Transaction]) -> None:
+    """Announce what transactions, the last ones of their customer, did to each grant."""
+    after: dict[str, int] = {}
+    found: list[Movement] = []
+    for entry in reversed(entries):
+        for posting in reversed(entry.postings):
+            id = grant_in(posting.account)
+            grant = tx.grant(id) if id else None
+            if grant is None:
+                continue
+            held = after.get(grant.id, grant.remaining_nano)
+            before = after[grant.id] = held - posting.amount_nano
+            found.append(movement(entry, grant, posting.amount_nano, before_nano=before))
+    for moved in reversed(found):
+        announce(tx, "billing.credit_balance_transaction.created", moved, at=moved.created)
+
+
+def cross(
+    tx: Tx, crossing: Crossing, *, currency: str, at: datetime, alerts: Sequence[Alert] | None = None
+) -> None:
+    """Fire and recover the alerts that a change of credit passed, once each.
+
+    `alerts` are those that concern the customer, where the caller has them at hand.
+    """
+    announce_movements(tx, crossing.transactions)
     if crossing.before_nano == crossing.after_nano and not crossing.refused:
         return
     balance = tx.balance_for_update(crossing.customer)
     firing, recovering = passed(
-        tx.page(Alert, limit=1000),
+        Watch(tx).alerts(crossing.customer) if alerts is None else alerts,
         crossing,
         fired=balance.fired,
-        nano_per_minor=nano_per_minor(currency),
+        currency=currency,
     )
     if not firing and not recovering:
         return

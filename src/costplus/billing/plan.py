@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+from costplus.billing.allowance import Allowance, CreditTerms, MinimumSpend
 from costplus.billing.customer import OnZeroCredit
 from costplus.billing.proration import ProrationBy
+from costplus.billing.shadow import Switch
 from costplus.core.cycle import Interval
 from costplus.core.errors import InvalidRequest, NotFound
 from costplus.core.records import Record
@@ -54,6 +56,12 @@ class Plan(Record):
     proration_by: ProrationBy | None = None  # None: as the account's settings say.
     invoice_grace_s: int | None = None  # In place of the account's.
     late_usage: Literal["next_invoice", "write_off"] | None = None
+    overage_limit_minor: int | None = None  # What a customer may owe beyond credit; None: any amount.
+    on_zero_credit: OnZeroCredit | None = None  # Of its customers that have no rule of their own.
+    credit_terms: CreditTerms = field(default_factory=CreditTerms)
+    allowances: tuple[Allowance, ...] = ()
+    minimum: MinimumSpend | None = None
+    shadow: tuple[Switch, ...] = ()  # Since when its usage is only tracked, or asked for again.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from costplus.billing.notify import announce
 from costplus.billing.plan import NoSuchPlan, Plan
 from costplus.billing.settle import subscription_of
 from costplus.billing.store import Tx
-from costplus.billing.subscribe import Fee, fee_for, fee_invoice, plan_of
+from costplus.billing.subscribe import Fee, fee_for, fee_invoice, owes_fees, plan_of
 from costplus.billing.subscription import Subscription
 from costplus.billing.upcoming import told_of
 from costplus.core.ids import new_id
@@ -30,7 +30,11 @@ def preview_of(tx: Tx, customer: Customer, subscription: Subscription, *, at: da
     if plan is None:
         raise NoSuchPlan(f"Subscription {subscription.id} is to a pricing plan that does not exist.")
     following = subscription.period_at(subscription.ordinal + 1)
-    fees = [] if subscription.ends or subscription.status == "paused" else _fees(tx, subscription, following)
+    fees = (
+        []
+        if subscription.ends or subscription.status == "paused"
+        else _fees(tx, customer, subscription, following)
+    )
     invoice = replace(
         fee_invoice(customer, subscription, plan, fees, at=at),
         id=new_id("upcoming_in", at=at),
@@ -47,8 +51,13 @@ def tell_upcoming(tx: Tx, customer: Customer, subscription: Subscription, *, at:
     announce(tx, "invoice.upcoming", preview_of(tx, customer, subscription, at=at), at=at)
 
 
-def _fees(tx: Tx, subscription: Subscription, following: Period) -> list[Fee]:
+def _fees(tx: Tx, customer: Customer, subscription: Subscription, following: Period) -> list[Fee]:
     """Return the fees of the next period, of the items that the subscription will then consist of."""
     items = subscription.scheduled or subscription.every_item
-    fees = [fee_for(plan_of(tx, item), following, quantity=item.quantity) for item in items]
+    known = [(plan_of(tx, item), item) for item in items]
+    fees = [
+        fee_for(plan, following, quantity=item.quantity)
+        for plan, item in known
+        if owes_fees(customer, plan, following.start)
+    ]
     return [fee for fee in fees if fee[1]]

@@ -16,7 +16,7 @@ from costplus.billing.rate_item import NOTHING, ItemRater
 from costplus.billing.rerate import rate_priced
 from costplus.billing.settle import Settled, Settlement, settle_kept
 from costplus.billing.store import Tx
-from costplus.billing.terms import terms_of
+from costplus.billing.terms import card_for
 from costplus.catalog.names import canonical_provider
 from costplus.catalog.price import ModelUnpriced
 from costplus.metering.event import TOKEN_METER, UsageEvent
@@ -30,7 +30,7 @@ def rate_event(tx: Tx, pricing: Pricing, items: ItemRater, event: UsageEvent) ->
     """Return a new event's charge under its customer's terms at its own time."""
     if event.meter != TOKEN_METER:
         return items.charge(event)
-    card = terms_of(tx, event.customer).card_at(event.at)
+    card = card_for(tx, event.customer, at=event.at)
     try:
         priced = pricing.sold(event.provider, event.model, card=card, at=event.at)
     except ModelNotOnCard:
@@ -49,5 +49,7 @@ def report(tx: Tx, pricing: Pricing, events: Sequence[UsageEvent], *, at: dateti
     for event in events:
         if event.id not in charges:
             charges[event.id] = rate_event(tx, pricing, items, event) if event.id in new else NOTHING
-    settlements = [Settlement(event=event, charge=charges[event.id]) for event in events]
+    settlements = [
+        Settlement(event=event, charge=charges[event.id], moved=items.moved.get(event.id)) for event in events
+    ]
     return settle_kept(tx, settlements, new, at=at)

@@ -17,6 +17,7 @@ from costplus.metering.event import UsageEvent
 from costplus.rating.charge import Charge, ChargeLine, charge_of, rate, uncovered
 from costplus.rating.pricing import Priced, Prices
 from costplus.rating.rate_card import RateCardVersion
+from costplus.rating.waive import waived_like
 
 
 def context_for(event: UsageEvent, name: ResolvedName) -> RequestContext:
@@ -50,17 +51,19 @@ def rate_again(entry: ChargedEvent, *, pricing: Prices, card: RateCardVersion) -
     """Return what a charged event is worth under a card at the prices of `pricing`. Raises `ModelUnpriced`.
 
     A call that ran on several models, or on another than answered, is rated line by line, each by its own
-    model. A reversal is worth what it takes back, whatever a price says now.
+    model. A reversal is worth what it takes back, whatever a price says now. What was waived stays waived.
     """
     if entry.event.source == "reversal":
         return entry.charge
     ran_on = {(line.rate.provider, line.rate.model) for line in entry.charge.lines}
     if len(ran_on) <= 1 and OTHER_MODEL not in entry.event.usage.flags:
-        return rate_used(entry.event, pricing=pricing, card=card)
-    return charge_of(
-        (_line_again(entry.event, line, pricing=pricing, card=card) for line in entry.charge.lines),
-        unpriced=entry.charge.unpriced,
-    )
+        again = rate_used(entry.event, pricing=pricing, card=card)
+    else:
+        again = charge_of(
+            (_line_again(entry.event, line, pricing=pricing, card=card) for line in entry.charge.lines),
+            unpriced=entry.charge.unpriced,
+        )
+    return waived_like(again, entry.charge)
 
 
 def _line_again(event: UsageEvent, line: ChargeLine, *, pricing: Prices, card: RateCardVersion) -> ChargeLine:

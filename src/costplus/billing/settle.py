@@ -14,13 +14,17 @@ from costplus.billing.agenda import remember_late_usage, wake
 from costplus.billing.clock import frozen_time
 from costplus.billing.customer import Customer, NoSuchCustomer
 from costplus.billing.enqueue import enqueue
+from costplus.billing.include import Inclusions
 from costplus.billing.late_usage import keep_late
 from costplus.billing.notify import announce, cross
 from costplus.billing.recharge import recharge
+from costplus.billing.spending import free_reservations, watch_spending
 from costplus.billing.store import ChargedEvent, Tx
+from costplus.billing.subjects import split
 from costplus.billing.subscription import NotSubscribed, Subscription
 from costplus.billing.threshold import watch_threshold
 from costplus.billing.unpriced import correction_grant
+from costplus.billing.watched import Watch
 from costplus.core.ids import CustomerId, milliseconds
 from costplus.ledger.account import grant_in
 from costplus.ledger.grant import Grant
@@ -36,7 +40,8 @@ class Settlement:
 
     `closes` says that the hold was this call's own and ends with it (not a lease). `reverses` names the
     transaction of the charge that this one takes back. `credit_name` is what credit that it gives back is
-    called, where that is no correction of a model's price.
+    called, where that is no correction of a model's price. `moved` is how many units the event moves the
+    value of its meter by, where that is not what it carries.
     """
 
     event: UsageEvent
@@ -46,6 +51,8 @@ class Settlement:
     closes: bool = False
     reverses: str = ""
     credit_name: str = ""
+    caps: tuple[tuple[str, int], ...] = ()  # What it frees of reservations of spend caps, by their ids.
+    moved: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +116,16 @@ def settle_kept(tx: Tx, settlements: Sequence[Settlement], new: set[str], *, at:
     by_customer: dict[CustomerId, list[Settlement]] = defaultdict(list)
     for settlement in settlements:
         by_customer[settlement.event.customer].append(settlement)
-    count = 0
+    count, inclusions, watch = 0, Inclusions(tx), Watch(tx)
     for customer in sorted(by_customer):  # A fixed order, so that two batches never wait for each other.
         record = tx.find(Customer, customer)
         if record is None:
             raise NoSuchCustomer(f"No such customer: '{customer}'")
         present = frozen_time(tx, record) or at
         for subscription, batch in _by_subscription(tx, customer, by_customer[customer]):
-            count += settle_customer(tx, record, subscription, batch, new, at=present)
+            count += settle_customer(
+                tx, record, subscription, batch, new, at=present, inclusions=inclusions, watch=watch
+            )
     return Settled(new=count, duplicate=len(settlements) - count)
 
 
@@ -142,17 +151,19 @@ def settle_customer(
     new: set[str],
     *,
     at: datetime,
+    inclusions: Inclusions | None = None,
+    watch: Watch | None = None,
 ) -> int:
     """Settle one customer's kept events at `at`, its present, in the periods of the subscription.
 
     Returns how many were new.
     """
-    customer = CustomerId(record.id)
+    customer, watch = CustomerId(record.id), watch or Watch(tx)
     fresh: dict[str, Settlement] = {}
     for settlement in batch:
         if settlement.event.id in new:
             fresh.setdefault(settlement.event.id, settlement)
-    charged = [
+    rated = [
         ChargedEvent(
             event=item.event,
             charge=item.charge,
@@ -160,6 +171,7 @@ def settle_customer(
         )
         for item in fresh.values()
     ]
+    charged = (inclusions or Inclusions(tx)).applied(record, subscription, rated, at=at)
     price_nano: dict[int, int] = defaultdict(int)
     used_at: dict[int, datetime] = {}  # Of periods that have ended: what was effective then pays.
     for entry in charged:
@@ -179,19 +191,24 @@ def settle_customer(
             closes=frozenset(item.hold for item in batch if item.closes),
             burned_nano=_burned(tx, customer, {item.reverses for item in fresh.values()}),
             spare=_spare(fresh.values(), currency=record.currency, at=at),
+            split=lambda: split(tx, charged, subscription),
+            currency=record.currency,
         ),
         at=at,
     )
     reference = posted.transaction.id if posted.transaction else ""
     tx.append_charges([replace(entry, transaction=reference) for entry in charged])
-    _count_metered(tx, subscription, charged)
+    _count_metered(tx, subscription, charged, fresh)
     keep_late(tx, subscription, charged, at=at)
     reached = watch_threshold(tx, subscription, charged, at=at)
     if reached is not None:
         wake(tx, customer, at=reached.created)
     if posted.spare is not None:
         announce(tx, "billing.credit_grant.created", posted.spare, at=at)
-    cross(tx, posted.crossing, currency=record.currency, at=at)
+    alerts = watch.alerts(customer)
+    cross(tx, posted.crossing, currency=record.currency, at=at, alerts=alerts)
+    watch_spending(tx, record, subscription, charged, watch=watch, alerts=alerts, at=at)
+    free_reservations(tx, [part for item in fresh.values() for part in item.caps])
     enqueue(tx, charged, subscription, at=at)
     ends = subscription.ended_at
     if ends is not None and subscription.finalized_until >= ends and any(price_nano.values()):
@@ -200,7 +217,12 @@ def settle_customer(
     return len(fresh)
 
 
-def _count_metered(tx: Tx, subscription: Subscription, charged: Sequence[ChargedEvent]) -> None:
+def _count_metered(
+    tx: Tx,
+    subscription: Subscription,
+    charged: Sequence[ChargedEvent],
+    settlements: Mapping[str, Settlement],
+) -> None:
     """Add what meters without tokens counted and were charged to the periods that are billed for it."""
     for entry in charged:
         event = entry.event
@@ -208,8 +230,9 @@ def _count_metered(tx: Tx, subscription: Subscription, charged: Sequence[Charged
             if subscription.pin_at(event.at).usage == "free":
                 continue
             start = subscription.billed_in(entry.billed_at).start
-            added = Metered(event.usage.quantities.get("unit", 0), entry.charge.price_nano)
-            tx.add_metered(event.customer, event.model, start, added)
+            moved = settlements[event.id].moved
+            units = event.usage.quantities.get("unit", 0) if moved is None else moved
+            tx.add_metered(event.customer, event.model, start, Metered(units, entry.charge.price_nano))
 
 
 def _burned(tx: Tx, customer: str, transactions: Collection[str]) -> Mapping[str, int]:

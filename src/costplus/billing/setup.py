@@ -8,19 +8,22 @@ Source: spec "Stripe's wire", §4 (`token_billing/onboarding/init`).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from costplus.billing.alert import Alert
+from costplus.billing.allowance import Allowance, CreditTerms, MinimumSpend
 from costplus.billing.clock import frozen_time
 from costplus.billing.close import account_settings, every_customer
 from costplus.billing.customer import OnZeroCredit
 from costplus.billing.notify import announce
 from costplus.billing.plan import Plan, Settings
+from costplus.billing.shadow import Switch, switched
 from costplus.billing.store import Tx
 from costplus.billing.subscribe import subscribe
 from costplus.billing.subscription import Subscription
+from costplus.billing.watched import shared_alerts
 from costplus.core.ids import new_id
 from costplus.metering.event import TOKEN_METER
 from costplus.metering.meter import Meter
@@ -39,7 +42,8 @@ from costplus.rating.rate_card import (
 class SetUpRequest:
     """What the seller asks for; amounts in minor units. `models` are canonical `provider/model` names.
 
-    Without `unpriced` and `fallback` the card keeps its own; a new card blocks what has no price.
+    Without `unpriced` and `fallback` the card keeps its own; a new card blocks what has no price. Without
+    `shadow` usage is tracked only, or not, as before.
     """
 
     plan_name: str
@@ -54,12 +58,18 @@ class SetUpRequest:
     currency: str = "usd"
     unpriced: UnpricedPolicy | None = field(default=None, repr=False)
     fallback: Mapping[str, FixedPrice] = field(default_factory=dict, repr=False)
+    credit_terms: CreditTerms | None = field(default=None, repr=False)
+    allowances: tuple[Allowance, ...] = field(default=(), repr=False)
+    minimum: MinimumSpend | None = field(default=None, repr=False)
+    shadow: bool | None = field(default=None, repr=False)
 
     @property
     def digest(self) -> str:
         """What tells one request from another."""
         # What is left out is no part of it: a request stays the same when new parameters come to exist.
-        said = [repr(self), *(repr(part) for part in (self.unpriced, self.fallback) if part)]
+        parts = (self.unpriced, self.fallback, self.credit_terms, self.allowances, self.minimum)
+        said = [repr(self), *(repr(part) for part in parts if part)]
+        said += [] if self.shadow is None else [f"shadow={self.shadow}"]
         return hashlib.sha256("\n".join(said).encode()).hexdigest()
 
 
@@ -141,9 +151,19 @@ def _write_plan(tx: Tx, plan: Plan | None, request: SetUpRequest, *, at: datetim
         currency=request.currency,
         fee_minor=request.fee_minor,
         credit_minor=request.credit_minor,
+        credit_terms=request.credit_terms or CreditTerms(),
+        allowances=request.allowances,
+        minimum=request.minimum,
+        shadow=plan_switches(plan, request.shadow, at=at),
     )
     tx.save(plan)
     return plan
+
+
+def plan_switches(plan: Plan | None, on: bool | None, *, at: datetime) -> tuple[Switch, ...]:
+    """Return since when the plan's usage is only tracked; None leaves it as it is."""
+    known = plan.shadow if plan else ()
+    return known if on is None else switched(known, on=on, since=at)
 
 
 def _card_version(
@@ -188,8 +208,12 @@ def _migrate_all(tx: Tx, plan: Plan, version: RateCardVersion, *, at: datetime) 
 
 
 def _zero_alert(tx: Tx, *, currency: str, at: datetime) -> None:
-    alerts: Sequence[Alert] = tx.page(Alert, limit=1000)
-    if not any(alert.threshold_minor == 0 and not alert.customer for alert in alerts):
+    """See to it that the end of credit in the plan's currency is told, whoever's it is."""
+    if not any(
+        alert.alert_type == "credit_balance_threshold"
+        and (alert.threshold_minor, alert.customer, alert.currency) == (0, "", currency)
+        for alert in shared_alerts(tx)
+    ):
         tx.save(
             Alert(
                 id=new_id("alrt", at=at),

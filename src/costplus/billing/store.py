@@ -99,10 +99,33 @@ class ChargeStore(Protocol):
     def add_metered(self, customer: str, meter: str, period_start: datetime, added: Metered) -> None:
         """Add what new events on a meter count and are charged in the billing period that begins then."""
 
+    def spent_between(
+        self,
+        customer: str,
+        start: datetime,
+        end: datetime,
+        *,
+        provider: str = "",
+        model: str = "",
+        api_key: str = "",
+        by_billing: bool = False,
+    ) -> Metered:
+        """Return how many charges there are of events with `start ≤ at < end`, and Σ of their prices.
+
+        `by_billing` goes by `billed_at` instead. Only one model's (provider and model together), or one key's
+        events where that is given. It reads the charges themselves: whoever asks often keeps the sum.
+        """
+
     def model_totals(self, customer: str | None, start: datetime, end: datetime) -> Sequence[ModelTotal]:
         """Return use per model over the whole hours that touch `[start, end)`, dearest first.
 
         Corrections count in what was charged, not among the events.
+        """
+
+    def waived_totals(self, customer: str | None, start: datetime, end: datetime) -> Sequence[UsageTotal]:
+        """Return units per rate that asks for nothing over the whole hours that touch `[start, end)`.
+
+        Of one customer or of all; ordered by rate id, without those whose units were all taken back.
         """
 
     def charged_between(

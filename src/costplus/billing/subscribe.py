@@ -14,9 +14,10 @@ from costplus.billing.account import account_settings
 from costplus.billing.agenda import every_of, plan_ahead
 from costplus.billing.compose import open_draft
 from costplus.billing.customer import Customer
+from costplus.billing.include import begin_period
 from costplus.billing.invoice import Invoice, draft
 from costplus.billing.issue import finalize
-from costplus.billing.notify import announce, cross
+from costplus.billing.notify import announce
 from costplus.billing.order import (
     Chosen,
     InvalidStart,
@@ -29,14 +30,13 @@ from costplus.billing.order import (
 )
 from costplus.billing.plan import NoSuchPlan, Plan
 from costplus.billing.proration import ProrationBy, prorated, share_left
+from costplus.billing.roll_over import book_credit
+from costplus.billing.shadow import is_on
 from costplus.billing.store import Tx
 from costplus.billing.subscription import TRIAL_NOTICE, Item, Pin, Subscription
 from costplus.core.cycle import Cycle
-from costplus.core.ids import CustomerId, GrantId, new_id
-from costplus.core.money import nano_per_minor
+from costplus.core.ids import new_id
 from costplus.core.period import Period
-from costplus.ledger.grant import Grant
-from costplus.ledger.post import grant_credit
 
 Fee = tuple[str, int, Period]
 
@@ -177,8 +177,12 @@ def charged_period(
     begun = max(period.start, since or period.start)
     fees: list[Fee] = []
     items: list[Item] = []
+    customer = tx.find(Customer, subscription.customer)
     for item in subscription.every_item:
         plan = plan_of(tx, item)
+        if customer is not None and not owes_fees(customer, plan, begun):
+            items.append(replace(item, covered_minor=0))
+            continue
         title, whole_minor, _ = fee_for(plan, period, quantity=item.quantity)
         is_stub = (begun, period.end) != (whole.start, whole.end)
         if is_stub and not prorates:
@@ -207,7 +211,7 @@ def include_credit(tx: Tx, customer: Customer, subscription: Subscription, *, at
             by, timezone = proration_by(tx, plan), subscription.timezone
             share = share_left(period, period.start, whole=whole, by=by, timezone=timezone)
             plan = replace(plan, credit_minor=int(plan.credit_minor * share))
-        grant_period_credit(tx, customer, plan, period, at=at)
+        grant_period_credit(tx, customer, subscription, plan, period, at=at)
 
 
 def proration_by(tx: Tx, plan: Plan) -> ProrationBy:
@@ -258,26 +262,15 @@ def fee_invoice(
     )
 
 
-def grant_period_credit(tx: Tx, customer: Customer, plan: Plan, period: Period, *, at: datetime) -> None:
-    """Book the plan's promotional credit of one period; what is left of it expires at the period's end."""
-    if not plan.credit_minor:
-        return
-    nano = plan.credit_minor * nano_per_minor(plan.currency)
-    grant = Grant(
-        id=GrantId(new_id("credgr", at=at)),
-        customer=CustomerId(customer.id),
-        created=at,
-        updated=at,
-        amount_nano=nano,
-        remaining_nano=nano,
-        currency=plan.currency,
-        effective_at=period.start,
-        expires_at=period.end,
-        category="promotional",
-        name=f"{plan.display_name} · included credit",
-        source="plan",
-        minor_amount=plan.credit_minor,
-    )
-    crossing = grant_credit(tx, grant, at=at)
-    announce(tx, "billing.credit_grant.created", grant, at=at)
-    cross(tx, crossing, currency=plan.currency, at=at)
+def grant_period_credit(
+    tx: Tx, customer: Customer, subscription: Subscription, plan: Plan, period: Period, *, at: datetime
+) -> None:
+    """Begin a period: fix what its plan includes, and book its credit."""
+    if plan.rate_card:
+        begin_period(tx, subscription, plan, period, at=at)
+    book_credit(tx, customer, subscription, plan, period, at=at)
+
+
+def owes_fees(customer: Customer, plan: Plan, at: datetime) -> bool:
+    """Return whether fees fall due: not where usage is only tracked."""
+    return not (is_on(customer.shadow, at) or is_on(plan.shadow, at))

@@ -1,4 +1,4 @@
-"""True up items when their period ends: volume prices become final, minimums and maximums are met.
+"""True up a period when it ends: volume prices become final, minimums and maximums are met.
 
 Rule 1: a true-up is a usage event of its own (source `true_up`), charged and posted like any usage, so
 that charges, postings and invoice lines stay one sum. What it gives back lessens what is owed; the rest is
@@ -14,7 +14,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from costplus.billing.customer import Customer
+from costplus.billing.include import included_units
 from costplus.billing.invoice import UsageTotal
+from costplus.billing.minimum import COMMITTED, NAME, book_lacking, lacking_line, lacking_nano
+from costplus.billing.plan import Plan
 from costplus.billing.settle import Settlement, settle_customer
 from costplus.billing.store import Tx
 from costplus.billing.subscription import Subscription
@@ -55,7 +58,8 @@ def true_ups(
     in_force = subscription.pin_at(_moment(period, at=at)).version
     last = cards.get(in_force) or tx.find(RateCardVersion, in_force)
     items = {id: card.items for id, card in cards.items()}
-    names = {total.rate.model for total in totals if total.rate.provider == METER}
+    names = {total.rate.model for total in totals if total.rate.provider == METER} - {COMMITTED}
+    plan = tx.find(Plan, subscription.plan)
     found: list[TrueUp] = []
     for name in sorted(names.union(last.items if last else ())):
         billed = [
@@ -64,8 +68,9 @@ def true_ups(
             if (total.rate.provider, total.rate.model) == (METER, name)
         ]
         metered = tx.metered(subscription.customer, name, period.start)
+        free = included_units(tx, subscription, plan, name, period, at=at, keep=False) if plan else 0
         final = PricedItem(last.id, last.items[name]) if last and name in last.items else None
-        sold = priced_items(name, items)
+        sold = [priced.with_free(free) for priced in priced_items(name, items)]
         charge = corrected(billed, metered, sold=sold, last=final)
         if charge is not None:
             shown = final or sold[-1]
@@ -83,11 +88,12 @@ def versions_of(tx: Tx, totals: Sequence[UsageTotal]) -> dict[str, RateCardVersi
 def item_names(cards: Mapping[str, RateCardVersion], totals: Sequence[UsageTotal]) -> dict[str, str]:
     """Return what items are called on invoices, by the id of their rates."""
     rates = [total.rate for total in totals if total.rate.provider == METER]
-    return {
+    names = {
         rate.id: cards[rate.rate_card_version].items[rate.model].display_name
         for rate in rates
         if rate.rate_card_version in cards and rate.model in cards[rate.rate_card_version].items
     }
+    return names | {rate.id: NAME for rate in rates if rate.model == COMMITTED}
 
 
 def foresee(
@@ -105,12 +111,12 @@ def foresee(
 
     `counted` is the whole period's usage where an earlier invoice asked for a part of it.
     """
-    whole = totals if counted is None else counted
-    made = true_ups(tx, subscription, period, whole, at=at) if subscription else []
-    if not made:
+    if subscription is None:
         return Foreseen(_in_order(totals), usage_nano, owed_nano)
-    assert subscription is not None
-    payer = subscription.customer
+    payer, worth_nano = subscription.customer, usage_nano
+    if counted is not None:
+        worth_nano = tx.usage_totals(payer, period.start, period.end)[1]
+    made = true_ups(tx, subscription, period, totals if counted is None else counted, at=at)
     if period.end <= at:
         credit_nano = credit_for(tx, payer, used_at=_moment(period, at=at), at=at)
     else:
@@ -121,8 +127,14 @@ def foresee(
         price_nano = owing.charge.price_nano
         paid_nano = min(max(price_nano, 0), credit_nano)
         credit_nano -= paid_nano
-        usage_nano += price_nano
+        usage_nano, worth_nano = usage_nano + price_nano, worth_nano + price_nano
         owed_nano = max(owed_nano + price_nano - paid_nano, 0)
+    lacking = lacking_nano(tx, subscription, period, usage_nano=worth_nano, at=at)
+    if lacking:
+        lines.append(lacking_line(subscription, lacking))
+        usage_nano, owed_nano = usage_nano + lacking, owed_nano + lacking
+    if not made and not lacking:
+        return Foreseen(_in_order(totals), usage_nano, owed_nano)
     kept = [UsageTotal(line.rate, line.quantity) for line in merged(lines)]
     return Foreseen(_in_order(kept), usage_nano, owed_nano)
 
@@ -155,6 +167,7 @@ def true_up(tx: Tx, subscription: Subscription, period: Period, *, at: datetime)
         settlement = Settlement(event=event, charge=made.charge, credit_name=f"{made.display_name} · true-up")
         new = tx.append_events([event])
         settle_customer(tx, customer, subscription, [settlement], new, at=at)
+    book_lacking(tx, subscription, period, moment=_moment(period, at=at), at=at)
 
 
 def _moment(period: Period, *, at: datetime) -> datetime:

@@ -32,6 +32,7 @@ from costplus.rating.impact import CardImpact, CustomerImpact, Figures, Impact
 from costplus.rating.pricing import Pricing
 from costplus.rating.rate_card import RateCard, RateCardVersion
 from costplus.rating.supposed import Supposed, proposed_price
+from costplus.rating.waive import is_tracked
 
 WINDOW_DAYS = 30
 PAGE = 1000
@@ -124,6 +125,8 @@ def _weighed(entry: ChargedEvent, now: Supposed, then: Supposed, card: RateCardV
         after = rate_again(entry, pricing=then, card=card)
     except ModelUnpriced:
         return None
+    if is_tracked(entry.charge):  # What is only tracked earns nothing by intent: it is no margin's matter.
+        return Figures(events=1)
     return Figures(
         events=1,
         revenue_now_nano=before.price_nano,

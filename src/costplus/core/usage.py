@@ -1,7 +1,8 @@
 """Usage: what a call consumed, as disjoint leaves.
 
 Rule 1: leaves never overlap; their sum over one direction is the provider's own total for it.
-Rule 2: quantities are never negative; an impossible block is flagged, never clamped silently.
+Rule 2: quantities are never negative; an impossible block is flagged, never clamped silently. Only the units
+of a seller's own meter may be below zero: an event that takes some back.
 Rule 3: missing usage (`None`), zero usage (no quantities) and unpriced usage are three states.
 Source: gateway rule 1 (disjoint buckets), the providers' own field definitions.
 """

@@ -61,7 +61,7 @@ class Admitter:
 
     async def admit(self, endpoint: Endpoint, headers: Mapping[str, str], body: bytes) -> Call:
         """Return the call, its credit held and its intent journalled, or raise what refuses it."""
-        customer = await self._directory.customer_for(
+        customer, key = await self._directory.caller_for(
             secrets_in(headers), named=headers.get("x-stripe-customer-id")
         )
         request = parse_request(body)
@@ -69,9 +69,15 @@ class Admitter:
         terms = await self._directory.terms(customer)
         call = self._price(endpoint, provider, model, request, terms, body=body)
         call.headers = provider.headers(headers)
-        if terms.blocks:
-            call.lease = await self._leases.take(terms, call.quote.charge.price_nano)
-            call.held_nano = call.quote.charge.price_nano
+        call.api_key = key.id
+        if terms.holds(call.at):
+            call.held = await self._leases.hold(
+                terms,
+                call.quote.charge.price_nano,
+                api_key=key.id,
+                subject=f"{call.sheet.provider}/{call.sheet.model}",
+                at=call.at,
+            )
         self._intend(call)
         return call
 
@@ -147,14 +153,14 @@ class Admitter:
             price_version=call.sheet.price.id,
             circumstances=circumstances(call.context),
             card_version=call.sheet.card.id,
-            hold=call.lease.hold_id if call.lease else "",
-            held_nano=call.held_nano,
+            hold=call.held.lease.hold_id if call.held.lease else "",
+            held_nano=call.held.amount_nano,
+            api_key=call.api_key,
         )
         try:
             self._journal.intend(intent)
         except BaseException:
-            if call.lease is not None:
-                call.lease.close(held_nano=call.held_nano, charged_nano=0)
+            call.held.close(0)
             raise
 
 

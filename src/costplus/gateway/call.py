@@ -13,13 +13,13 @@ from costplus.catalog.context import RequestContext, asking, circumstances
 from costplus.core.usage import ESTIMATED, OTHER_MODEL, Usage, usage_of
 from costplus.gateway.dialect import Endpoint
 from costplus.gateway.journal import Used
+from costplus.gateway.leases import NOTHING_HELD, Held
 from costplus.gateway.providers import Provider
 from costplus.gateway.served import asked_word, kept_for, served_as
 from costplus.gateway.wire import Reading
 from costplus.gateway.wire.anthropic import iteration_usages
 from costplus.gateway.wire.base import EMPTY_READING
 from costplus.gateway.wire.request import WireRequest
-from costplus.ledger.lease import Lease
 from costplus.metering.event import usage_event
 from costplus.rating.charge import Charge, ChargeLine, charge_of, rate, uncovered
 from costplus.rating.quote import Quote
@@ -47,8 +47,8 @@ class Call:
     context: RequestContext  # What the call asked to be.
     fast: bool = False  # Whether the model's name asked for its fast mode.
     headers: list[tuple[str, str]] = field(default_factory=list)
-    lease: Lease | None = None
-    held_nano: int = 0
+    api_key: str = ""  # The id of the key that it came with.
+    held: Held = NOTHING_HELD
     flags: tuple[str, ...] = ()  # What is remarkable beside the provider's usage block.
     ended: bool = False  # Accounted for, or void: exactly one of both happens, once.
 
@@ -73,8 +73,9 @@ def measured(call: Call, reading: Reading) -> Usage:
     return usage_of(quantities, flags=[*usage.flags, ESTIMATED])
 
 
-def used_by(call: Call, usage: Usage, reading: Reading, charge: Charge, *, release_nano: int) -> Used:
-    """Return the journal's record of what the call used."""
+def used_by(call: Call, usage: Usage, reading: Reading, charge: Charge) -> Used:
+    """End what the call held, and return the journal's record of what it used."""
+    release_nano, caps = call.held.close(charge.price_nano)
     return Used(
         id=call.id,
         customer=call.terms.customer.id,
@@ -92,8 +93,10 @@ def used_by(call: Call, usage: Usage, reading: Reading, charge: Charge, *, relea
         cost_nano=charge.cost_nano,
         lines=[(line.rate.id, line.quantity) for line in charge.lines],
         unpriced=charge.unpriced,
-        hold=call.lease.hold_id if call.lease else "",
+        hold=call.held.lease.hold_id if call.held.lease else "",
         release_nano=release_nano,
+        api_key=call.api_key,
+        caps=caps,
     )
 
 
@@ -124,8 +127,11 @@ def settlement_with(used: Used, charge: Charge) -> Settlement:
         service_tier=used.service_tier,
         reported_cost=used.reported_cost,
         circumstances=used.circumstances,
+        api_key=used.api_key,
     )
-    return Settlement(event=event, charge=charge, hold=used.hold, release_nano=used.release_nano)
+    return Settlement(
+        event=event, charge=charge, hold=used.hold, release_nano=used.release_nano, caps=tuple(used.caps)
+    )
 
 
 def served_context(call: Call, reading: Reading) -> RequestContext:

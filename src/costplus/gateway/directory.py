@@ -7,7 +7,7 @@ import hashlib
 from costplus.billing.customer import ApiKey
 from costplus.billing.entitlement import Terms
 from costplus.billing.store import Store
-from costplus.billing.terms import default_card, terms_of
+from costplus.billing.terms import capped_terms_of, default_card
 from costplus.gateway.errors import CustomerMismatch, CustomerMissing, KeyInvalid
 from costplus.rating.rate_card import RateCardVersion
 
@@ -32,7 +32,12 @@ class Directory:
         self._terms = {}
 
     async def customer_for(self, secrets: tuple[str, ...], *, named: str | None) -> str:
-        """Return the id of the customer to charge.
+        """Return the id of the customer to charge."""
+        customer, _ = await self.caller_for(secrets, named=named)
+        return customer
+
+    async def caller_for(self, secrets: tuple[str, ...], *, named: str | None) -> tuple[str, ApiKey]:
+        """Return the id of the customer to charge, and the key that the call came with.
 
         `secrets` are the keys the caller sent, best first; `named` is the customer header.
         Raises `KeyInvalid`, `CustomerMissing`, `CustomerMismatch`.
@@ -47,10 +52,10 @@ class Directory:
         if not key.customer:
             if not named:
                 raise CustomerMissing("Please provide a valid customer ID: a merchant key charges nobody.")
-            return named
+            return named, key
         if named and named != key.customer:
             raise CustomerMismatch(f"This key belongs to {key.customer}, not to {named}.")
-        return key.customer
+        return key.customer, key
 
     async def _load_key(self, secret: str) -> ApiKey | None:
         digest = hashlib.sha256(secret.encode()).hexdigest()
@@ -68,7 +73,7 @@ class Directory:
         if found is not None:
             return found
         remembered = self._terms
-        terms = await self._store.read(lambda tx: terms_of(tx, customer))
+        terms = await self._store.read(lambda tx: capped_terms_of(tx, customer))
         if len(remembered) < _REMEMBERED_MAX:
             remembered[customer] = terms
         return terms

@@ -189,10 +189,7 @@ class Forwarder:
         if call.flags:
             usage = Usage(usage.quantities, (*usage.flags, *call.flags))
         charge = charged(call, usage, reading, sheet_of=lambda model: self._sheet_of(call, model))
-        release_nano = 0
-        if call.lease is not None:
-            release_nano = call.lease.close(held_nano=call.held_nano, charged_nano=charge.price_nano)
-        used = used_by(call, usage, reading, charge, release_nano=release_nano)
+        used = used_by(call, usage, reading, charge)
         rates = [line.rate for line in charge.lines]
         try:
             self._journal.use(used, rates)
@@ -230,8 +227,7 @@ class Forwarder:
         if call.ended:
             return
         call.ended = True
-        if call.lease is not None:
-            call.lease.close(held_nano=call.held_nano, charged_nano=0)
+        call.held.close(0)
         try:
             self._journal.void(call.id, reason)
         except JournalFull as error:
@@ -243,7 +239,7 @@ class Forwarder:
             ("content-type", response.header("content-type") or "application/json"),
             ("costplus-request-id", call.id),
         ]
-        if call.lease is not None:
-            headers.append(("costplus-held", nano_text(call.held_nano)))
+        if call.held.lease or call.held.caps:
+            headers.append(("costplus-held", nano_text(call.held.amount_nano)))
         headers += [(name, value) for name, value in response.headers if name in _KEPT_HEADERS]
         return headers

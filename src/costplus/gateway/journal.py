@@ -50,6 +50,7 @@ class Intent(msgspec.Struct, tag="i", kw_only=True, frozen=True):
     circumstances: str = ""
     hold: str = ""
     held_nano: int = 0
+    api_key: str = ""
 
 
 class Used(msgspec.Struct, tag="u", kw_only=True, frozen=True):
@@ -73,6 +74,8 @@ class Used(msgspec.Struct, tag="u", kw_only=True, frozen=True):
     unpriced: tuple[str, ...] = ()
     hold: str = ""
     release_nano: int = 0
+    api_key: str = ""
+    caps: list[tuple[str, int]] = []  # What it frees of reservations of spend caps.
 
 
 class Rated(msgspec.Struct, tag="r", frozen=True):

@@ -10,8 +10,9 @@ from typing import Protocol
 import structlog
 from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # Imported there to be public.
 
+from costplus.billing.spend_cap import SpendCapReached
 from costplus.core.errors import BillingError
-from costplus.core.ids import new_id
+from costplus.core.ids import milliseconds, new_id
 from costplus.gateway.admit import Admitter
 from costplus.gateway.dialect import ENDPOINTS, Endpoint, refusal
 from costplus.gateway.errors import BodyTooLarge, Draining, MethodNotAllowed
@@ -106,7 +107,10 @@ class Proxy:
                 request_id = new_id("req", at=self._now())
                 status, body = refusal(endpoint.shape, error, request_id=request_id)
                 headers = [("content-type", "application/json"), ("costplus-request-id", request_id)]
-                if status in (429, 503):
+                if isinstance(error, SpendCapReached):
+                    resets_s = max(milliseconds(error.resets_at) - milliseconds(self._now()), 0) // 1000
+                    headers.append(("retry-after", str(resets_s)))
+                elif status in (429, 503):
                     headers.append(("retry-after", "1"))
                 client.answer(status, headers, body)
         finally:

@@ -133,6 +133,7 @@ def _estimate(intent: Intent, *, pricing: Pricing, card: RateCardVersion | None)
         requested_model=intent.requested_model,
         request_id=intent.id,
         circumstances=intent.circumstances,
+        api_key=intent.api_key,
     )
     return Settlement(event=event, charge=_rated(event, pricing=pricing, card=card))
 

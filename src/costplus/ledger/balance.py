@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from costplus.core.ids import CustomerId
+from costplus.ledger.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,13 +39,15 @@ class Crossing:
     """Credit passed from `before_nano` to `after_nano`; alerts look for their threshold between them.
 
     `refused` marks a call turned away because available credit did not cover its hold: to the customer
-    the credit is gone, whatever fraction is left.
+    the credit is gone, whatever fraction is left. `transactions` are those that moved it, where they are to
+    be announced one by one.
     """
 
     customer: CustomerId
     before_nano: int
     after_nano: int
     refused: bool = False
+    transactions: tuple[Transaction, ...] = ()
 
 
 def paid_copy(paid_nano: Mapping[int, Mapping[str, int]]) -> dict[int, dict[str, int]]:

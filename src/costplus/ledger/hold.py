@@ -13,6 +13,9 @@ from typing import Literal
 
 from costplus.core.errors import PaymentRequired
 from costplus.core.ids import CustomerId, HoldId
+from costplus.ledger.scope import Subject
+
+HoldState = Literal["placed", "captured", "released", "expired"]
 
 
 class InsufficientCredit(PaymentRequired):
@@ -33,5 +36,12 @@ class Hold:
     amount_nano: int
     placed_at: datetime
     expires_at: datetime
-    state: Literal["placed", "captured", "released", "expired"] = "placed"
+    state: HoldState = "placed"
     captured_nano: int = 0
+    subject: str = ""  # The `provider/model` that it is for; empty where credit for any usage was reserved.
+
+    @property
+    def usage(self) -> Subject:
+        """What it may be captured for."""
+        provider, _, model = self.subject.partition("/")
+        return Subject(provider=provider, model=model)

@@ -21,6 +21,9 @@ class Lease:
     free_nano: int = 0
     in_flight: int = 0  # Calls that hold a part of it.
     used_at: datetime
+    renewed_at: datetime  # When the ledger last heard of it.
+    refill_below_nano: int = 0  # It is time to grow when less than this is free.
+    was_ample: bool = False  # Whether there was credit for many calls when it grew last.
 
     def take(self, amount_nano: int, *, at: datetime) -> bool:
         """Set `amount_nano` aside for a call; False where the free part does not cover it."""

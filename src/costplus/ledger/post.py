@@ -1,19 +1,21 @@
-"""Move money: grant credit, hold it, capture usage, expire it. Each verb runs inside one open transaction.
+"""Move money: grant credit, capture usage, take it back, end grants; each inside one open transaction.
 
 Rule 1: reads lock the customer's balance first, so that everything about one customer happens in turn.
-Rule 2: credit pays usage in burn order; what no credit covers is owed, and a new grant pays that first.
+Rule 2: credit pays usage in burn order; what no credit covers is owed, and a grant that begins pays that
+first, as far as its scope goes.
 Rule 3: usage that is taken back lessens what its own period owes, then what other periods owe, oldest first;
 the rest goes back to the grants that it was burned from, and to a new one where they have ended.
+Rule 4: how a batch splits over what scopes speak of is asked only where some grant has a scope.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from costplus.core.ids import CustomerId, milliseconds, new_id
-from costplus.core.money import nano_per_minor, nano_text
+from costplus.core.money import nano_per_minor
 from costplus.ledger import account
 from costplus.ledger.balance import Balance, Crossing, drawn, note_paid, paid_copy
 from costplus.ledger.grant import (
@@ -22,13 +24,17 @@ from costplus.ledger.grant import (
     GrantUsed,
     TooManyGrants,
     burn,
+    burn_in_scope,
     burnable,
     burnable_late,
     refill,
 )
-from costplus.ledger.hold import Hold, InsufficientCredit
+from costplus.ledger.scope import UNKNOWN, Scope, Subject, netted
 from costplus.ledger.store import LedgerStore
-from costplus.ledger.transaction import Kind, Transaction, transaction
+from costplus.ledger.transaction import Kind, Transaction, period_reference, transaction
+
+InScope = Callable[[int, Scope], int]
+"""Tells what the charges of a period (its start in milliseconds) come to within a scope, in nanos."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +49,9 @@ class UsagePosting:
     closes: frozenset[str] = frozenset()  # Request holds that are captured by this.
     burned_nano: Mapping[str, int] = field(default_factory=dict)  # Grant id → what it paid of what goes back.
     spare: Grant | None = None  # Takes what no such grant can; its amount is set here.
+    # Splits what is charged by (period, subject); without it, grants with a scope pay nothing.
+    split: Callable[[], Mapping[tuple[int, Subject], int]] | None = None
+    currency: str = ""  # Of the charges; grants in another pay nothing. Empty: any.
     # Of periods that have ended: when their usage happened, which decides what credit pays it.
     used_at: Mapping[int, datetime] = field(default_factory=dict)
 
@@ -57,9 +66,13 @@ class Posted:
     spare: Grant | None = None  # The grant that was made for what no other could take back.
 
 
-def credit_of(store: LedgerStore, customer: str, *, at: datetime) -> int:
-    """Return the credit that burnable grants hold at `at`, in nanos."""
-    return sum(grant.remaining_nano for grant in burnable(store.live_grants(customer), at=at))
+def credit_of(store: LedgerStore, customer: str, *, at: datetime, subject: Subject | None = None) -> int:
+    """Return the credit that burnable grants hold at `at`, in nanos: all, or what may pay for the subject."""
+    return sum(
+        grant.remaining_nano
+        for grant in burnable(store.live_grants(customer), at=at)
+        if subject is None or grant.scope.covers(subject)
+    )
 
 
 def credit_for(store: LedgerStore, customer: str, *, used_at: datetime, at: datetime) -> int:
@@ -68,127 +81,115 @@ def credit_for(store: LedgerStore, customer: str, *, used_at: datetime, at: date
     return sum(grant.remaining_nano for grant in grants)
 
 
-def grant_credit(store: LedgerStore, grant: Grant, *, at: datetime) -> Crossing:
-    """Book a new grant; usage already owed is paid from it at once.
+def grant_credit(
+    store: LedgerStore, grant: Grant, *, at: datetime, in_scope: InScope | None = None
+) -> Crossing:
+    """Book a new grant; usage already owed is paid from it at once, or when it becomes effective.
 
+    A grant with a scope pays what `in_scope` says that its scope holds of what is owed, or else nothing.
     Raises `TooManyGrants` at the limit of unused grants; a plan's own credit and corrections are above it,
     because a period must always be able to begin and a wrong charge to be taken back. A grant that is booked
     already stays as it is.
     """
     balance = store.balance_for_update(grant.customer)
     live = store.live_grants(grant.customer)
+    before = sum(g.remaining_nano for g in burnable(live, at=at))
     if store.grant(grant.id) is not None:
-        credit_nano = sum(g.remaining_nano for g in burnable(live, at=at))
-        return Crossing(grant.customer, credit_nano, credit_nano)
+        return Crossing(grant.customer, before, before)
     if grant.source == "api" and len(live) >= GRANTS_MAX:
         raise TooManyGrants(f"Customer {grant.customer} has {len(live)} unused credit grants.")
-    before = sum(g.remaining_nano for g in burnable(live, at=at))
-    source = account.book("payments" if grant.category == "paid" else "promotions")
+    # A plan's credit is paid for by the plan's fee, which is revenue already.
+    is_bought = grant.category == "paid" and grant.source not in ("plan", "rollover")
+    source = account.book("payments" if is_bought else "promotions")
+    if grant.effective_at <= at:
+        grant = replace(grant, begun_at=at)
     store.save_grant(grant)
-    store.append_transaction(
-        transaction(
-            id=new_id("txn", at=at),
-            customer=grant.customer,
-            at=at,
-            kind="grant",
-            reference=grant.id,
-            postings=[
-                (account.credit(grant.customer, grant.id), grant.amount_nano),
-                (source, -grant.amount_nano),
-            ],
-        )
-    )
+    postings = [
+        (account.credit(grant.customer, grant.id), grant.amount_nano),
+        (source, -grant.amount_nano),
+    ]
+    given = move(store, customer=grant.customer, kind="grant", reference=grant.id, postings=postings, at=at)
+    paid: list[Transaction] = []
     if grant.is_burnable(at) and balance.owed_nano:
-        _pay_debt(store, balance, grant, at=at)
-    return Crossing(grant.customer, before, credit_of(store, grant.customer, at=at))
+        paid = _pay_debt(store, balance, grant, at=at, in_scope=in_scope)
+    after = credit_of(store, grant.customer, at=at)
+    return Crossing(grant.customer, before, after, transactions=(given, *paid))
 
 
-def _pay_debt(store: LedgerStore, balance: Balance, grant: Grant, *, at: datetime) -> None:
-    """Pay the oldest periods' owed usage from the grant; a plan's credit pays for its own period only."""
+def begin_grant(
+    store: LedgerStore, grant: Grant, *, at: datetime, in_scope: InScope | None = None
+) -> Crossing:
+    """Let a grant that has become effective take part: what is owed is paid from it.
+
+    One that has begun already, or has ended, stays as it is.
+    """
+    balance = store.balance_for_update(grant.customer)
+    known = store.grant(grant.id)
+    after = credit_of(store, grant.customer, at=at)
+    if known is None or not known.begins or not known.is_burnable(at):
+        return Crossing(grant.customer, after, after)
+    before = after - known.remaining_nano
+    known = replace(known, begun_at=at)
+    store.save_grant(known)
+    paid: list[Transaction] = []
+    if balance.owed_nano:
+        paid = _pay_debt(store, balance, known, at=at, in_scope=in_scope)
+    after = credit_of(store, grant.customer, at=at)
+    return Crossing(grant.customer, before, after, transactions=tuple(paid))
+
+
+def _pay_debt(
+    store: LedgerStore, balance: Balance, grant: Grant, *, at: datetime, in_scope: InScope | None
+) -> list[Transaction]:
+    """Pay the oldest periods' owed usage from the grant, each by a transaction of its own.
+
+    A plan's credit pays for its own period only.
+    """
+    entries: list[Transaction] = []
     owed, rest, paid_for = dict(balance.owed_nano), grant.remaining_nano, paid_copy(balance.paid_nano)
     since = milliseconds(grant.effective_at) if grant.source == "plan" else min(owed)
     for period in sorted(start for start in owed if start >= since):
-        paid = min(owed[period], rest)
+        most = owed[period]
+        if not grant.scope.is_all:
+            most = min(most, _open_in_scope(store, balance, grant, period, in_scope))
+        paid = min(most, rest)
+        if paid <= 0:
+            continue
         owed[period], rest = owed[period] - paid, rest - paid
         note_paid(paid_for, period, grant.id, paid)
-    paid_nano = grant.remaining_nano - rest
-    if paid_nano == 0:
-        return
-    store.save_grant(replace(grant, remaining_nano=rest))
-    left = {period: nano for period, nano in owed.items() if nano}
-    store.save_balance(replace(balance, owed_nano=left, paid_nano=paid_for))
-    store.append_transaction(
-        transaction(
-            id=new_id("txn", at=at),
-            customer=grant.customer,
-            at=at,
-            kind="debt_payment",
-            reference=grant.id,
-            postings=[
-                (account.credit(grant.customer, grant.id), -paid_nano),
-                (account.accrued(grant.customer), paid_nano),
-            ],
+        postings = [
+            (account.credit(grant.customer, grant.id), -paid),
+            (account.accrued(grant.customer), paid),
+        ]
+        entries.append(
+            move(
+                store,
+                customer=grant.customer,
+                kind="debt_payment",
+                reference=period_reference(period),
+                postings=postings,
+                at=at,
+            )
         )
-    )
+    if entries:
+        store.save_grant(replace(grant, remaining_nano=rest))
+        owed = {period: nano for period, nano in owed.items() if nano}
+        store.save_balance(replace(balance, owed_nano=owed, paid_nano=paid_for))
+    return entries
 
 
-def place_hold(store: LedgerStore, hold: Hold, *, at: datetime) -> Hold:
-    """Reserve `hold.amount_nano`, or raise `InsufficientCredit`, which changes nothing.
-
-    A hold that is placed already is returned as it is.
-    """
-    balance = store.balance_for_update(hold.customer)
-    if (known := store.hold(hold.customer, hold.id)) is not None:
-        return known
-    available = credit_of(store, hold.customer, at=at) - balance.held_nano
-    if available < hold.amount_nano:
-        raise InsufficientCredit(
-            f"Customer {hold.customer} has {nano_text(max(available, 0))} of available balance; "
-            f"this call needs a hold of {nano_text(hold.amount_nano)}."
-        )
-    store.save_hold(hold)
-    store.save_balance(replace(balance, held_nano=balance.held_nano + hold.amount_nano))
-    return hold
-
-
-def grow_hold(
-    store: LedgerStore, customer: str, id: str, *, least_nano: int, most_nano: int, at: datetime
+def _open_in_scope(
+    store: LedgerStore, balance: Balance, grant: Grant, period: int, in_scope: InScope | None
 ) -> int:
-    """Reserve more on a placed hold: `most_nano` where credit is ample, never below `least_nano`.
-
-    Where available credit is less than eight times what is asked, the exact `least_nano` is taken, so a
-    poor customer's credit is never tied up by a lease. Returns what was added.
-    Raises `InsufficientCredit` where even that is not available.
-    """
-    balance = store.balance_for_update(customer)
-    hold = store.hold(customer, id)
-    assert hold is not None and hold.state == "placed"
-    available = credit_of(store, customer, at=at) - balance.held_nano
-    if available < least_nano:
-        raise InsufficientCredit(
-            f"Customer {customer} has {nano_text(max(available, 0))} of available balance; "
-            f"this call needs a hold of {nano_text(least_nano)}."
-        )
-    added = max(least_nano, min(most_nano, available // 8))
-    store.save_hold(replace(hold, amount_nano=hold.amount_nano + added))
-    store.save_balance(replace(balance, held_nano=balance.held_nano + added))
-    return added
-
-
-def release_hold(store: LedgerStore, customer: str, id: str, *, amount_nano: int | None = None) -> int:
-    """Give back `amount_nano` of a placed hold (all of it by default, which ends it); return what was freed.
-
-    A hold that already ended frees nothing.
-    """
-    balance = store.balance_for_update(customer)
-    hold = store.hold(customer, id)
-    if hold is None or hold.state != "placed":
+    """Return what of a period's charges the grant may still pay: scoped grants paid for some of it."""
+    if in_scope is None:
         return 0
-    freed = hold.amount_nano if amount_nano is None else min(amount_nano, hold.amount_nano)
-    state = "released" if amount_nano is None else hold.state
-    store.save_hold(replace(hold, amount_nano=hold.amount_nano - freed, state=state))
-    store.save_balance(replace(balance, held_nano=balance.held_nano - freed))
-    return freed
+    paid = 0
+    for id, nano in balance.paid_nano.get(period, {}).items():
+        other = store.grant(id) if id else None
+        if other is not None and not other.scope.is_all and other.scope.overlaps(grant.scope):
+            paid += nano
+    return in_scope(period, grant.scope) - paid
 
 
 def _release(store: LedgerStore, posting: UsagePosting) -> int:
@@ -219,7 +220,16 @@ def post_usage(store: LedgerStore, posting: UsagePosting, *, at: datetime) -> Po
     """
     customer = posting.customer
     balance = store.balance_for_update(customer)
-    before = credit_of(store, customer, at=at)
+    grants = store.live_grants(customer)
+    before = credit_nano = sum(grant.remaining_nano for grant in burnable(grants, at=at))
+    if balance.owed_nano and (
+        late := [g for g in grants if g.begins and g.scope.is_all and g.is_burnable(at)]
+    ):
+        before -= sum(grant.remaining_nano for grant in late)  # They have become effective just now.
+        for grant in late:
+            begin_grant(store, grant, at=at)
+        balance, grants = store.balance_for_update(customer), store.live_grants(customer)
+        credit_nano = sum(grant.remaining_nano for grant in burnable(grants, at=at))
     owed, paid = dict(balance.owed_nano), paid_copy(balance.paid_nano)
     returned, spare = _take_back(store, posting, owed=owed, paid=paid, at=at)
     parts, owed_nano = _burn(store, posting, owed=owed, paid=paid, at=at)
@@ -227,6 +237,19 @@ def post_usage(store: LedgerStore, posting: UsagePosting, *, at: datetime) -> Po
     left = {period: nano for period, nano in owed.items() if nano}
     store.save_balance(replace(balance, held_nano=balance.held_nano - freed, owed_nano=left, paid_nano=paid))
     moved = [(grant, nano) for grant, nano in returned] + [(grant, -part) for grant, part in parts]
+    entry = _book_usage(store, posting, moved, at=at)
+    # Credit that has lapsed is none of today's, even where it pays late usage.
+    after = credit_nano + sum(nano for _, nano in moved)
+    if posting.used_at:
+        after = credit_of(store, customer, at=at)
+    return Posted(entry, Crossing(customer, before, after), owed_nano, spare)
+
+
+def _book_usage(
+    store: LedgerStore, posting: UsagePosting, moved: Sequence[tuple[Grant, int]], *, at: datetime
+) -> Transaction | None:
+    """Append the batch's transaction; None where nothing moves."""
+    customer = posting.customer
     price_nano, credit_nano = sum(posting.price_nano.values()), sum(nano for _, nano in moved)
     postings = [
         *((account.credit(customer, grant.id), nano) for grant, nano in moved),
@@ -235,15 +258,11 @@ def post_usage(store: LedgerStore, posting: UsagePosting, *, at: datetime) -> Po
         (account.book("cost"), -posting.cost_nano),
         (account.book("provider_payable"), posting.cost_nano),
     ]
-    entry = None
-    if any(nano for _, nano in postings):
-        entry = transaction(
-            id=new_id("txn", at=at), customer=customer, at=at, kind="usage", postings=postings
-        )
-        store.append_transaction(entry)
-    # Credit that has lapsed is none of today's, even where it pays late usage.
-    after = credit_of(store, customer, at=at) if posting.used_at else before + credit_nano
-    return Posted(entry, Crossing(customer, before, after), owed_nano, spare)
+    if not any(nano for _, nano in postings):
+        return None
+    periods = list(posting.price_nano)
+    reference = period_reference(periods[0]) if len(periods) == 1 else ""
+    return move(store, customer=customer, kind="usage", reference=reference, postings=postings, at=at)
 
 
 def _burn(
@@ -261,12 +280,13 @@ def _burn(
     parts: list[tuple[Grant, int]] = []
     uncovered_nano = 0
     for period in sorted(start for start, nano in posting.price_nano.items() if nano > 0):
-        used_at = posting.used_at.get(period)
+        used_at, currency = posting.used_at.get(period), posting.currency
         if used_at is None:
-            in_order = burnable(store.live_grants(posting.customer), at=at)
+            in_order = burnable(store.live_grants(posting.customer), at=at, currency=currency)
         else:
-            in_order = burnable_late(store.grants_of(posting.customer), used_at=used_at, at=at)
-        burned, rest = burn(in_order, posting.price_nano[period])
+            grants = store.grants_of(posting.customer)
+            in_order = burnable_late(grants, used_at=used_at, at=at, currency=currency)
+        burned, rest = _paid_by(posting, period, in_order)
         for grant, part in burned:
             known = store.grant(grant.id) if used_at else grant
             assert known is not None
@@ -277,6 +297,21 @@ def _burn(
             owed[period] = owed.get(period, 0) + rest
             uncovered_nano += rest
     return parts, uncovered_nano
+
+
+def _paid_by(
+    posting: UsagePosting, period: int, in_order: Sequence[Grant]
+) -> tuple[Sequence[tuple[Grant, int]], int]:
+    """Return what each grant pays of a period's charges, by subject where one has a scope; and the rest."""
+    if all(grant.scope.is_all for grant in in_order):
+        return burn(in_order, posting.price_nano[period])
+    if posting.split is None:
+        split = {UNKNOWN: posting.price_nano[period]}
+    else:
+        whole = netted(posting.split())
+        split = {subject: nano for (start, subject), nano in whole.items() if start == period}
+    burned = burn_in_scope(in_order, split)
+    return burned.parts, burned.rest_nano
 
 
 def _spend(store: LedgerStore, grant: Grant, nano: int, *, at: datetime) -> None:
@@ -320,7 +355,7 @@ def _take_back(
     if rest:
         assert posting.spare is not None  # Whoever takes something back says where it may go.
         minor = rest // nano_per_minor(posting.spare.currency)
-        spare = replace(posting.spare, amount_nano=rest, remaining_nano=rest, minor_amount=minor)
+        spare = replace(posting.spare, amount_nano=rest, remaining_nano=rest, minor_amount=minor, begun_at=at)
         store.save_grant(spare)
         parts = [*parts, (spare, rest)]
     for grant, part in parts:
@@ -330,18 +365,25 @@ def _take_back(
 
 
 def void_grant(store: LedgerStore, grant: Grant, *, at: datetime) -> Crossing:
-    """Take back a grant that nothing was paid from. Raises `GrantUsed` otherwise."""
+    """Take back a grant that nothing was paid from; one that has ended stays as it is.
+
+    Raises `GrantUsed` where something was.
+    """
+    grant = _newest(store, grant)
+    if grant.voided_at is not None or grant.expired_at is not None:
+        return _unchanged(store, grant, at=at)
     if grant.remaining_nano != grant.amount_nano:
         raise GrantUsed(f"Credit grant {grant.id} has been used already and cannot be voided.")
-    back = account.book("payments" if grant.category == "paid" else "promotions")
+    is_bought = grant.category == "paid" and grant.source not in ("plan", "rollover")
+    back = account.book("payments" if is_bought else "promotions")
     return _end_grant(store, replace(grant, voided_at=at, updated=at), back, "grant_void", at=at)
 
 
 def expire_grant(store: LedgerStore, grant: Grant, *, at: datetime) -> Crossing:
     """End a grant; what remains of it is breakage. One that has ended already stays as it is."""
+    grant = _newest(store, grant)
     if grant.voided_at is not None or grant.expired_at is not None:
-        credit_nano = credit_of(store, grant.customer, at=at)
-        return Crossing(grant.customer, credit_nano, credit_nano)
+        return _unchanged(store, grant, at=at)
     ended = replace(
         grant,
         expired_at=at,
@@ -352,24 +394,26 @@ def expire_grant(store: LedgerStore, grant: Grant, *, at: datetime) -> Crossing:
     return _end_grant(store, ended, account.book("breakage"), "grant_expiry", at=at)
 
 
-def _end_grant(store: LedgerStore, grant: Grant, other: str, kind: Kind, *, at: datetime) -> Crossing:
+def _newest(store: LedgerStore, grant: Grant) -> Grant:
+    """Return the grant as it is now that nobody else can change it."""
     store.balance_for_update(grant.customer)
+    return store.grant(grant.id) or grant
+
+
+def _unchanged(store: LedgerStore, grant: Grant, *, at: datetime) -> Crossing:
+    credit_nano = credit_of(store, grant.customer, at=at)
+    return Crossing(grant.customer, credit_nano, credit_nano)
+
+
+def _end_grant(store: LedgerStore, grant: Grant, other: str, kind: Kind, *, at: datetime) -> Crossing:
     rest = grant.remaining_nano
     store.save_grant(replace(grant, remaining_nano=0))
     after = credit_of(store, grant.customer, at=at)
     # At its expiry a grant no longer burns, yet its credit ends only here; one not yet effective gave none.
     before = after + rest if grant.effective_at <= at else after
-    store.append_transaction(
-        transaction(
-            id=new_id("txn", at=at),
-            customer=grant.customer,
-            at=at,
-            kind=kind,
-            reference=grant.id,
-            postings=[(account.credit(grant.customer, grant.id), -rest), (other, rest)],
-        )
-    )
-    return Crossing(grant.customer, before, after)
+    postings = [(account.credit(grant.customer, grant.id), -rest), (other, rest)]
+    entry = move(store, customer=grant.customer, kind=kind, reference=grant.id, postings=postings, at=at)
+    return Crossing(grant.customer, before, after, transactions=(entry,))
 
 
 def move(

@@ -15,6 +15,9 @@ from costplus.ledger.transaction import Transaction
 class LedgerStore(Protocol):
     """The ledger part of one open transaction. Reads for update see, and lock, the newest state."""
 
+    def balance(self, customer: str) -> Balance:
+        """Return the customer's balance, all zero where there is none; for reads that lead to no write."""
+
     def balance_for_update(self, customer: str) -> Balance:
         """Return the customer's balance, all zero where there is none, locked until the transaction ends."""
 

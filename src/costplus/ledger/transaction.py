@@ -19,6 +19,7 @@ Kind = Literal[
     "debt_payment",
     "grant_void",
     "grant_expiry",
+    "grant_rollover",
     "invoice",
     "invoice_void",
     "payment",
@@ -27,6 +28,14 @@ Kind = Literal[
     "write_off",
     "adjustment",
 ]
+
+PERIOD = "period"
+EVERY_ONE = 2**31 - 1  # As a limit: all of a customer's transactions, however many there are.
+
+
+def period_reference(start_ms: int) -> str:
+    """Return the reference of a transaction that is about one billing period's usage."""
+    return f"{PERIOD}/{start_ms}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +55,13 @@ class Transaction:
     at: datetime
     kind: Kind
     postings: tuple[Posting, ...]
-    reference: str = ""  # The grant, invoice or batch that caused it.
+    reference: str = ""  # The grant or invoice that caused it; of usage and its debt, its period.
+
+    @property
+    def period_ms(self) -> int | None:
+        """The start of the billing period whose usage it pays, None where it is for none or several."""
+        word, _, ms = self.reference.partition("/")
+        return int(ms) if word == PERIOD and ms else None
 
 
 def transaction(

@@ -17,9 +17,10 @@ from typing import Literal
 from costplus.core.ids import CustomerId, EventId, event_id
 from costplus.core.usage import Usage
 
-# `import` is one call from a file, `import_reported` a sum.
-# The last three correct an earlier event: `rerate` charges one call and `rerate_reported` a reported sum at a
-# price that was not known then; `reversal` takes back what was charged meanwhile.
+# `hold` is one call that a seller made itself and captured a hold for, `import` one call from a file,
+# `import_reported` a sum. The last three correct an earlier event: `rerate` charges one call and
+# `rerate_reported` a reported sum at a price that was not known then; `reversal` takes back what was charged
+# meanwhile.
 Source = Literal[
     "gateway",
     "meter_events_v1",
@@ -27,15 +28,15 @@ Source = Literal[
     "import",
     "import_reported",
     "sweep",
+    "hold",
     "true_up",
     "rerate",
     "rerate_reported",
     "reversal",
 ]
 CORRECTIONS: frozenset[Source] = frozenset({"rerate", "rerate_reported", "reversal"})
-ONE_REQUEST: frozenset[Source] = frozenset(
-    {"gateway", "sweep", "rerate", "import"}
-)  # Whose events are one call each.
+# Whose events are one call each.
+ONE_REQUEST: frozenset[Source] = frozenset({"gateway", "sweep", "hold", "rerate", "import"})
 
 TOKEN_METER = "token-billing-tokens"  # The event name that Stripe's token SDKs report under.
 METER = "meter"  # What stands for the provider of usage that is no model's; the model is then the event name.
@@ -62,6 +63,7 @@ class UsageEvent:
     circumstances: str = (
         ""  # What its price depends on besides tokens and time, as `catalog.context` writes it.
     )
+    api_key: str = ""  # The id of the key that a call came with.
 
     @property
     def is_one_request(self) -> bool:
@@ -100,6 +102,7 @@ def usage_event(
     service_tier: str = "",
     reported_cost: str = "",
     circumstances: str = "",
+    api_key: str = "",
 ) -> UsageEvent:
     """Return the event with its deterministic id."""
     return UsageEvent(
@@ -118,6 +121,7 @@ def usage_event(
         service_tier=service_tier,
         reported_cost=reported_cost,
         circumstances=circumstances,
+        api_key=api_key,
     )
 
 

@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 
 from costplus.core.errors import Conflict, InvalidRequest, NotFound
 from costplus.core.records import Record
+from costplus.metering.aggregate import Formula, TimeWindow
 
 
 class NoMeter(NotFound):
@@ -26,6 +27,13 @@ class ArchivedMeter(InvalidRequest):
 
     code = "archived_meter"
     remedy = "Reactivate the meter or report under another event name."
+
+
+class FormulaNotWindowed(InvalidRequest):
+    """The formula does not know time windows."""
+
+    code = "meter_formula_not_windowed"
+    remedy = "Leave event_time_window out, or use sum, count or last."
 
 
 class MeterExists(Conflict):
@@ -44,11 +52,11 @@ class Meter(Record):
     display_name: str
     event_name: str
     updated: datetime
-    formula: Literal["sum", "count", "last"] = "sum"
+    formula: Formula = "sum"
     value_key: str = "value"
     customer_key: str = "stripe_customer_id"
     dimensions: tuple[str, ...] = ()
-    event_time_window: Literal["day", "hour"] | None = None
+    event_time_window: TimeWindow | None = None
     status: Literal["active", "inactive"] = "active"
     deactivated_at: datetime | None = None
 

@@ -135,6 +135,7 @@ class Step:
     cost: str
     price: str
     working: str
+    list_price: str = ""  # What one unit sells for where this one is not asked for.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,8 +153,10 @@ class Derivation:
 def _working(line: ChargeLine) -> str:
     rate, adjustment = line.rate, line.rate.adjustment
     how = "a fixed price" if adjustment.kind == "fixed" else f"{adjustment.kind} {adjustment.percent}%"
+    if rate.waived:
+        how = f"nothing to pay for it ({rate.conditions.rpartition(', ')[2]})"
     band = f", prompt above {rate.above_prompt_tokens} tokens" if rate.above_prompt_tokens else ""
-    because = f", {rate.conditions}" if rate.conditions else ""
+    because = f", {rate.conditions}" if rate.conditions and not rate.waived else ""
     as_leaf = f", priced as {rate.priced_as}" if rate.priced_as != rate.leaf else ""
     return f"{line.quantity} {rate.leaf} × {decimal_text(rate.unit_cost)} with {how}{band}{because}{as_leaf}"
 
@@ -169,13 +172,14 @@ def explain(charge: Charge) -> Derivation:
             cost=decimal_text(line.quantity * line.rate.unit_cost),
             price=decimal_text(line.quantity * line.rate.unit_price),
             working=_working(line),
+            list_price="" if line.rate.list_price is None else decimal_text(line.rate.list_price),
         )
         for line in charge.lines
     )
     exact_cost = sum((line.quantity * line.rate.unit_cost for line in charge.lines), Fraction(0))
     exact_price = sum((line.quantity * line.rate.unit_price for line in charge.lines), Fraction(0))
-    sign = -1 if charge.price_nano < 0 else 1
-    assert sign * for_ledger(sign * exact_price) == charge.price_nano
+    # What is taken back is rounded as what it takes back, what negative usage is worth is rounded up.
+    assert charge.price_nano in (for_ledger(exact_price), -for_ledger(-exact_price))
     return Derivation(
         steps=steps,
         exact_cost=decimal_text(exact_cost),

@@ -29,7 +29,8 @@ from costplus.rating.sheet import UnitRate
 
 UNIT, PACKAGE, FLAT_FEE, MAXIMUM, MINIMUM = "unit", "package", "flat_fee", "maximum", "minimum"
 _LEAF_ORDER = (UNIT, PACKAGE, FLAT_FEE, MAXIMUM, MINIMUM)
-LIMITS = (MAXIMUM, MINIMUM)  # Leaves whose lines are amounts: a quantity of nanos at one nano each.
+AMOUNT = "amount"  # What was agreed on outside and is charged as it is.
+LIMITS = (MAXIMUM, MINIMUM, AMOUNT)  # Leaves whose lines are amounts: a quantity of nanos at one nano each.
 INCLUDED, USED = "included", "units used"
 ABOVE_MAXIMUM, UP_TO_MINIMUM = "above the maximum", "up to the minimum"
 ONE_NANO = Fraction(1, NANO)
@@ -93,20 +94,56 @@ class PricedItem:
         paid_before, paid = after_free(before=counted, quantity=units, free=free)
         return _whole(paid_before), _whole(paid), _whole(units - paid)
 
+    def with_free(self, units: int) -> PricedItem:
+        """Return the item with so many more units of a period included."""
+        if not units:
+            return self
+        return replace(self, item=replace(self.item, included_units=self.item.included_units + units))
+
+    def worth(self, metered: int) -> Fraction:
+        """Return what the period's units are worth before any limit."""
+        return self.item.model.amount(self.payable(before=0, metered=metered)[1])
+
 
 def rate_item(priced: PricedItem, *, before: Metered, metered: int) -> Charge:
-    """Return what `metered` more units are charged, after what the period counted and charged before."""
+    """Return what `metered` more units are charged, after what the period counted and charged before.
+
+    Below zero they give back what the last units so far were worth, line by line. A period that counted less
+    than nothing counts as nothing.
+    """
+    low, high = sorted(max(units, 0) for units in (before.units, before.units + metered))
+    if metered < 0:
+        return _given_back(priced, low=low, high=high)
     item = priced.item
-    paid_before, paid, free = priced.payable(before=before.units, metered=metered)
+    lines = _units_lines(priced, before=low, metered=high - low)
+    billed = Fraction(before.price_nano, NANO)
+    discount = item.commitment.line(_worth(lines), before=max(billed, ZERO), place="middle").discount
+    if discount:  # Rounded up, and the charge after it as well: what is left is the room to the nano.
+        lines.append(_limit(priced, -for_ledger(discount), leaf=MAXIMUM, title=ABOVE_MAXIMUM))
+    return charge_of(lines)
+
+
+def _units_lines(priced: PricedItem, *, before: int, metered: int) -> list[ChargeLine]:
+    item = priced.item
+    paid_before, paid, free = priced.payable(before=before, metered=metered)
     lines = [priced.of_part(part) for part in item.model.parts(before=paid_before, quantity=paid)]
     if item.kind == "package" and item.unit_cost and paid + free:
         lines.append(priced.line(paid + free, leaf=UNIT, price=ZERO, title=USED, cost=True))
     elif free:
         lines.append(priced.line(free, leaf=UNIT, price=ZERO, title=INCLUDED, cost=True))
-    billed = Fraction(before.price_nano, NANO)
-    discount = item.commitment.line(_worth(lines), before=max(billed, ZERO), place="middle").discount
-    if discount:  # Rounded up, and the charge after it as well: what is left is the room to the nano.
-        lines.append(_limit(priced, -for_ledger(discount), leaf=MAXIMUM, title=ABOVE_MAXIMUM))
+    return lines
+
+
+def _given_back(priced: PricedItem, *, low: int, high: int) -> Charge:
+    """Return what takes the units above `low` back, and of a maximum's discount what they had of it."""
+    lines = [
+        ChargeLine(-line.quantity, line.rate) for line in _units_lines(priced, before=low, metered=high - low)
+    ]
+    maximum = priced.item.commitment.maximum
+    if maximum is not None:
+        above = [max(priced.worth(units) - maximum, ZERO) for units in (low, high)]
+        if returned := for_ledger(above[1]) - for_ledger(above[0]):
+            lines.append(_limit(priced, returned, leaf=MAXIMUM, title=ABOVE_MAXIMUM))
     return charge_of(lines)
 
 
@@ -144,7 +181,7 @@ def _true_up(
     """Take one version's estimates back and bill its units at the tier that the period reached."""
     yield from (ChargeLine(-line.quantity, line.rate) for line in own)
     units = sum(line.quantity for line in own if line.rate.leaf == UNIT)
-    _, reached, _ = priced.payable(before=0, metered=metered.units)
+    _, reached, _ = priced.payable(before=0, metered=max(metered.units, 0))
     for part in priced.item.model.parts(before=0, quantity=reached) if units else ():
         line = priced.of_part(part)
         if line.rate.leaf == UNIT:
@@ -154,9 +191,10 @@ def _true_up(
 
 
 def _is_estimate(line: ChargeLine, *, card: str) -> bool:
-    """Return whether a line of a volume price may be taken back: all but free units and the minimum."""
+    """Return whether a line of a volume price may be taken back: all but what is free and the minimum."""
     rate = line.rate
-    return rate.rate_card_version == card and rate.leaf != MINIMUM and rate.conditions != INCLUDED
+    is_asked = rate.conditions != INCLUDED and not rate.waived
+    return rate.rate_card_version == card and rate.leaf != MINIMUM and is_asked
 
 
 def merged(lines: Iterable[ChargeLine]) -> list[ChargeLine]:
@@ -172,10 +210,30 @@ def merged(lines: Iterable[ChargeLine]) -> list[ChargeLine]:
 def line_order(rate: UnitRate) -> tuple[object, ...]:
     """Return the sort key of a rate's line: an item's slices in the order in which units fill them."""
     if rate.provider != METER:
-        return rate.provider, rate.model, rate.leaf, rate.id
+        return rate.provider, rate.model, rate.leaf, not rate.waived, rate.id
     slices = [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in rate.conditions.split()]
-    is_late = rate.conditions != INCLUDED
+    is_late = rate.conditions != INCLUDED and not rate.waived
     return rate.provider, rate.model, _LEAF_ORDER.index(rate.leaf), is_late, slices, rate.id
+
+
+def charge_of_amount(nano: int, *, provider: str, model: str, cost_nano: int = 0) -> Charge:
+    """Return the charge of an amount that follows from no rate: agreed on, or estimated as a whole."""
+    parts = (AMOUNT, provider, model)
+    rate = UnitRate(
+        id=f"ur_{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:24]}",
+        provider=provider,
+        model=model,
+        leaf=AMOUNT,
+        priced_as=AMOUNT,
+        above_prompt_tokens=0,
+        unit_cost=ZERO,
+        unit_price=ONE_NANO,
+        adjustment=FIXED,
+        price_version="",
+        rate_card_version="",
+    )
+    lines = (ChargeLine(nano, rate),) if nano else ()
+    return Charge(price_nano=nano, cost_nano=cost_nano, lines=lines)
 
 
 def priced_items(name: str, cards: Mapping[str, Mapping[str, CardItem]]) -> list[PricedItem]:

@@ -8,6 +8,7 @@ without a limit from the caller, a stated default. Rule 3: a quote shows its wor
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from costplus.catalog.context import ORDINARY, RequestContext
 from costplus.core.usage import Usage
@@ -51,3 +52,39 @@ def quote(
             quantities["output"] = output
     usage = Usage(quantities)
     return Quote(usage, rate(usage, sheet, context=context))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Working:
+    """How a quote came to its tokens: what was given, and what capped it."""
+
+    body_bytes: int
+    bytes_per_token: int
+    input_tokens: int
+    context_tokens_max: int | None
+    output_tokens: int
+    output_tokens_from: Literal["request", "default", "model_maximum"]
+    output_tokens_max: int | None  # The most that the model generates, where it is known.
+
+
+def working(
+    made: Quote,
+    sheet: RateSheet,
+    *,
+    body_bytes: int,
+    output_tokens_max: int | None,
+    output_tokens_default: int = OUTPUT_TOKENS_DEFAULT,
+) -> Working:
+    """Return how the quote that was made of these figures came to its tokens."""
+    output = made.usage.quantities.get("output", 0)
+    asked = output_tokens_default if output_tokens_max is None else output_tokens_max
+    source: Literal["request", "default"] = "default" if output_tokens_max is None else "request"
+    return Working(
+        body_bytes=body_bytes,
+        bytes_per_token=BYTES_PER_TOKEN,
+        input_tokens=made.usage.quantities["input"],
+        context_tokens_max=sheet.price.context_tokens_max,
+        output_tokens=output,
+        output_tokens_from="model_maximum" if output < asked else source,
+        output_tokens_max=sheet.price.output_tokens_max,
+    )

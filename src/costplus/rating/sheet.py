@@ -51,6 +51,8 @@ class UnitRate:
     rate_card_version: str
     conditions: str = ""  # What else chose it, such as `service_tier=flex` and `×1.1 region=us`.
     basis_version: str = ""  # The price version that it sells by, where that is not `price_version`.
+    waived: str = ""  # Why nothing is asked for it (`rating.waive`); then `unit_price` is 0 …
+    list_price: Fraction | None = None  # … and this is what it sells for otherwise.
 
 
 LeafRate: TypeAlias = tuple[int, int, UnitRate]

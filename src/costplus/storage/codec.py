@@ -20,6 +20,7 @@ from costplus.core.records import R, Record
 from costplus.core.usage import Usage
 from costplus.ledger.grant import Grant
 from costplus.ledger.hold import Hold
+from costplus.ledger.scope import ALL_USAGE, Scope
 from costplus.metering.event import UsageEvent
 from costplus.rating.rate_card import Adjustment
 from costplus.rating.sheet import UnitRate
@@ -36,6 +37,7 @@ KEY_WINDOW_US = KEY_WINDOW // _MICROSECOND
 encode_json = msgspec.json.Encoder().encode
 _decode_usage = msgspec.json.Decoder(Usage).decode
 _record_decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {}
+_decode_scope = msgspec.json.Decoder(Scope).decode
 _decode_metadata = msgspec.json.Decoder(dict[str, str]).decode
 
 
@@ -92,6 +94,7 @@ def event_row(event: UsageEvent, *, bucket: int, at_us: int) -> Row:
         event.service_tier,
         event.reported_cost,
         event.circumstances,
+        event.api_key,
     )
 
 
@@ -113,10 +116,11 @@ def event_from_row(row: Row) -> UsageEvent:
         service_tier=row[12],
         reported_cost=row[13],
         circumstances=row[14],
+        api_key=row[15],
     )
 
 
-EVENT_COLUMNS = 15  # How many of them `event_from_row` reads; a charge's follow.
+EVENT_COLUMNS = 16  # How many of them `event_from_row` reads; a charge's follow.
 
 
 def unit_rate_row(rate: UnitRate) -> Row:
@@ -135,6 +139,8 @@ def unit_rate_row(rate: UnitRate) -> Row:
         rate.rate_card_version,
         rate.conditions,
         rate.basis_version,
+        rate.waived,
+        "" if rate.list_price is None else decimal_text(rate.list_price),
     )
 
 
@@ -153,6 +159,8 @@ def unit_rate_from_row(row: Row) -> UnitRate:
         rate_card_version=row[11],
         conditions=row[12],
         basis_version=row[13],
+        waived=row[14],
+        list_price=parse_exact(row[15]) if row[15] else None,
     )
 
 
@@ -177,6 +185,10 @@ def grant_row(grant: Grant) -> Row:
         micros_or_none(grant.updated),
         grant.minor_amount,
         grant.lapsed_nano,
+        None if grant.scope.is_all else encode_json(grant.scope),
+        micros_or_none(grant.begun_at),
+        grant.unit,
+        grant.unit_amount,
     )
 
 
@@ -201,6 +213,10 @@ def grant_from_row(row: Row) -> Grant:
         updated=from_micros_or_none(row[15]),
         minor_amount=row[16],
         lapsed_nano=row[17],
+        scope=ALL_USAGE if row[18] is None else _decode_scope(row[18]),
+        begun_at=from_micros_or_none(row[19]),
+        unit=row[20],
+        unit_amount=row[21],
     )
 
 
@@ -216,6 +232,7 @@ def hold_row(hold: Hold) -> Row:
         micros(hold.expires_at),
         hold.state,
         hold.captured_nano,
+        hold.subject,
     )
 
 
@@ -231,4 +248,5 @@ def hold_from_row(row: Row) -> Hold:
         expires_at=from_micros(row[6]),
         state=row[7],
         captured_nano=row[8],
+        subject=row[9],
     )

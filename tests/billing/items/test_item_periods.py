@@ -8,10 +8,7 @@ from typing import Any
 
 from costplus.billing.close import close_account
 from costplus.billing.customer import Customer
-from costplus.billing.store import Tx
-from costplus.core.ids import new_id
 from costplus.core.period import monthly_period
-from costplus.metering.meter import Meter
 from costplus.rating.charge import explain
 
 GRADUATED = [(100, "1"), (None, "0.5")]
@@ -215,17 +212,3 @@ def test_a_charge_explains_itself_with_what_the_units_cost(items: SimpleNamespac
         "2 package × 0 with a fixed price, packages of 10",
         "12 unit × 0.05 with a fixed price, units used",
     ]
-
-
-def test_a_meter_of_last_values_is_kept_without_a_price_and_said_to_be(items: SimpleNamespace) -> None:
-    shop = items.shop(items.item("per_unit", unit_amount="1"))
-
-    def verb(tx: Tx) -> None:
-        id = new_id("mtr", at=shop.start)
-        at = shop.start
-        tx.save(Meter(id=id, created=at, updated=at, display_name="", event_name=items.name, formula="last"))
-
-    shop.shop.write(verb)
-    shop.use(5)
-    assert shop.charged() == 0
-    assert shop.shop.announced("token_billing.usage.unpriced") == ["token_billing.usage.unpriced"]

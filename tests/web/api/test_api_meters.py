@@ -82,9 +82,14 @@ async def test_an_event_name_belongs_to_one_active_meter(api: Any) -> None:
         ({"display_name": ""}, "parameter_missing", "display_name"),
         ({"event_name": "x" * 101}, "parameter_invalid_string", "event_name"),
         (
-            {"default_aggregation[formula]": "max"},
+            {"default_aggregation[formula]": "median"},
             "parameter_invalid_choice",
             "default_aggregation[formula]",
+        ),
+        (
+            {"default_aggregation[formula]": "max", "event_time_window": "day"},
+            "meter_formula_not_windowed",
+            "event_time_window",
         ),
         ({"customer_mapping[type]": "by_name"}, "parameter_invalid_choice", "customer_mapping[type]"),
         (
@@ -104,9 +109,20 @@ async def test_a_meter_that_does_not_exist_is_missing(api: Any) -> None:
     assert await api.refusal("GET", "/v1/billing/meters/mtr_x") == (404, "resource_missing", "id")
 
 
-@pytest.mark.parametrize(("formula", "first", "second"), [("sum", 5, 7), ("count", 2, 1), ("last", 3, 7)])
+FIGURES = [
+    ("sum", 5, 7),
+    ("count", 2, 1),
+    ("last", 3, 7),
+    ("avg", 2.5, 7),
+    ("min", 2, 7),
+    ("max", 3, 7),
+    ("unique", 2, 1),
+]
+
+
+@pytest.mark.parametrize(("formula", "first", "second"), FIGURES)
 async def test_summaries_follow_the_formula_per_hour_newest_first(
-    api: Any, formula: str, first: int, second: int
+    api: Any, formula: str, first: float, second: float
 ) -> None:
     await api.set_up()
     customer = await api.customer()
@@ -121,7 +137,7 @@ async def test_summaries_follow_the_formula_per_hour_newest_first(
     assert [hour["aggregated_value"] for hour in hours] == [0, second, first]
     assert [hour["start_time"] for hour in hours] == [unix(start + i * HOUR) for i in (2, 1, 0)]
     (whole,) = (await api.get(path, **times))["data"]
-    expected = {"sum": 12, "count": 3, "last": 7}[formula]
+    expected = {"sum": 12, "count": 3, "last": 7, "avg": 4, "min": 2, "max": 7, "unique": 3}[formula]
     assert (whole["aggregated_value"], whole["end_time"]) == (expected, times["end_time"])
     page = await api.get(path, **times, value_grouping_window="hour", limit=1, starting_after=hours[0]["id"])
     assert page["data"] == [hours[1]] and page["has_more"]
@@ -169,3 +185,17 @@ async def test_summaries_begin_and_end_on_their_windows_boundaries(
     }
     refusal = await api.refusal("GET", f"/v1/billing/meters/{meter['id']}/event_summaries", query)
     assert refusal == (400, "meter_event_summary_times_invalid", param)
+
+
+async def test_units_may_be_below_zero_and_tokens_may_not(api: Any) -> None:
+    await api.set_up()
+    customer = await api.customer()
+    meter = await api.post("/v1/billing/meters", form())
+    start = api.now - HOUR
+    for value in (5, -8):
+        await report(api, "calls", customer, value, timestamp=unix(start))
+    times = {"customer": customer, "start_time": unix(start), "end_time": unix(start + HOUR)}
+    (whole,) = (await api.get(f"/v1/billing/meters/{meter['id']}/event_summaries", **times))["data"]
+    assert whole["aggregated_value"] == -3
+    refused = await api.report(customer, -8)
+    assert (refused.status, refused.error["code"]) == (400, "meter_event_invalid_value")

@@ -128,7 +128,7 @@ REFUSED = [
         "event_name",
     ),
     (
-        {"event_name": "level", "price_model": "per_unit", "unit_amount": "1"},
+        {"event_name": "token-billing-tokens", "price_model": "per_unit", "unit_amount": "1"},
         "rate_card_item_meter_invalid",
         "event_name",
     ),
@@ -141,7 +141,6 @@ async def test_an_item_that_leaves_a_unit_without_a_price_is_refused(
 ) -> None:
     path = await path_of(api)
     await meter(api)
-    await meter(api, "level", "last")
     refused = await api.refusal("POST", path, {"event_name": "images", **form})
     assert refused[1:] == (code, param)
     assert len((await api.get(path.replace("/items", "/versions")))["data"]) == 1

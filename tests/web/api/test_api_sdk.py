@@ -353,7 +353,55 @@ def paused_and_ended(
     assert kinds == {f"customer.subscription.{name}" for name in names}
 
 
-@pytest.mark.parametrize("scenario", [prepaid, invoiced, refused, bookkeeping, subscribed])
+def credited(shop: Shop) -> None:
+    client = shop.client()
+    billing = client.v1.billing
+    client.raw_request(
+        "post",
+        "/v1/token_billing/onboarding/init",
+        default_markup_percent="30",
+        credit_grant_per_period_amount="0",
+    )
+    customer = client.v1.customers.create({"name": "Ann"})
+    (subscription,) = client.v1.subscriptions.list({"customer": customer.id}).data
+    price = subscription["items"]["data"][0]["price"]["id"]
+    scoped = billing.credit_grants.create(
+        {
+            "customer": customer.id,
+            "category": "promotional",
+            "priority": 1,
+            "expires_at": int(datetime.now(UTC).timestamp()) + 3600,
+            "amount": {"type": "monetary", "monetary": {"value": 700, "currency": "usd"}},
+            "applicability_config": {"scope": {"prices": [{"id": price}]}},
+        }
+    )
+    prices = scoped.applicability_config.scope.prices
+    assert prices is not None and len(prices) == 1
+    spare, short = (grant_credit(client, customer.id, value) for value in (300, 200))
+    changed = billing.credit_grants.update(scoped.id, {"metadata": {"a": "1"}, "expires_at": ""})
+    assert (changed.metadata["a"], changed.expires_at) == ("1", None)
+    assert billing.credit_grants.void_grant(spare.id).voided_at is not None
+    assert billing.credit_grants.expire(short.id).expires_at is not None
+    listed = billing.credit_grants.list({"customer": customer.id})
+    assert [grant.id for grant in listed.data] == [short.id, spare.id, scoped.id]
+    summary = billing.credit_balance_summary.retrieve(
+        {"customer": customer.id, "filter": {"type": "credit_grant", "credit_grant": scoped.id}}
+    )
+    money = summary.balances[0].ledger_balance.monetary
+    assert money is not None and money.value == 700
+    moved = billing.credit_balance_transactions.list({"customer": customer.id, "credit_grant": short.id}).data
+    assert [entry.debit and entry.debit.type for entry in moved] == ["credits_expired", None]
+    assert billing.credit_balance_transactions.retrieve(moved[0].id).type == "debit"
+    told = client.v1.events.list({"type": "billing.credit_balance_transaction.created", "limit": 9}).data
+    assert told[0].data.object["id"] == moved[0].id and len(told) == 5
+    path = f"/v1/token_billing/customers/{customer.id}"
+    client.raw_request("post", path, on_zero_credit="overage", overage_limit="0")
+    with pytest.raises(stripe.CardError) as refused:
+        client.raw_request("post", "/v1/token_billing/holds", customer=customer.id, amount="7.01")
+    assert refused.value.code == "customer_credit_exhausted"
+
+
+@pytest.mark.parametrize("scenario", [prepaid, invoiced, refused, bookkeeping, subscribed, credited])
 async def test_the_sdk_gets_what_it_expects(shop: Shop, scenario: Callable[[Shop], None]) -> None:
     await in_thread(scenario, shop)
 
@@ -413,3 +461,50 @@ def cancellations(shop: Shop) -> None:
 
 async def test_the_sdk_cancels_meter_events_and_filters_events(shop: Shop) -> None:
     await in_thread(cancellations, shop)
+
+
+def watched(shop: Shop) -> None:
+    shop.set_up()
+    client = shop.client()
+    customer = client.v1.customers.create({"name": "Metered"})
+    meter = client.v1.billing.meters.create(
+        {"display_name": "Calls", "event_name": "calls", "default_aggregation": {"formula": "sum"}}
+    )
+    alert = client.v1.billing.alerts.create(
+        {
+            "alert_type": "usage_threshold",
+            "title": "many calls",
+            "usage_threshold": {
+                "filters": [{"type": "customer", "customer": customer.id}],
+                "gte": 10,
+                "meter": meter.id,
+                "recurrence": "one_time",
+            },
+        }
+    )
+    assert alert.usage_threshold is not None
+    assert (alert.status, alert.usage_threshold.gte, alert.usage_threshold.meter) == ("active", 10, meter.id)
+    assert client.v1.billing.alerts.deactivate(alert.id).status == "inactive"
+    assert client.v1.billing.alerts.activate(alert.id).status == "active"
+    for number in range(3):
+        client.v1.billing.meter_events.create(
+            {
+                "event_name": "calls",
+                "identifier": f"call-{number}",
+                "payload": {"stripe_customer_id": customer.id, "value": "6"},
+            }
+        )
+    (event,) = client.v1.events.list({"type": "billing.alert.triggered"}).data
+    fired = event.data.object
+    assert (fired["object"], fired["value"], fired["alert"]["id"]) == (
+        "billing.alert_triggered",
+        12,
+        alert.id,
+    )
+    assert [entry.id for entry in client.v1.billing.alerts.list({"meter": meter.id}).data] == [alert.id]
+    assert client.v1.billing.alerts.archive(alert.id).status == "archived"
+    assert client.v1.billing.alerts.list({"meter": meter.id}).data == []
+
+
+async def test_alerts_on_usage_are_those_of_the_sdk(shop: Shop) -> None:
+    await asyncio.to_thread(watched, shop)

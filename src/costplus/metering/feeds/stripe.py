@@ -1,7 +1,8 @@
 """Stripe's meter events: a payload of texts becomes a usage event.
 
 Rule 1: a token event names `provider/model` (or `provider/creator/model`: who serves it comes first), a
-token type and a whole number of tokens. Rule 2: other meters carry a whole number of units.
+token type and a whole number of tokens. Rule 2: other meters carry a whole number of units, below zero where
+it takes units back; one that counts different values takes any text.
 Rule 3: the identifier is the event's key: reporting it again is the same event.
 Source: spec "Stripe's wire", §2.2, §3 and §5.3.
 """
@@ -35,7 +36,7 @@ TOKEN_TYPES: Mapping[str, str] = {
     "cache_write": "cache_write_5m",
     "cached_write": "cache_write_5m",
 }
-_WHOLE = re.compile(r"\d+")
+_WHOLE = re.compile(r"-?\d+")
 
 
 class NoCustomerDefined(InvalidRequest):
@@ -51,10 +52,13 @@ class ValueNotFound(InvalidRequest):
 
 
 class InvalidValue(InvalidRequest):
-    """The value is no whole number of zero or more."""
+    """The value is no whole number, or one of tokens below zero."""
 
     code = "meter_event_invalid_value"
-    remedy = "Give a whole number of 0 or more, as text: fractions and negative values are not counted here."
+    remedy = (
+        "Give a whole number as text, of tokens 0 or more: fractions are not counted here, and tokens are "
+        "taken back by cancelling their event."
+    )
 
 
 class TooManyDigits(InvalidRequest):
@@ -136,7 +140,10 @@ def customer_in(reported: Reported, meter: Meter, *, param: str = "payload") -> 
 
 
 def value_in(reported: Reported, meter: Meter, *, param: str = "payload") -> int:
-    """Return the whole number that the payload reports; a counting meter needs none and takes 1."""
+    """Return the whole number that the payload reports.
+
+    A counting meter needs none and takes 1; one that counts different values takes any as one.
+    """
     text = reported.payload.get(meter.value_key)
     if meter.formula == "count":
         return 1
@@ -146,11 +153,15 @@ def value_in(reported: Reported, meter: Meter, *, param: str = "payload") -> int
             param=param,
             remedy=f"Put the number under '{meter.value_key}'.",
         )
+    if meter.formula == "unique":
+        return 1
     named = f"{param}[{meter.value_key}]"
     if not _WHOLE.fullmatch(text) or not text.isascii():
-        raise InvalidValue(f"The value '{text}' is not a whole number of 0 or more.", param=named)
-    if len(text) > DIGITS_MAX:
-        raise TooManyDigits(f"The value has {len(text)} digits.", param=named)
+        raise InvalidValue(f"The value '{text}' is not a whole number.", param=named)
+    if len(text.lstrip("-")) > DIGITS_MAX:
+        raise TooManyDigits(f"The value has {len(text.lstrip('-'))} digits.", param=named)
+    if meter.event_name == TOKEN_METER and int(text) < 0:
+        raise InvalidValue(f"The value '{text}' is below zero.", param=named)
     return int(text)
 
 
@@ -185,7 +196,7 @@ def _check_time(at: datetime, *, present: datetime) -> None:
 
 def _usage(reported: Reported, meter: Meter, value: int, *, param: str) -> Usage:
     if meter.event_name != TOKEN_METER:
-        return usage_of({"unit": value})
+        return Usage({"unit": value} if value else {})
     token_type = reported.payload["token_type"]
     leaf = TOKEN_TYPES.get(token_type)
     if leaf is None:
@@ -233,3 +244,12 @@ def reported_again(event: UsageEvent) -> tuple[Reported, datetime]:
         event_name=event.meter, payload=kept.payload, identifier=event.key, timestamp=event.at
     )
     return reported, kept.received_at
+
+
+def value_text(event: UsageEvent, meter: Meter) -> str:
+    """Return a kept event's value as it was written; the number of an event that nobody wrote."""
+    if event.raw_usage:
+        reported, _ = reported_again(event)
+        if text := reported.payload.get(meter.value_key):
+            return text
+    return str(event.usage.quantities.get("unit", 0))

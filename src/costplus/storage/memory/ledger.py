@@ -19,6 +19,9 @@ from costplus.storage.memory.tables import Cursors, Undoable
 class MemoryLedger(Undoable):
     """Satisfies `LedgerStore`. One writer at a time, so a balance needs no lock of its own."""
 
+    def balance(self, customer: str) -> Balance:
+        return self.balance_for_update(customer)
+
     def balance_for_update(self, customer: str) -> Balance:
         return self.tables.balances.get(customer) or Balance(customer=CustomerId(customer))
 
@@ -26,7 +29,8 @@ class MemoryLedger(Undoable):
         owed = {period: checked_nano(nano) for period, nano in balance.owed_nano.items()}
         checked_nano(balance.held_nano)
         checked_nano(balance.carried_nano)
-        self.put(self.tables.balances, balance.customer, replace(balance, owed_nano=owed))
+        kept = replace(balance, owed_nano=owed)
+        self.put(self.tables.balances, balance.customer, kept)
 
     def append_transaction(self, transaction: Transaction) -> None:
         rows = self.tables.transactions[transaction.customer]

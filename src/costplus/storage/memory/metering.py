@@ -118,6 +118,26 @@ class MemoryCharges(Undoable):
         total = Metered(known.units + added.units, known.price_nano + added.price_nano)
         self.put(self.tables.metered, (customer, meter, period_start), total)
 
+    def spent_between(
+        self,
+        customer: str,
+        start: datetime,
+        end: datetime,
+        *,
+        provider: str = "",
+        model: str = "",
+        api_key: str = "",
+        by_billing: bool = False,
+    ) -> Metered:
+        prices = [
+            entry.charge.price_nano
+            for entry in self._charges_of(customer)
+            if start <= (entry.billed_at if by_billing else entry.event.at) < end
+            and (not model or (entry.event.provider, entry.event.model) == (provider, model))
+            and api_key in ("", entry.event.api_key)
+        ]
+        return Metered(len(prices), sum(prices))
+
     def model_totals(self, customer: str | None, start: datetime, end: datetime) -> Sequence[ModelTotal]:
         if start >= end:
             return []
@@ -134,6 +154,16 @@ class MemoryCharges(Undoable):
             for (provider, model), (events, price, cost) in sums.items()
         ]
         return sorted(totals, key=lambda total: (-total.price_nano, total.provider, total.model))
+
+    def waived_totals(self, customer: str | None, start: datetime, end: datetime) -> Sequence[UsageTotal]:
+        first = hour_floor(start)
+        quantities: dict[str, int] = defaultdict(int)
+        for entry in self._charges_of(customer) if start < end else ():
+            if first <= entry.billed_at and hour_floor(entry.billed_at) < end:
+                for line in entry.charge.lines:
+                    if line.rate.waived:
+                        quantities[line.rate.id] += line.quantity
+        return [UsageTotal(self.tables.unit_rates[id], n) for id, n in sorted(quantities.items()) if n]
 
     def charged_between(
         self, customer: str, start: datetime, end: datetime, *, after: str = "", limit: int = 1000

@@ -46,6 +46,11 @@ _decode_lines = msgspec.json.Decoder(list[tuple[str, int]]).decode
 _decode_unpriced = msgspec.json.Decoder(tuple[str, ...]).decode
 
 
+def _id_from(at: datetime, *, after: int = 0) -> str:
+    """Return what ids of events at `at` (and that many milliseconds) begin with."""
+    return f"{max(milliseconds(at), 0) + after:012x}"
+
+
 class SqliteCharges(Tables):
     """Satisfies `ChargeStore`."""
 
@@ -174,6 +179,42 @@ class SqliteCharges(Tables):
         key = (bucket_of(customer), customer, meter, micros(period_start))
         self._add(SQL.add_to_metered, [(*key, added.units, added.price_nano)])
 
+    def spent_between(
+        self,
+        customer: str,
+        start: datetime,
+        end: datetime,
+        *,
+        provider: str = "",
+        model: str = "",
+        api_key: str = "",
+        by_billing: bool = False,
+    ) -> Metered:
+        asked = {
+            "bucket": bucket_of(customer),
+            "customer": customer,
+            "start": micros(start),
+            "end": micros(end),
+            "provider": provider,
+            "model": model,
+            "api_key": api_key,
+        }
+        if not by_billing:
+            asked |= {"first_id": _id_from(start), "last_id": _id_from(end, after=1)}
+        row = self._one(SQL.spent_billed_between if by_billing else SQL.spent_between, asked)
+        return Metered(row[0], joined(row[1], row[2]))
+
+    def waived_totals(self, customer: str | None, start: datetime, end: datetime) -> Sequence[UsageTotal]:
+        if start >= end:
+            return []
+        hours = (hour_of(micros(start)), hour_of(micros(end) - 1) + HOUR_US)
+        if customer is None:
+            rows = self._all(SQL.waived_units, hours)
+        else:
+            rows = self._all(SQL.waived_units_of_customer, (*hours, bucket_of(customer), customer))
+        sums = ((id, joined(high, low)) for id, high, low in rows)
+        return [UsageTotal(self._rate(id), quantity) for id, quantity in sums if quantity]
+
     def model_totals(self, customer: str | None, start: datetime, end: datetime) -> Sequence[ModelTotal]:
         if start >= end:
             return []
@@ -202,8 +243,8 @@ class SqliteCharges(Tables):
             {
                 "bucket": bucket_of(customer),
                 "customer": customer,
-                "first_id": f"{max(milliseconds(start), 0):012x}",
-                "last_id": f"{max(milliseconds(end), 0) + 1:012x}",
+                "first_id": _id_from(start),
+                "last_id": _id_from(end, after=1),
                 "after": after,
                 "start": micros(start),
                 "end": micros(end),

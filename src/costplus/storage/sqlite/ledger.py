@@ -37,6 +37,9 @@ _decode_fired = msgspec.json.Decoder(tuple[str, ...]).decode
 class SqliteLedger(Tables):
     """Satisfies `LedgerStore`. One writer at a time, so a balance needs no lock of its own."""
 
+    def balance(self, customer: str) -> Balance:
+        return self.balance_for_update(customer)
+
     def balance_for_update(self, customer: str) -> Balance:
         row = self._one(SQL.find_balance, (bucket_of(customer), customer))
         if row is None:

@@ -1,20 +1,26 @@
-"""`/v1/billing/alerts`: thresholds of credit, for one customer or for all."""
+"""`/v1/billing/alerts`: thresholds of credit, spend, usage and their rates, for one customer or for all."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from costplus.billing.alert import Alert
-from costplus.billing.clock import customer_of
+from costplus.billing.alert import ALERT_TYPES, Alert
 from costplus.billing.store import Tx
+from costplus.billing.watched import (
+    OWN_ALERTS_MAX,
+    SHARED_ALERTS_MAX,
+    own_alerts,
+    save_alert,
+    shared_alerts,
+)
 from costplus.core.errors import InvalidRequest, NotFound
 from costplus.core.ids import new_id
+from costplus.web.api.alert_terms import alert_fields, same_meter
 from costplus.web.call import Call, Listing, get, post
-from costplus.web.errors import NotSupported
 from costplus.web.listing import records
 
-ALERTS_MAX = 1000  # So many are looked at when credit moves.
-TYPES = ("credit_balance_threshold", "usage_threshold", "spend_threshold")
+ALERTS_MAX = SHARED_ALERTS_MAX
+PER_METER_MAX = 25  # Stripe's limit.
 
 
 class NoSuchAlert(NotFound):
@@ -34,7 +40,10 @@ class TooManyAlerts(InvalidRequest):
     """The account has the most alerts that are looked at."""
 
     code = "alerts_limit"
-    remedy = f"At most {ALERTS_MAX} alerts: use one without a customer filter, which is for all of them."
+    remedy = (
+        f"At most {ALERTS_MAX} alerts for everybody and {OWN_ALERTS_MAX} per customer: archive one, "
+        "or use one without a customer filter, which is for all of them."
+    )
 
 
 def _alert_of(tx: Tx, id: str) -> Alert:
@@ -45,41 +54,29 @@ def _alert_of(tx: Tx, id: str) -> Alert:
 
 
 def create(tx: Tx, call: Call) -> Alert:
-    """Create an alert on a credit balance; without a customer filter it watches every customer."""
+    """Create an alert on credit, spend, usage or their rates; without a customer it watches everybody."""
     params = call.params
-    kind = params.required_choice("alert_type", TYPES)
-    if kind != "credit_balance_threshold":
-        raise NotSupported(
-            f"Alerts of type {kind} are not available yet.",
-            param="alert_type",
-            remedy="Use alert_type=credit_balance_threshold.",
+    kind = params.required_choice("alert_type", ALERT_TYPES)
+    fields = alert_fields(tx, params, kind)
+    customer = fields["customer"]
+    known = own_alerts(tx, customer) if customer else shared_alerts(tx)
+    most = OWN_ALERTS_MAX if customer else ALERTS_MAX
+    if len(known) >= most:
+        raise TooManyAlerts(f"There are {most} alerts of {customer or 'the account'} already.")
+    if kind == "usage_threshold" and sum(same_meter(alert, fields) for alert in known) >= PER_METER_MAX:
+        raise TooManyAlerts(
+            f"Meter {fields['meter']} has {PER_METER_MAX} alerts for {customer or 'everybody'} already.",
+            param="usage_threshold[meter]",
+            remedy=f"At most {PER_METER_MAX} per meter and customer: archive one first.",
         )
-    level = params.within("credit_balance_threshold")
-    least = level.within("lte")
-    least.required_choice("balance_type", ("monetary",))
-    money = least.within("monetary")
-    customers = []
-    for entry in level.each("filters"):
-        entry.required_choice("type", ("customer",))
-        customers.append(customer_of(tx, entry.required_text("customer"), param=entry.name_of("customer")))
-    if len(customers) > 1:
-        raise NotSupported(
-            "An alert watches one customer or all of them.",
-            param="credit_balance_threshold[filters]",
-            remedy="Create one alert per customer.",
-        )
-    if len(tx.page(Alert, limit=ALERTS_MAX)) >= ALERTS_MAX:
-        raise TooManyAlerts(f"The account has {ALERTS_MAX} alerts.")
     alert = Alert(
         id=new_id("alrt", at=call.at),
         created=call.at,
         title=params.required_text("title", longest=256),
-        threshold_minor=money.required_integer("value"),
-        currency=money.required_choice("currency", ("usd",)),
-        customer=customers[0].id if customers else "",
+        since=call.present(tx, customer) if customer else call.at,
+        **fields,
     )
-    tx.save(alert)
-    return alert
+    return save_alert(tx, alert)
 
 
 def retrieve(tx: Tx, call: Call) -> Alert:
@@ -96,30 +93,35 @@ def _usable(tx: Tx, call: Call) -> Alert:
 
 def activate(tx: Tx, call: Call) -> Alert:
     """Watch again."""
-    alert = replace(_usable(tx, call), status="active")
-    tx.save(alert)
-    return alert
+    alert = _usable(tx, call)
+    if alert.status == "active":
+        return alert
+    since = call.present(tx, alert.customer) if alert.customer else call.at
+    if alert.alert_type == "usage_threshold":
+        since = alert.since or alert.created  # It goes on counting where it stopped.
+    return save_alert(tx, replace(alert, status="active", since=since))
 
 
 def deactivate(tx: Tx, call: Call) -> Alert:
     """Stop watching for the time being."""
-    alert = replace(_usable(tx, call), status="inactive")
-    tx.save(alert)
-    return alert
+    return save_alert(tx, replace(_usable(tx, call), status="inactive"))
 
 
 def archive(tx: Tx, call: Call) -> Alert:
     """Stop watching for good."""
-    alert = replace(_alert_of(tx, call.path["id"]), status="archived")
-    tx.save(alert)
-    return alert
+    return save_alert(tx, replace(_alert_of(tx, call.path["id"]), status="archived"))
 
 
 def index(tx: Tx, call: Call) -> Listing:
-    """List alerts, newest first."""
-    call.params.choice("alert_type", TYPES[:1])
-    customer = call.params.text("customer")
-    return records(tx, call, Alert, keep=lambda alert: customer in (None, alert.customer))
+    """List alerts that are not archived, newest first."""
+    kind = call.params.choice("alert_type", ALERT_TYPES)
+    customer, meter = call.params.text("customer"), call.params.text("meter")
+
+    def keep(alert: Alert) -> bool:
+        wanted = kind in (None, alert.alert_type) and meter in (None, alert.meter)
+        return wanted and alert.status != "archived" and customer in (None, alert.customer)
+
+    return records(tx, call, Alert, keep=keep)
 
 
 ENDPOINTS = (

@@ -6,15 +6,21 @@ for calls to come (a lease) is still the customer's, and counts as available.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from fractions import Fraction
+
 from costplus.billing.clock import customer_of
 from costplus.billing.invoice import Invoice
+from costplus.billing.movement import Movement, grant_of_movement, movements
 from costplus.billing.store import Tx
+from costplus.catalog.load import every
 from costplus.core.errors import NotFound
-from costplus.ledger.grant import NoSuchGrant
-from costplus.ledger.post import credit_of
+from costplus.ledger.grant import Grant, NoSuchGrant
+from costplus.ledger.transaction import EVERY_ONE
+from costplus.web.api.credit_scope import scope_of
 from costplus.web.call import Call, Listing, get
 from costplus.web.listing import in_memory
-from costplus.web.objects.credit import CreditSummary, Movement, grant_in, movements
+from costplus.web.objects.credit import CreditSummary
 from costplus.web.objects.invoice_credit import AppliedCredit, applied_credit, names_of
 
 FILTERS = ("applicability_scope", "credit_grant")
@@ -33,31 +39,45 @@ def summary(tx: Tx, call: Call) -> CreditSummary:
     at = call.present(tx, customer.id)
     chosen = params.within("filter")
     kind = chosen.choice("type", FILTERS) or FILTERS[0]
+    grants: Sequence[Grant] = tx.live_grants(customer.id)
     if kind == "credit_grant":
         id = chosen.required_text("credit_grant")
         grant = tx.grant(id)
         if grant is None or grant.customer != customer.id:
             raise NoSuchGrant(f"No such credit grant: '{id}'", param="filter[credit_grant]")
-        nano = grant.remaining_nano if grant.is_burnable(at) else 0
-        return CreditSummary(
-            customer=customer.id, currency=grant.currency, ledger_nano=nano, available_nano=nano
+        grants, held_nano = [grant], 0
+    else:
+        scope = scope_of(tx, call, chosen.within("applicability_scope"), at_least_one=False)
+        grants = [grant for grant in grants if scope.is_all or grant.scope == scope]
+        held_nano = sum(
+            hold.amount_nano for hold in tx.placed_holds(customer=customer.id) if hold.kind == "request"
         )
-    if "applicability_scope" in chosen:
-        chosen.within("applicability_scope").required_choice("price_type", ("metered",))
-    credit_nano = credit_of(tx, customer.id, at=at)
-    held_nano = sum(
-        hold.amount_nano for hold in tx.placed_holds(customer=customer.id) if hold.kind == "request"
-    )
+    burning = [grant for grant in grants if grant.is_burnable(at)]
+    credit_nano = sum(grant.remaining_nano for grant in burning)
     return CreditSummary(
         customer=customer.id,
         currency=customer.currency,
-        ledger_nano=credit_nano,
+        # What has expired is the ledger's until that is booked; what is not yet effective is nobody's.
+        ledger_nano=sum(grant.remaining_nano for grant in grants if grant.effective_at <= at),
         available_nano=credit_nano - held_nano,
+        units=_units(grants, burning),
     )
 
 
+def _units(grants: Sequence[Grant], burning: Sequence[Grant]) -> dict[str, tuple[Fraction, Fraction]]:
+    """Return what grants in custom pricing units hold, by unit: all of it, and what burns."""
+    sums: dict[str, tuple[Fraction, Fraction]] = {}
+    for grant in grants:
+        if grant.unit:
+            held = grant.units(grant.remaining_nano)
+            all_of_it, free = sums.get(grant.unit, (Fraction(0), Fraction(0)))
+            sums[grant.unit] = (all_of_it + held, free + (held if grant in burning else 0))
+    return sums
+
+
 def _movements(tx: Tx, customer: str) -> list[Movement]:
-    return movements(tx.transactions_of(customer), tx.grants_of(customer))
+    invoices = list(every(tx, Invoice, parent=customer))
+    return movements(tx.transactions_of(customer, limit=EVERY_ONE), tx.grants_of(customer), invoices)
 
 
 def index(tx: Tx, call: Call) -> Listing:
@@ -76,7 +96,7 @@ def retrieve(tx: Tx, call: Call) -> Movement | AppliedCredit:
     applied = applied_credit(invoice, paid_by) if invoice else None
     if applied is not None:
         return applied
-    grant = tx.grant(grant_in(id))
+    grant = tx.grant(grant_of_movement(id))
     found = _movements(tx, grant.customer) if grant else []
     for entry in found:
         if entry.id == id:

@@ -6,20 +6,22 @@ Rule 1: the customer's balance is locked before a grant is read to be changed.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from costplus.billing.clock import customer_of
+from costplus.billing.credit import give
 from costplus.billing.notify import cross
 from costplus.billing.store import Tx
 from costplus.core.errors import InvalidRequest
 from costplus.core.ids import CustomerId, GrantId, new_id
-from costplus.core.money import checked_nano, nano_per_minor
+from costplus.core.money import checked_nano, decimal_text, nano_per_minor
 from costplus.ledger.balance import Crossing
 from costplus.ledger.grant import Grant, NoSuchGrant
-from costplus.ledger.post import expire_grant, grant_credit, void_grant
+from costplus.ledger.post import expire_grant, void_grant
+from costplus.web.api.credit_scope import scope_of
+from costplus.web.api.custom_pricing_units import unit_of
 from costplus.web.call import Call, Listing, customer_in_params, get, post
-from costplus.web.errors import NotSupported
 from costplus.web.listing import NoSuchCursor, listing
 from costplus.web.params import Params
 
@@ -47,10 +49,27 @@ class ExpiryInvalid(InvalidRequest):
     remedy = "Give an expires_at in the future and after effective_at; to end a grant now, POST …/expire."
 
 
-def _amount(params: Params, currency: str) -> int:
-    """Return the amount in minor units."""
+class PricingUnitInactive(InvalidRequest):
+    """The custom pricing unit is no longer given."""
+
+    code = "custom_pricing_unit_inactive"
+    remedy = "Activate it with POST /v1/token_billing/custom_pricing_units/{id}, or use another one."
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """What is given: minor units and nanos, and the custom pricing units that they are worth, if any."""
+
+    minor: int
+    nano: int
+    unit: str = ""
+    units: str = ""
+
+
+def _amount(tx: Tx, params: Params, currency: str, *, at: datetime) -> Amount:
     level = params.within("amount")
-    level.required_choice("type", ("monetary",))
+    if level.required_choice("type", ("monetary", "custom_pricing_unit")) == "custom_pricing_unit":
+        return _in_units(tx, level.within("custom_pricing_unit"), currency, at=at)
     money = level.within("monetary")
     named = money.required_text("currency", longest=3).lower()
     value = money.required_integer("value", least=1)
@@ -59,20 +78,20 @@ def _amount(params: Params, currency: str) -> int:
             f"The amount is in {named}, the customer's currency is {currency}.",
             param="amount[monetary][currency]",
         )
-    checked_nano(value * nano_per_minor(currency))
-    return value
+    return Amount(value, checked_nano(value * nano_per_minor(currency)))
 
 
-def _check_scope(params: Params) -> None:
-    """Accept credit for all metered usage, which is the only kind there is."""
-    scope = params.within("applicability_config").within("scope")
-    if "prices" in scope or "billable_items" in scope:
-        raise NotSupported(
-            "Credit applies to all metered usage; a scope of single prices is not available.",
-            param="applicability_config[scope][prices]",
-            remedy="Send applicability_config[scope][price_type]=metered.",
-        )
-    scope.required_choice("price_type", ("metered",))
+def _in_units(tx: Tx, level: Params, currency: str, *, at: datetime) -> Amount:
+    """Return what custom pricing units are worth now."""
+    name = level.name_of("id")
+    unit = unit_of(tx, level.required_text("id"), param=name)
+    if not unit.active:
+        raise PricingUnitInactive(f"Custom pricing unit {unit.id} is inactive.", param=name)
+    value = level.decimal("value")
+    if value is None:
+        raise level.missing("value")
+    nano = unit.worth_nano(value, currency=currency, at=at)
+    return Amount(nano // nano_per_minor(currency), nano, unit.id, decimal_text(value))
 
 
 def _check_expiry(expires_at: datetime | None, *, effective_at: datetime, present: datetime) -> None:
@@ -85,21 +104,23 @@ def create(tx: Tx, call: Call) -> Grant:
     params = call.params
     customer = customer_of(tx, params.required_text("customer"))
     at = call.present(tx, customer.id)
-    value = _amount(params, customer.currency)
-    _check_scope(params)
+    amount = _amount(tx, params, customer.currency, at=at)
+    scope = scope_of(tx, call, params.within("applicability_config").within("scope"))
     effective_at = params.time("effective_at") or at
     expires_at = params.time("expires_at")
     _check_expiry(expires_at, effective_at=effective_at, present=at)
-    nano = value * nano_per_minor(customer.currency)
     priority = params.integer("priority", most=PRIORITY_MAX)
     grant = Grant(
         id=GrantId(new_id("credgr", at=at)),
         customer=CustomerId(customer.id),
         created=at,
         updated=at,
-        amount_nano=nano,
-        remaining_nano=nano,
-        minor_amount=value,
+        amount_nano=amount.nano,
+        remaining_nano=amount.nano,
+        minor_amount=amount.minor,
+        unit=amount.unit,
+        unit_amount=amount.units,
+        scope=scope,
         currency=customer.currency,
         effective_at=effective_at,
         expires_at=expires_at,
@@ -108,7 +129,7 @@ def create(tx: Tx, call: Call) -> Grant:
         name=params.text("name", longest=100) or "",
         metadata=params.metadata(),
     )
-    crossing = grant_credit(tx, grant, at=at)
+    crossing = give(tx, grant, at=at)
     call.announce(tx, "billing.credit_grant.created", grant, at=at)
     cross(tx, crossing, currency=grant.currency, at=at)
     return _grant_of(tx, grant.id)
@@ -138,15 +159,13 @@ def retrieve(tx: Tx, call: Call) -> Grant:
 
 
 def update(tx: Tx, call: Call) -> Grant:
-    """Change a grant's metadata, name or expiry."""
+    """Change a grant's metadata or expiry; everything else about it is settled."""
     grant, at = _for_update(tx, call)
     params = call.params
     if "expires_at" in params:
         expires_at = params.time("expires_at")
         _check_expiry(expires_at, effective_at=grant.effective_at, present=at)
         grant = replace(grant, expires_at=expires_at)
-    if "name" in params:
-        grant = replace(grant, name=params.text("name", longest=100) or "")
     grant = replace(grant, metadata=params.metadata(grant.metadata), updated=at)
     tx.save_grant(grant)
     call.announce(tx, "billing.credit_grant.updated", grant, at=at)

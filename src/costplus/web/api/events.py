@@ -46,6 +46,7 @@ def shown(tx: Tx, call: Call, event: Event) -> JsonObject:
         event,
         livemode=call.context.livemode,
         pending_webhooks=pending,
+        api_version=call.api_version,
         base_url=call.context.base_url,
         link_secret=call.context.link_secret,
     )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from fractions import Fraction
 from itertools import pairwise
 
 from costplus.billing.clock import customer_of
 from costplus.billing.store import Tx
 from costplus.core.errors import InvalidRequest
 from costplus.core.period import Period
+from costplus.metering.aggregate import Reading, aggregate
 from costplus.metering.event import UsageEvent
+from costplus.metering.feeds.stripe import value_text
 from costplus.metering.meter import Meter
 from costplus.web.api.meters import meter_of
 from costplus.web.call import Call, Listing, get
@@ -62,20 +65,14 @@ def events_within(tx: Tx, customer: str, meter: str, span: Period) -> Iterator[U
     yield from events_within(tx, customer, meter, Period(middle, span.end))
 
 
-def _last_per_window(events: Iterable[UsageEvent], window_s: int) -> list[UsageEvent]:
-    return list({unix(event.at) // window_s: event for event in events}.values())
-
-
-def value_of(meter: Meter, events: Sequence[UsageEvent]) -> int:
+def value_of(meter: Meter, events: Sequence[UsageEvent]) -> Fraction:
     """Return what the meter's formula makes of a window's events, which are in time order."""
-    if meter.event_time_window is not None:
-        events = _last_per_window(events, _ALIGNED_S[meter.event_time_window])
-    values = [sum(event.usage.quantities.values()) for event in events]
-    if meter.formula == "count":
-        return len(values)
-    if meter.formula == "last":
-        return values[-1] if values else 0
-    return sum(values)
+    texts = meter.formula == "unique"
+    readings = [
+        Reading(event.at, sum(event.usage.quantities.values()), value_text(event, meter) if texts else "")
+        for event in events
+    ]
+    return aggregate(meter.formula, readings, window=meter.event_time_window)
 
 
 def index(tx: Tx, call: Call) -> Listing:

@@ -8,8 +8,9 @@ from typing import Literal
 from costplus.billing.store import Tx
 from costplus.core.errors import NotFound
 from costplus.core.ids import new_id
+from costplus.metering.aggregate import FORMULAS, WINDOWED
 from costplus.metering.event import TOKEN_METER
-from costplus.metering.meter import Meter, MeterExists
+from costplus.metering.meter import FormulaNotWindowed, Meter, MeterExists
 from costplus.web.call import Call, Listing, get, post
 from costplus.web.errors import NotSupported
 from costplus.web.listing import records
@@ -67,13 +68,22 @@ def create(tx: Tx, call: Call) -> object:
             param="event_time_window",
             remedy="Leave event_time_window out.",
         )
+    formula = params.within("default_aggregation").required_choice("formula", FORMULAS)
+    if window and formula not in WINDOWED:
+        raise FormulaNotWindowed(
+            f"A meter of formula {formula} is not pre-aggregated.", param="event_time_window"
+        )
+    if formula != "sum" and event_name == TOKEN_METER:
+        raise NotSupported(
+            "Tokens add up.", param="default_aggregation[formula]", remedy="Use formula sum for tokens."
+        )
     meter = Meter(
         id=new_id("mtr", at=call.at),
         created=call.at,
         updated=call.at,
         display_name=params.required_text("display_name", longest=250),
         event_name=event_name,
-        formula=params.within("default_aggregation").required_choice("formula", ("sum", "count", "last")),
+        formula=formula,
         customer_key=customer_key,
         value_key=value_key,
         dimensions=tuple(params.texts("dimension_payload_keys")),

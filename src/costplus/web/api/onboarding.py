@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
+from costplus.billing.allowance import CreditTerms
 from costplus.billing.close import account_settings
 from costplus.billing.edit_draft import CurrencyMismatch
 from costplus.billing.event import Event, WebhookEndpoint
@@ -24,6 +25,7 @@ from costplus.core.ids import new_id
 from costplus.rating.rate_card import adjustment
 from costplus.web.api.card_terms import TRACKING, fallback_prices, overrides, own_adjustment, unpriced_policy
 from costplus.web.api.fx_rates import currency_of
+from costplus.web.api.plan_terms import plan_terms
 from costplus.web.call import Call, get, post
 from costplus.web.objects.wire import JsonObject
 
@@ -143,6 +145,7 @@ def init(tx: Tx, call: Call) -> object:
     params.choice("interval", ("month",))
     credit_minor = params.integer("credit_grant_per_period_amount", most=10**9)
     currency = book_currency(tx, params.text("currency", longest=3))
+    terms = plan_terms(params, catalogue, at=call.at)
     request = SetUpRequest(
         plan_name=params.text("plan_name", longest=200) or "AI starter",
         models=sold.models,
@@ -156,6 +159,10 @@ def init(tx: Tx, call: Call) -> object:
         unpriced=unpriced_policy(params),
         fallback=fallback_prices(params, {}),
         currency=currency,
+        credit_terms=None if terms.credit_terms == CreditTerms() else terms.credit_terms,
+        allowances=terms.allowances,
+        minimum=terms.minimum,
+        shadow=terms.shadow,
     )
     done = set_up(tx, request, at=call.at)
     return _answer(done, call, sold, healthy=webhook_healthy(tx))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from costplus.billing.close import advance, every_customer
+from costplus.billing.close import every_customer
 from costplus.billing.customer import TestClock
 from costplus.billing.store import Tx
+from costplus.billing.timed import elapse
 from costplus.core.errors import NotFound
 from costplus.core.ids import new_id
 from costplus.web.api.deletions import delete_customer
@@ -49,7 +50,7 @@ def retrieve(tx: Tx, call: Call) -> TestClock:
 def pass_time(tx: Tx, call: Call) -> TestClock:
     """Move the clock; everything due for its customers on the way has happened when this answers."""
     to = call.params.required_time("frozen_time")
-    return advance(tx, clock_of(tx, call.path["id"]), to=to)
+    return elapse(tx, clock_of(tx, call.path["id"]), to=to)
 
 
 async def _collected(call: Call, begun: object) -> TestClock:

@@ -1,20 +1,21 @@
-"""Credit: grants, movements, summaries and the alerts that watch a balance."""
+"""Credit: grants, movements and summaries."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Literal
 
-from costplus.billing.alert import Alert, AlertTriggered
-from costplus.core.money import nano_per_minor
-from costplus.ledger.account import credit
+from costplus.billing.movement import Movement
+from costplus.billing.pricing_unit import PricingUnit
 from costplus.ledger.grant import Grant
-from costplus.ledger.transaction import Kind, Transaction
+from costplus.ledger.scope import Scope
+from costplus.ledger.transaction import Kind
 from costplus.web.objects.wire import (
     JsonObject,
     Surroundings,
+    cut_decimal,
     minor,
     monetary,
     plain,
@@ -23,7 +24,39 @@ from costplus.web.objects.wire import (
 )
 
 DebitType = Literal["credits_applied", "credits_expired", "credits_voided"]
-_DEBITS: Mapping[Kind, DebitType] = {"grant_expiry": "credits_expired", "grant_void": "credits_voided"}
+_DEBITS: Mapping[Kind, DebitType] = {
+    "grant_expiry": "credits_expired",
+    "grant_rollover": "credits_expired",  # It goes on in a grant of its own.
+    "grant_void": "credits_voided",
+}
+
+
+def scope_object(scope: Scope) -> JsonObject:
+    """Return what a grant pays for: in Stripe's words, and in ours where they say more."""
+    if scope.is_all:
+        return {"price_type": "metered"}
+    ours = {
+        name: list(names)
+        for name, names in (
+            ("meters", scope.meters),
+            ("providers", scope.providers),
+            ("models", scope.models),
+            ("token_types", scope.token_types),
+        )
+        if names
+    }
+    if scope.prices:
+        return {"prices": [{"id": id} for id in scope.prices], **ours}
+    return {"price_type": "metered", **ours}
+
+
+def _amount(grant: Grant) -> JsonObject:
+    """Return what a grant was given in: money, or custom pricing units with what they were worth."""
+    money = monetary(grant.minor_amount, currency=grant.currency)
+    if not grant.unit:
+        return money
+    units = {"id": grant.unit, "value": grant.unit_amount}
+    return money | {"custom_pricing_unit": units, "type": "custom_pricing_unit"}
 
 
 def grant_object(grant: Grant, surroundings: Surroundings) -> JsonObject:
@@ -31,8 +64,8 @@ def grant_object(grant: Grant, surroundings: Surroundings) -> JsonObject:
     return {
         "id": grant.id,
         "object": "billing.credit_grant",
-        "amount": monetary(grant.minor_amount, currency=grant.currency),
-        "applicability_config": {"scope": {"price_type": "metered"}},
+        "amount": _amount(grant),
+        "applicability_config": {"scope": scope_object(grant.scope)},
         "category": grant.category,
         "created": unix(grant.created),
         "customer": grant.customer,
@@ -49,77 +82,34 @@ def grant_object(grant: Grant, surroundings: Surroundings) -> JsonObject:
     }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Movement:
-    """What one transaction did to one grant, in minor units.
-
-    The figure is the change of the rounded-down balance, so a grant's movements always add up to what the
-    summary shows, although single calls cost fractions of a cent.
-    """
-
-    id: str
-    at: datetime
-    grant: str
-    currency: str
-    minor_change: int
-    kind: Kind
-
-
-def movement_id(transaction: str, grant: str) -> str:
-    """Return a movement's id, from which its grant can be found again."""
-    return f"cbtxn_{transaction.removeprefix('txn_')}_{grant.removeprefix('credgr_')}"
-
-
-def grant_in(movement_id: str) -> str:
-    """Return the id of the grant that a movement's id names."""
-    return "credgr_" + movement_id.rpartition("_")[2]
-
-
-def movements(transactions: Iterable[Transaction], grants: Iterable[Grant]) -> list[Movement]:
-    """Return what a customer's transactions (all of them, oldest first) did to its grants, newest first."""
-    by_account = {credit(grant.customer, grant.id): grant for grant in grants}
-    balance_nano = dict.fromkeys(by_account, 0)
-    moved: list[Movement] = []
-    for entry in transactions:
-        for posting in entry.postings:
-            grant = by_account.get(posting.account)
-            if grant is None:
-                continue
-            before = balance_nano[posting.account]
-            after = balance_nano[posting.account] = before + posting.amount_nano
-            per_minor = nano_per_minor(grant.currency)
-            moved.append(
-                Movement(
-                    id=movement_id(entry.id, grant.id),
-                    at=entry.at,
-                    grant=grant.id,
-                    currency=grant.currency,
-                    minor_change=after // per_minor - before // per_minor,
-                    kind=entry.kind,
-                )
-            )
-    moved.reverse()
-    return moved
-
-
 def movement_object(movement: Movement, surroundings: Surroundings) -> JsonObject:
     """Return a movement as Stripe writes it: billing.credit_balance_transaction."""
-    is_credit = movement.kind == "grant" or movement.minor_change > 0  # Usage can be taken back.
+    # Usage can be taken back, and so little that no minor unit moves.
+    is_credit = movement.kind in ("grant", "invoice_void") or movement.nano_change > 0
     amount = monetary(abs(movement.minor_change), currency=movement.currency)
-    added = {"amount": amount, "credits_application_invoice_voided": None, "type": "credits_granted"}
+    if movement.unit:
+        units = {"id": movement.unit, "value": movement.unit_change.removeprefix("-")}
+        amount |= {"custom_pricing_unit": units, "type": "custom_pricing_unit"}
+    named = {"invoice": movement.invoice, "invoice_line_item": movement.invoice_line}
+    is_back = movement.kind == "invoice_void"
+    added = {
+        "amount": amount,
+        "credits_application_invoice_voided": named if is_back else None,
+        "type": "credits_application_invoice_voided" if is_back else "credits_granted",
+    }
     taken = {
         "amount": amount,
-        "credits_applied": None,
+        "credits_applied": named if movement.invoice else None,
         "type": _DEBITS.get(movement.kind, "credits_applied"),
     }
     return {
         "id": movement.id,
         "object": "billing.credit_balance_transaction",
-        "created": unix(movement.at),
+        "created": unix(movement.created),
         "credit": added if is_credit else None,
         "credit_grant": movement.grant,
         "debit": None if is_credit else taken,
-        "effective_at": unix(movement.at),
+        "effective_at": unix(movement.created),
         "livemode": surroundings.livemode,
         "test_clock": None,
         "type": "credit" if is_credit else "debit",
@@ -128,12 +118,17 @@ def movement_object(movement: Movement, surroundings: Surroundings) -> JsonObjec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreditSummary:
-    """A customer's credit: all of it, and what calls in flight have not reserved."""
+    """A customer's credit: all of it, and what calls in flight have not reserved.
+
+    `ledger_nano` counts grants that have ended, or not begun, only as far as the ledger has not booked that.
+    `units` is the same in custom pricing units, by unit: (ledger, available), exact.
+    """
 
     customer: str
     currency: str
     ledger_nano: int
     available_nano: int
+    units: Mapping[str, tuple[Fraction, Fraction]] = field(default_factory=dict)
 
 
 def credit_summary_object(summary: CreditSummary, surroundings: Surroundings) -> JsonObject:
@@ -143,13 +138,21 @@ def credit_summary_object(summary: CreditSummary, surroundings: Surroundings) ->
     def shown(nano: int) -> JsonObject:
         return monetary(minor(max(nano, 0), currency=currency), currency=currency)
 
+    def counted(unit: str, units: Fraction) -> JsonObject:
+        value = {"id": unit, "value": cut_decimal(max(units, Fraction(0)))}
+        return {"custom_pricing_unit": value, "type": "custom_pricing_unit"}
+
     return {
         "object": "billing.credit_balance_summary",
         "balances": [
             {
                 "available_balance": shown(summary.available_nano),
                 "ledger_balance": shown(summary.ledger_nano),
-            }
+            },
+            *(
+                {"available_balance": counted(unit, free), "ledger_balance": counted(unit, all_of_it)}
+                for unit, (all_of_it, free) in summary.units.items()
+            ),
         ],
         "customer": summary.customer,
         "customer_account": None,
@@ -157,35 +160,18 @@ def credit_summary_object(summary: CreditSummary, surroundings: Surroundings) ->
     }
 
 
-def alert_object(alert: Alert, surroundings: Surroundings) -> JsonObject:
-    """Return an alert in the shape of Stripe's preview: the GA one knows no credit thresholds."""
-    filters = [{"type": "customer", "customer": alert.customer}] if alert.customer else []
+def pricing_unit_object(unit: PricingUnit, surroundings: Surroundings) -> JsonObject:
+    """Return a custom pricing unit with its rates, oldest first."""
     return {
-        "id": alert.id,
-        "object": "billing.alert",
-        "alert_type": "credit_balance_threshold",
-        "credit_balance_threshold": {
-            "filters": filters,
-            "lte": {
-                "balance_type": "monetary",
-                "custom_pricing_unit": None,
-                "monetary": {"currency": alert.currency, "value": alert.threshold_minor},
-            },
-        },
+        "id": unit.id,
+        "object": "token_billing.custom_pricing_unit",
+        "active": unit.active,
+        "created": unix(unit.created),
+        "display_name": unit.display_name,
         "livemode": surroundings.livemode,
-        "status": alert.status,
-        "title": alert.title,
-        "usage_threshold": None,
-    }
-
-
-def alert_triggered_object(fired: AlertTriggered, surroundings: Surroundings) -> JsonObject:
-    """Return that an alert fired, with the credit at that moment in whole minor units, rounded down."""
-    return {
-        "object": "billing.alert_triggered",
-        "alert": alert_object(fired.alert, surroundings),
-        "created": unix(fired.created),
-        "customer": fired.customer,
-        "livemode": surroundings.livemode,
-        "value": minor(fired.credit_nano, currency=fired.alert.currency),
+        "metadata": plain(unit.metadata),
+        "rates": [
+            {"currency": entry.currency, "effective_at": unix(entry.since), "rate": entry.rate}
+            for entry in unit.rates
+        ],
     }

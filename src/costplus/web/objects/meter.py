@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
+from fractions import Fraction
 
 from costplus.billing.cancel_event import MeterEventAdjustment
 from costplus.billing.meter_errors import RejectedMeterEvent
@@ -88,7 +89,7 @@ class MeterSum:
     meter: str
     customer: str
     window: Period
-    value: int
+    value: Fraction
 
     @property
     def id(self) -> str:
@@ -101,7 +102,8 @@ def meter_sum_object(total: MeterSum, surroundings: Surroundings) -> JsonObject:
     return {
         "id": total.id,
         "object": "billing.meter_event_summary",
-        "aggregated_value": total.value,
+        # Stripe's is a number; of a fraction what JSON's numbers can hold.
+        "aggregated_value": int(total.value) if total.value.denominator == 1 else float(total.value),
         "end_time": unix(total.window.end),
         "livemode": surroundings.livemode,
         "meter": total.meter,

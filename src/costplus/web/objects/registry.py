@@ -15,11 +15,13 @@ from costplus.billing.credit_note import CreditNote
 from costplus.billing.credit_pack import CreditPack
 from costplus.billing.customer import ApiKey, Customer, TestClock
 from costplus.billing.event import Delivery, Event, WebhookEndpoint
+from costplus.billing.forecast import Forecast
 from costplus.billing.invoice import Invoice
 from costplus.billing.invoice_item import InvoiceItem
 from costplus.billing.invoice_policy import InvoicePolicy
 from costplus.billing.margin_alarm import MarginAlarm
 from costplus.billing.meter_errors import RejectedMeterEvent
+from costplus.billing.movement import Movement
 from costplus.billing.notice import PriceNotice
 from costplus.billing.payments.callback import PaymentCallback
 from costplus.billing.payments.method import PaymentMethod
@@ -28,8 +30,11 @@ from costplus.billing.payments.policy import CollectionPolicy
 from costplus.billing.payments.refund import PaymentRefund
 from costplus.billing.plan import Plan, Settings
 from costplus.billing.price_report import SourceReading
+from costplus.billing.pricing_unit import PricingUnit
 from costplus.billing.refund import Refund
 from costplus.billing.replay import WebhookReplay
+from costplus.billing.reservation import Reservation
+from costplus.billing.spend_cap import CapReached
 from costplus.billing.store import ChargedEvent
 from costplus.billing.subscription import Subscription
 from costplus.billing.surplus import SurplusEntry
@@ -41,20 +46,26 @@ from costplus.catalog.exchange import FxRate
 from costplus.ledger.grant import Grant
 from costplus.metering.meter import Meter
 from costplus.rating.rate_card import RateCard, RateCardVersion
+from costplus.web.objects.alerts import alert_object, alert_triggered_object, is_preview
 from costplus.web.objects.credit import (
     CreditSummary,
-    Movement,
-    alert_object,
-    alert_triggered_object,
     credit_summary_object,
     grant_object,
     movement_object,
+    pricing_unit_object,
 )
 from costplus.web.objects.customer import (
     CustomerView,
     customer_object,
     customer_view_object,
     test_clock_object,
+)
+from costplus.web.objects.holds import (
+    HoldState,
+    QuoteShown,
+    expired_hold_object,
+    hold_object,
+    quote_object,
 )
 from costplus.web.objects.invoice import invoice_object
 from costplus.web.objects.invoice_credit import AppliedCredit, applied_credit_object
@@ -94,6 +105,7 @@ from costplus.web.objects.prices import (
     price_correction_object,
     price_notice_object,
 )
+from costplus.web.objects.spend import KeyState, cap_reached_object, forecast_object, key_state_object
 from costplus.web.objects.subscription import subscription_object
 from costplus.web.objects.token_billing import (
     CustomerState,
@@ -125,6 +137,7 @@ _RENDERERS: Mapping[type, Callable[[Any, Surroundings], JsonObject]] = {
     AlertTriggered: alert_triggered_object,
     ApiKey: key_object,
     AppliedCredit: applied_credit_object,
+    CapReached: cap_reached_object,
     ChargedEvent: usage_event_object,
     Coupon: coupon_object,
     CreditNote: credit_note_object,
@@ -135,10 +148,13 @@ _RENDERERS: Mapping[type, Callable[[Any, Surroundings], JsonObject]] = {
     CustomerState: customer_state_object,
     FxRate: fx_rate_object,
     Delivery: delivery_object,
+    Forecast: forecast_object,
     Grant: grant_object,
+    HoldState: hold_object,
     Invoice: invoice_object,
     InvoiceItem: invoice_item_object,
     InvoicePolicy: policy_object,
+    KeyState: key_state_object,
     MarginAlarm: margin_alarm_object,
     Meter: meter_object,
     MeterSum: meter_sum_object,
@@ -149,10 +165,13 @@ _RENDERERS: Mapping[type, Callable[[Any, Surroundings], JsonObject]] = {
     PriceChange: price_change_object,
     PriceCorrection: price_correction_object,
     PriceNotice: price_notice_object,
+    PricingUnit: pricing_unit_object,
+    QuoteShown: quote_object,
     RateCard: rate_card_object,
     RateCardVersion: rate_card_version_object,
     Refund: refund_object,
     RejectedMeterEvent: rejected_event_object,
+    Reservation: expired_hold_object,
     Settings: settings_object,
     SourceReading: price_source_object,
     SourceState: source_state_object,
@@ -180,6 +199,7 @@ _SUBJECTS: Mapping[str, type[Any]] = {
             AlertTriggered,
             Coupon,
             CreditNote,
+            CapReached,
             Customer,
             CustomerDiscount,
             Invoice,
@@ -188,10 +208,12 @@ _SUBJECTS: Mapping[str, type[Any]] = {
             Meter,
             ModelAlias,
             ModelMark,
+            Movement,
             PriceChange,
             PriceCorrection,
             PriceNotice,
             Refund,
+            Reservation,
             SourceState,
             Subscription,
             TaxId,
@@ -234,12 +256,16 @@ def _event_object(
     event: Event, context: Surroundings, *, pending_webhooks: int, api_version: str | None
 ) -> JsonObject:
     subject: object = msgspec.json.decode(event.snapshot, type=_SUBJECTS[event.object_kind])
+    if isinstance(subject, AlertTriggered):
+        shown = alert_triggered_object(subject, context, preview=is_preview(api_version))
+    else:
+        shown = object_of(subject, context)
     return {
         "id": event.id,
         "object": "event",
         "api_version": api_version or API_VERSION,
         "created": unix(event.created),
-        "data": {"object": object_of(subject, context)},
+        "data": {"object": shown},
         "livemode": context.livemode,
         "pending_webhooks": pending_webhooks,
         "request": {"id": event.request_id, "idempotency_key": event.idempotency_key},

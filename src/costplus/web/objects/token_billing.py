@@ -7,14 +7,18 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from costplus.billing.customer import ApiKey, Customer
+from costplus.billing.customer import ApiKey, Customer, OnZeroCredit
+from costplus.billing.hold_cap import CapState
 from costplus.billing.plan import Plan, Settings
 from costplus.billing.store import ChargedEvent
 from costplus.billing.subscription import Subscription
 from costplus.core.money import decimal_text, nano_text
 from costplus.rating.charge import explain
 from costplus.rating.rate_card import Adjustment, FixedPrice, RateCard, RateCardVersion, Tracking
+from costplus.rating.waive import list_nano
+from costplus.web.objects.caps import spend_caps_object
 from costplus.web.objects.card_items import card_item_objects
+from costplus.web.objects.plan_terms import plan_terms_objects, switch_objects
 from costplus.web.objects.wire import JsonObject, Surroundings, cut_decimal, plain, unix, unix_or_none
 
 PERCENT_DECIMALS = 6
@@ -112,12 +116,14 @@ def plan_object(plan: Plan, surroundings: Surroundings) -> JsonObject:
         "livemode": surroundings.livemode,
         "lookup_key": plan.lookup_key,
         "metadata": plain(plan.metadata),
+        "on_zero_credit": plan.on_zero_credit,
         "pause_usage": plan.pause_usage,
         "proration_by": plan.proration_by,
         "rate_card": plan.rate_card or None,
         "subscription_fee_amount": plan.fee_minor,
         "trial_period_days": plan.trial_period_days,
         "trial_usage": plan.trial_usage,
+        **plan_terms_objects(plan),
     }
 
 
@@ -158,6 +164,7 @@ def usage_event_object(charged: ChargedEvent, surroundings: Surroundings) -> Jso
     return {
         "id": event.id,
         "object": "token_billing.usage_event",
+        "api_key": event.api_key or None,
         "at": unix(event.at),
         "billed_at": unix(charged.billed_at),
         "corrects": event.corrects or None,
@@ -172,6 +179,7 @@ def usage_event_object(charged: ChargedEvent, surroundings: Surroundings) -> Jso
         "flags": list(event.usage.flags),
         "key": event.key,
         "livemode": surroundings.livemode,
+        "list_price": nano_text(list_nano(charge)),
         "meter": event.meter,
         "model": event.model,
         "price": derivation.price,
@@ -185,6 +193,7 @@ def usage_event_object(charged: ChargedEvent, surroundings: Surroundings) -> Jso
         "source": event.source,
         "transaction": charged.transaction or None,
         "unpriced": list(charge.unpriced),
+        "waived": sorted({line.rate.waived for line in charge.lines if line.rate.waived}),
     }
 
 
@@ -193,17 +202,17 @@ class CustomerState:
     """Everything about a customer's money and terms at one moment."""
 
     customer: Customer
-    settings: Settings | None
     subscription: Subscription | None
     credit_nano: int
     held_nano: int
     owed_nano: int
     carried_nano: int
+    on_zero_credit_inherited: OnZeroCredit = "overage"  # The plan's rule, or the account's.
+    caps: tuple[CapState, ...] = ()
 
 
 def customer_state_object(state: CustomerState, surroundings: Surroundings) -> JsonObject:
     """Return a customer's balance and terms."""
-    default = state.settings.on_zero_credit if state.settings else "overage"
     subscription = state.subscription
     own = subscription.pins[-1].adjustment if subscription and subscription.pins else None
     return {
@@ -218,12 +227,15 @@ def customer_state_object(state: CustomerState, surroundings: Surroundings) -> J
             "held": nano_text(state.held_nano),
             "owed": nano_text(state.owed_nano),
         },
+        "cost_tracking_only": switch_objects(state.customer.shadow),
         "livemode": surroundings.livemode,
         "on_zero_credit": state.customer.on_zero_credit,
-        "on_zero_credit_applied": state.customer.on_zero_credit or default,
+        "overage_limit": state.customer.overage_limit_minor,
+        "on_zero_credit_applied": state.customer.on_zero_credit or state.on_zero_credit_inherited,
         "period": None
         if subscription is None
         else {"end": unix(subscription.period.end), "start": unix(subscription.period.start)},
+        "spend_caps": spend_caps_object(state.caps),
         "subscription": None
         if subscription is None
         else {

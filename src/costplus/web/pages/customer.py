@@ -70,7 +70,7 @@ def customer_view(
     settings, frozen = account_settings(tx), frozen_time(tx, customer)
     present = frozen or at
     charged = tx.charged_page(customer=id, limit=EVENTS_MAX, older_than=older_than)
-    owed = tx.balance_for_update(id).owed_nano
+    owed = tx.balance(id).owed_nano
     invoices = tx.page(Invoice, parent=id, limit=INVOICES_MAX)
     return CustomerView(
         money=money_row(

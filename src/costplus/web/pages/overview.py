@@ -17,6 +17,7 @@ from costplus.billing.event import Delivery, Event, WebhookEndpoint
 from costplus.billing.invoice import Invoice
 from costplus.billing.price_report import Freshness, freshness_of
 from costplus.billing.store import Tx
+from costplus.billing.waived import waived_of
 from costplus.catalog.catalogue import Catalogue
 from costplus.core.period import hour_floor
 from costplus.core.records import Record
@@ -50,7 +51,10 @@ class Month:
     currency: str
     events: int
     revenue_nano: int
-    cost_nano: int
+    cost_nano: int  # Of what is billed; what was only tracked stands apart.
+    tracked_cost_nano: int = 0
+    tracked_list_nano: int = 0  # What that would have been sold for.
+    included_list_nano: int = 0  # What plans included would have been sold for; its cost is in `cost_nano`.
 
     @property
     def margin_nano(self) -> int:
@@ -103,13 +107,18 @@ class Overview:
 def month_of(tx: Tx, *, at: datetime) -> Month:
     """Sum the calendar month (UTC) that holds `at`."""
     start = at.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    totals = tx.model_totals(None, start, hour_floor(at) + timedelta(hours=1))
+    end = hour_floor(at) + timedelta(hours=1)
+    totals = tx.model_totals(None, start, end)
+    waived = waived_of(tx.waived_totals(None, start, end))
     return Month(
         start=start,
         currency=account_currency(tx),
         events=sum(total.events for total in totals),
         revenue_nano=sum(total.price_nano for total in totals),
-        cost_nano=sum(total.cost_nano for total in totals),
+        cost_nano=sum(total.cost_nano for total in totals) - waived.tracked_cost_nano,
+        tracked_cost_nano=waived.tracked_cost_nano,
+        tracked_list_nano=waived.tracked_list_nano,
+        included_list_nano=waived.included_list_nano,
     )
 
 

@@ -11,8 +11,10 @@ from costplus.billing.customer import Customer
 from costplus.billing.invoice import Invoice
 from costplus.billing.plan import Plan
 from costplus.billing.store import ChargedEvent, Tx
+from costplus.core.money import nano_text
 from costplus.ledger.post import credit_of
 from costplus.rating.charge import Derivation, explain
+from costplus.rating.waive import SHADOW_TITLE, is_tracked, list_nano
 from costplus.web.figures import percent
 from costplus.web.pages.links import invoice_path
 
@@ -81,6 +83,9 @@ def event_row(tx: Tx, charged: ChargedEvent) -> EventRow:
     event, charge = charged.event, charged.charge
     margin_nano = charge.price_nano - charge.cost_nano
     notes = [f"unpriced: {reason}" for reason in charge.unpriced]
+    if is_tracked(charge):  # Nothing was to be earned by it: it is no loss.
+        margin_nano = 0
+        notes.append(f"{SHADOW_TITLE}: sells for {nano_text(list_nano(charge))}")
     if event.is_correction:
         notes.append(f"{event.source.replace('_', ' ')} of {event.corrects}")
     return EventRow(
@@ -110,7 +115,7 @@ def invoice_row(tx: Tx, invoice: Invoice, *, secret: bytes) -> InvoiceRow:
 
 def money_row(tx: Tx, customer: Customer, *, on_zero_default: str, at: datetime) -> MoneyRow:
     """Return what a customer has and owes at `at`, its present."""
-    balance = tx.balance_for_update(customer.id)
+    balance = tx.balance(customer.id)
     return MoneyRow(
         customer=customer,
         title=title_of(customer, customer.id),

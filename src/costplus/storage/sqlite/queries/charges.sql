@@ -1,12 +1,13 @@
 -- :name add_unit_rate
 INSERT INTO unit_rates (
     id, provider, model, leaf, priced_as, above_prompt_tokens, unit_cost, unit_price, adjustment_kind,
-    adjustment_percent, price_version, rate_card_version, conditions, basis_version
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    adjustment_percent, price_version, rate_card_version, conditions, basis_version,
+    waived, list_price
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- :name find_unit_rate
 SELECT id, provider, model, leaf, priced_as, above_prompt_tokens, unit_cost, unit_price, adjustment_kind,
-    adjustment_percent, price_version, rate_card_version, conditions, basis_version
+    adjustment_percent, price_version, rate_card_version, conditions, basis_version, waived, list_price
 FROM unit_rates WHERE id = ?
 
 -- :name append_charge
@@ -35,7 +36,7 @@ ON CONFLICT (bucket, customer, meter, period_start) DO UPDATE SET
 
 -- :name find_charge
 SELECT e.customer, e.id, e.at, e.key, e.meter, e.provider, e.model, e.requested_model, e.usage, e.source,
-    e.raw_usage, e.request_id, e.service_tier, e.reported_cost, e.circumstances, c.billed_at,
+    e.raw_usage, e.request_id, e.service_tier, e.reported_cost, e.circumstances, e.api_key, c.billed_at,
     c.price_nano, c.cost_nano, c.lines, c.unpriced, c.txn
 FROM charges c JOIN usage_events e
     ON e.bucket = c.bucket AND e.customer = c.customer AND e.id = c.event_id
@@ -43,7 +44,7 @@ WHERE c.bucket = ? AND c.customer = ? AND c.event_id = ?
 
 -- :name charges_latest
 SELECT e.customer, e.id, e.at, e.key, e.meter, e.provider, e.model, e.requested_model, e.usage, e.source,
-    e.raw_usage, e.request_id, e.service_tier, e.reported_cost, e.circumstances, c.billed_at,
+    e.raw_usage, e.request_id, e.service_tier, e.reported_cost, e.circumstances, e.api_key, c.billed_at,
     c.price_nano, c.cost_nano, c.lines, c.unpriced, c.txn
 FROM charges c CROSS JOIN usage_events e
     ON e.bucket = c.bucket AND e.customer = c.customer AND e.id = c.event_id
@@ -51,7 +52,7 @@ WHERE c.event_id < ? ORDER BY c.event_id DESC LIMIT ?
 
 -- :name charges_latest_of_customer
 SELECT e.customer, e.id, e.at, e.key, e.meter, e.provider, e.model, e.requested_model, e.usage, e.source,
-    e.raw_usage, e.request_id, e.service_tier, e.reported_cost, e.circumstances, c.billed_at,
+    e.raw_usage, e.request_id, e.service_tier, e.reported_cost, e.circumstances, e.api_key, c.billed_at,
     c.price_nano, c.cost_nano, c.lines, c.unpriced, c.txn
 FROM charges c CROSS JOIN usage_events e
     ON e.bucket = c.bucket AND e.customer = c.customer AND e.id = c.event_id
@@ -80,10 +81,21 @@ SELECT provider, model, sum(events), sum(price_nano / 1000000000), sum(price_nan
     sum(cost_nano / 1000000000), sum(cost_nano % 1000000000)
 FROM rollup_totals WHERE bucket = ? AND customer = ? AND hour >= ? AND hour < ? GROUP BY provider, model
 
+-- :name waived_units
+SELECT r.id, sum(u.quantity / 1000000000), sum(u.quantity % 1000000000)
+FROM unit_rates r CROSS JOIN rollup_units u ON u.unit_rate_id = r.id
+WHERE r.waived <> '' AND u.hour >= ? AND u.hour < ? GROUP BY r.id ORDER BY r.id
+
+-- :name waived_units_of_customer
+SELECT r.id, sum(u.quantity / 1000000000), sum(u.quantity % 1000000000)
+FROM unit_rates r CROSS JOIN rollup_units u ON u.unit_rate_id = r.id
+WHERE r.waived <> '' AND u.hour >= ? AND u.hour < ? AND u.bucket = ? AND u.customer = ?
+GROUP BY r.id ORDER BY r.id
+
 -- :name charges_between
 -- Ids begin with the event's millisecond, so the key itself finds the stretch of time.
 SELECT e.customer, e.id, e.at, e.key, e.meter, e.provider, e.model, e.requested_model, e.usage, e.source,
-    e.raw_usage, e.request_id, e.service_tier, e.reported_cost, e.circumstances, c.billed_at,
+    e.raw_usage, e.request_id, e.service_tier, e.reported_cost, e.circumstances, e.api_key, c.billed_at,
     c.price_nano, c.cost_nano, c.lines, c.unpriced, c.txn
 FROM usage_events e CROSS JOIN charges c
     ON c.bucket = e.bucket AND c.customer = e.customer AND c.event_id = e.id
@@ -108,3 +120,20 @@ SELECT event_id FROM charges AS c WHERE c.bucket = :bucket AND c.customer = :cus
     WHERE e.bucket = c.bucket AND e.customer = c.customer AND e.id = c.event_id
 )
 ORDER BY 1
+
+-- :name spent_between
+-- Ids begin with the event's millisecond, so the key itself finds the stretch of time.
+SELECT count(*), sum(c.price_nano / 1000000000), sum(c.price_nano % 1000000000)
+FROM usage_events e CROSS JOIN charges c
+    ON c.bucket = e.bucket AND c.customer = e.customer AND c.event_id = e.id
+WHERE e.bucket = :bucket AND e.customer = :customer AND e.id >= :first_id AND e.id < :last_id
+    AND e.at >= :start AND e.at < :end AND (:model = '' OR (e.provider = :provider AND e.model = :model))
+    AND (:api_key = '' OR e.api_key = :api_key)
+
+-- :name spent_billed_between
+SELECT count(*), sum(c.price_nano / 1000000000), sum(c.price_nano % 1000000000)
+FROM charges c CROSS JOIN usage_events e
+    ON c.bucket = e.bucket AND c.customer = e.customer AND c.event_id = e.id
+WHERE c.bucket = :bucket AND c.customer = :customer AND c.billed_at >= :start AND c.billed_at < :end
+    AND (:model = '' OR (e.provider = :provider AND e.model = :model))
+    AND (:api_key = '' OR e.api_key = :api_key)

@@ -45,9 +45,10 @@ WHERE bucket = ? AND customer = ? AND seq BETWEEN ? AND ? ORDER BY seq, position
 -- :name save_grant
 INSERT INTO grants (
     bucket, customer, id, created, amount_nano, remaining_nano, currency, effective_at, expires_at, category,
-    priority, name, metadata, voided_at, expired_at, source, updated, minor_amount, lapsed_nano, seq
+    priority, name, metadata, voided_at, expired_at, source, updated, minor_amount, lapsed_nano, scope, begun_at,
+    unit, unit_amount, seq
 ) VALUES (
-    ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
+    ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
     1 + coalesce((SELECT max(seq) FROM grants), 0)
 )
 ON CONFLICT (bucket, customer, id) DO UPDATE SET
@@ -56,28 +57,33 @@ ON CONFLICT (bucket, customer, id) DO UPDATE SET
     category = excluded.category, priority = excluded.priority, name = excluded.name,
     metadata = excluded.metadata, voided_at = excluded.voided_at, expired_at = excluded.expired_at,
     source = excluded.source, updated = excluded.updated, minor_amount = excluded.minor_amount,
-    lapsed_nano = excluded.lapsed_nano
+    lapsed_nano = excluded.lapsed_nano, scope = excluded.scope, begun_at = excluded.begun_at, unit = excluded.unit,
+    unit_amount = excluded.unit_amount
 
 -- :name find_grant
 SELECT customer, id, created, amount_nano, remaining_nano, currency, effective_at, expires_at, category,
-    priority, name, metadata, voided_at, expired_at, source, updated, minor_amount, lapsed_nano
+    priority, name, metadata, voided_at, expired_at, source, updated, minor_amount, lapsed_nano, scope, begun_at,
+    unit, unit_amount
 FROM grants WHERE id = ?
 
 -- :name grants_of
 SELECT customer, id, created, amount_nano, remaining_nano, currency, effective_at, expires_at, category,
-    priority, name, metadata, voided_at, expired_at, source, updated, minor_amount, lapsed_nano
+    priority, name, metadata, voided_at, expired_at, source, updated, minor_amount, lapsed_nano, scope, begun_at,
+    unit, unit_amount
 FROM grants WHERE bucket = ? AND customer = ? ORDER BY seq
 
 -- :name live_grants
 SELECT customer, id, created, amount_nano, remaining_nano, currency, effective_at, expires_at, category,
-    priority, name, metadata, voided_at, expired_at, source, updated, minor_amount, lapsed_nano
+    priority, name, metadata, voided_at, expired_at, source, updated, minor_amount, lapsed_nano, scope, begun_at,
+    unit, unit_amount
 FROM grants
 WHERE bucket = ? AND customer = ? AND remaining_nano > 0 AND voided_at IS NULL AND expired_at IS NULL
 ORDER BY seq
 
 -- :name grants_expiring
 SELECT customer, id, created, amount_nano, remaining_nano, currency, effective_at, expires_at, category,
-    priority, name, metadata, voided_at, expired_at, source, updated, minor_amount, lapsed_nano
+    priority, name, metadata, voided_at, expired_at, source, updated, minor_amount, lapsed_nano, scope, begun_at,
+    unit, unit_amount
 FROM grants
 WHERE expires_at <= ? AND expires_at IS NOT NULL
     AND remaining_nano > 0 AND voided_at IS NULL AND expired_at IS NULL
@@ -88,44 +94,49 @@ SELECT seq FROM grants WHERE id = ?
 
 -- :name grants_latest
 SELECT customer, id, created, amount_nano, remaining_nano, currency, effective_at, expires_at, category,
-    priority, name, metadata, voided_at, expired_at, source, updated, minor_amount, lapsed_nano
+    priority, name, metadata, voided_at, expired_at, source, updated, minor_amount, lapsed_nano, scope, begun_at,
+    unit, unit_amount
 FROM grants WHERE seq > :above AND seq < :below ORDER BY seq DESC LIMIT :limit
 
 -- :name grants_after
 SELECT customer, id, created, amount_nano, remaining_nano, currency, effective_at, expires_at, category,
-    priority, name, metadata, voided_at, expired_at, source, updated, minor_amount, lapsed_nano
+    priority, name, metadata, voided_at, expired_at, source, updated, minor_amount, lapsed_nano, scope, begun_at,
+    unit, unit_amount
 FROM grants WHERE seq > :above AND seq < :below ORDER BY seq LIMIT :limit
 
 -- :name grants_latest_of_customer
 SELECT customer, id, created, amount_nano, remaining_nano, currency, effective_at, expires_at, category,
-    priority, name, metadata, voided_at, expired_at, source, updated, minor_amount, lapsed_nano
+    priority, name, metadata, voided_at, expired_at, source, updated, minor_amount, lapsed_nano, scope, begun_at,
+    unit, unit_amount
 FROM grants WHERE bucket = :bucket AND customer = :customer AND seq > :above AND seq < :below
 ORDER BY seq DESC LIMIT :limit
 
 -- :name grants_after_of_customer
 SELECT customer, id, created, amount_nano, remaining_nano, currency, effective_at, expires_at, category,
-    priority, name, metadata, voided_at, expired_at, source, updated, minor_amount, lapsed_nano
+    priority, name, metadata, voided_at, expired_at, source, updated, minor_amount, lapsed_nano, scope, begun_at,
+    unit, unit_amount
 FROM grants WHERE bucket = :bucket AND customer = :customer AND seq > :above AND seq < :below
 ORDER BY seq LIMIT :limit
 
 -- :name save_hold
-INSERT INTO holds (bucket, customer, id, kind, owner, amount_nano, placed_at, expires_at, state, captured_nano)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO holds (
+    bucket, customer, id, kind, owner, amount_nano, placed_at, expires_at, state, captured_nano, subject
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (bucket, customer, id) DO UPDATE SET
     kind = excluded.kind, owner = excluded.owner, amount_nano = excluded.amount_nano,
     placed_at = excluded.placed_at, expires_at = excluded.expires_at, state = excluded.state,
-    captured_nano = excluded.captured_nano
+    captured_nano = excluded.captured_nano, subject = excluded.subject
 
 -- :name find_hold
-SELECT customer, id, kind, owner, amount_nano, placed_at, expires_at, state, captured_nano
+SELECT customer, id, kind, owner, amount_nano, placed_at, expires_at, state, captured_nano, subject
 FROM holds WHERE bucket = ? AND customer = ? AND id = ?
 
 -- :name placed_holds
-SELECT customer, id, kind, owner, amount_nano, placed_at, expires_at, state, captured_nano
+SELECT customer, id, kind, owner, amount_nano, placed_at, expires_at, state, captured_nano, subject
 FROM holds WHERE state = 'placed' AND (:owner IS NULL OR owner = :owner) ORDER BY placed_at, id
 
 -- :name placed_holds_of_customer
-SELECT customer, id, kind, owner, amount_nano, placed_at, expires_at, state, captured_nano
+SELECT customer, id, kind, owner, amount_nano, placed_at, expires_at, state, captured_nano, subject
 FROM holds
 WHERE bucket = :bucket AND customer = :customer AND state = 'placed' AND (:owner IS NULL OR owner = :owner)
 ORDER BY placed_at, id

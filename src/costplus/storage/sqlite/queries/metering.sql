@@ -9,23 +9,23 @@ SELECT key, at FROM usage_events WHERE bucket = ? AND customer = ? AND key = ?
 -- :name append_event
 INSERT INTO usage_events (
     bucket, customer, id, at, key, meter, provider, model, requested_model, usage, source, raw_usage,
-    request_id, service_tier, reported_cost, circumstances
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    request_id, service_tier, reported_cost, circumstances, api_key
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- :name find_event
 SELECT customer, id, at, key, meter, provider, model, requested_model, usage, source, raw_usage, request_id,
-    service_tier, reported_cost, circumstances
+    service_tier, reported_cost, circumstances, api_key
 FROM usage_events WHERE bucket = ? AND customer = ? AND id = ?
 
 -- :name find_event_by_key
 SELECT customer, id, at, key, meter, provider, model, requested_model, usage, source, raw_usage, request_id,
-    service_tier, reported_cost, circumstances
+    service_tier, reported_cost, circumstances, api_key
 FROM usage_events WHERE bucket = ? AND customer = ? AND key = ? ORDER BY at DESC LIMIT 1
 
 -- :name events_between
 -- Ids begin with the event's millisecond, so the key itself finds the stretch of time.
 SELECT customer, id, at, key, meter, provider, model, requested_model, usage, source, raw_usage, request_id,
-    service_tier, reported_cost, circumstances
+    service_tier, reported_cost, circumstances, api_key
 FROM usage_events
 WHERE bucket = :bucket AND customer = :customer AND id >= :first_id AND id < :last_id
     AND at >= :start AND at < :end AND (:meter IS NULL OR meter = :meter)
