@@ -7,9 +7,12 @@ from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from costplus.billing.allowance import CreditTerms, Rollover
+from costplus.billing.event import Event
+from costplus.billing.movement import Movement, grant_of_movement
 from costplus.core.money import NANO
 from costplus.core.period import monthly_period
 from costplus.ledger.post import expire_grant
@@ -83,6 +86,26 @@ def test_an_alert_sees_one_fall_from_before_the_end_to_after_it(build: SimpleNam
     shop.close(monthly_period(build.at, 0).end)
     assert shop.announced("billing.alert") == ["billing.alert.triggered", "billing.alert.recovered"]
     assert shop.announced("billing.credit_grant") == ["billing.credit_grant.created"] * 3
+
+
+def test_what_ends_and_what_goes_on_are_announced_as_movements_of_their_grants(
+    build: SimpleNamespace,
+) -> None:
+    shop = shop_with(build, Rollover(periods=1, most=5000))
+    shop.close(monthly_period(build.at, 0).end)
+    events = shop.write(lambda tx: tx.page(Event, limit=100))
+    moved = [
+        msgspec.json.decode(e.snapshot, type=Movement) for e in reversed(events) if "transaction" in e.type
+    ]
+    assert [(movement.kind, movement.minor_change) for movement in moved] == [
+        ("grant", 10_000),
+        ("grant_rollover", -5000),
+        ("grant_expiry", -5000),
+        ("grant", 5000),
+        ("grant", 10_000),
+    ]
+    assert all(grant_of_movement(movement.id) == movement.grant for movement in moved)
+    assert moved[3].grant.endswith("_rolled")
 
 
 OVERAGE = [(True, 40), (False, 50)]

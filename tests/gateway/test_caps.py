@@ -16,16 +16,21 @@ from costplus.billing.customer import Customer
 from costplus.billing.event import Event
 from costplus.billing.hold_cap import CapState, cap_state, reclaim_caps, window_of
 from costplus.billing.settle import Settlement, settle
+from costplus.billing.shadow import Switch
 from costplus.billing.spend_cap import CapWindow, SpendCap, SpendCapReached, cap_id
 from costplus.billing.store import Store, Tx
 from costplus.billing.terms import capped_terms_of
 from costplus.billing.watched import mark_watched
 from costplus.catalog.sources.bundled import bundled_catalogue
+from costplus.core.ids import GrantId
 from costplus.core.usage import Usage
 from costplus.gateway.journal import Journal
 from costplus.gateway.leases import Held, Leases
 from costplus.gateway.recover import recover
 from costplus.gateway.settle import Settler
+from costplus.ledger.hold import InsufficientCredit
+from costplus.ledger.post import grant_credit
+from costplus.ledger.scope import Scope
 from costplus.metering.event import usage_event
 from costplus.rating.charge import Charge
 from costplus.rating.pricing import Pricing
@@ -79,8 +84,16 @@ class Capped:
         self.terms = await self.store.write(verb)
         return cap
 
-    async def hold(self, gateway: Leases, nano: int, *, api_key: str = "mk_1") -> Held:
-        return await gateway.hold(self.terms, nano, api_key=api_key, at=self.clock.at)
+    async def block(self, *, model: str = "") -> None:
+        """Let credit limit the customer too: its dollar, and another for one model only."""
+        self.terms = replace(self.terms, on_zero_credit="block")
+        if model:
+            (grant,) = await self.store.read(lambda tx: tx.live_grants(CUSTOMER))
+            scoped = replace(grant, id=GrantId("credgr_s"), scope=Scope(models=(model,)))
+            await self.store.write(lambda tx: grant_credit(tx, scoped, at=self.clock.at))
+
+    async def hold(self, gateway: Leases, nano: int, *, api_key: str = "mk_1", subject: str = "") -> Held:
+        return await gateway.hold(self.terms, nano, api_key=api_key, at=self.clock.at, subject=subject)
 
     async def settle(self, held: Held | None, nano: int, *, api_key: str = "mk_1") -> None:
         """End a call and book it; without a hold it is usage that somebody reports."""
@@ -129,6 +142,47 @@ async def test_of_500_calls_at_once_exactly_the_300_that_fit_are_admitted_by_two
     assert (len(admitted), len(refused)) == (300, 200)
     state = await capped.state(cap)
     assert (state.spent_nano, state.held_nano, state.left_nano) == (0, 300 * CENT, 0)
+
+
+async def test_a_cap_holds_over_the_leases_of_several_models_and_processes(capped: Capped) -> None:
+    cap = await capped.cap(120)
+    await capped.block(model="openai/a")
+    gateways = [capped.gateway(f"gw_{n}") for n in range(2)]
+    outcomes = await asyncio.gather(
+        *(
+            capped.hold(gateways[n % 2], CENT, subject="openai/a" if n % 3 else "openai/b")
+            for n in range(300)
+        ),
+        return_exceptions=True,
+    )
+    for gateway in gateways:
+        await gateway.give_back_all()
+    admitted = [outcome for outcome in outcomes if isinstance(outcome, Held)]
+    short = [outcome for outcome in outcomes if isinstance(outcome, InsufficientCredit)]
+    capped_ones = [outcome for outcome in outcomes if isinstance(outcome, SpendCapReached)]
+    assert len(admitted) + len(short) + len(capped_ones) == 300
+    state = await capped.state(cap)
+    assert state.held_nano == len(admitted) * CENT <= 120 * CENT
+    assert (await capped.store.read(lambda tx: tx.balance(CUSTOMER))).held_nano == len(admitted) * CENT
+
+
+async def test_a_call_that_credit_refuses_leaves_the_room_under_its_cap_to_others(capped: Capped) -> None:
+    cap = await capped.cap(300)
+    await capped.block(model="openai/a")
+    gateway = capped.gateway()
+    await capped.hold(gateway, 60 * CENT, subject="openai/b")
+    with pytest.raises(InsufficientCredit):
+        await capped.hold(gateway, 60 * CENT, subject="openai/b")
+    await capped.hold(gateway, 140 * CENT, subject="openai/a")
+    await gateway.give_back_all()
+    assert (await capped.state(cap)).held_nano == 200 * CENT
+
+
+async def test_a_call_that_is_only_tracked_needs_no_room_under_a_cap(capped: Capped) -> None:
+    await capped.cap(10)
+    at = capped.clock.at
+    tracked = replace(capped.terms, plan_shadow=(Switch(at, True),))
+    assert capped.terms.holds(at) and not tracked.holds(at)
 
 
 async def test_what_calls_did_not_use_of_their_holds_admits_others_until_the_cap_is_spent_exactly(

@@ -42,6 +42,7 @@ from costplus.rating.fallback import stand_in
 from costplus.rating.item_charge import charge_of_amount
 from costplus.rating.pricing import Pricing
 from costplus.rating.quote import BYTES_PER_TOKEN, quote, working
+from costplus.rating.waive import list_nano
 
 OWNER = "api"
 
@@ -199,7 +200,8 @@ def capture(
     charge = _charge(tx, pricing, known, event, taken)
     if before is not None:
         told = tx.charge_of(before.customer, before.id)
-        if before.usage != event.usage or (told is not None and told.charge.price_nano != charge.price_nano):
+        # What a plan includes, or is only tracked, was waived: the worth is what is compared.
+        if before.usage != event.usage or (told and list_nano(told.charge) != list_nano(charge)):
             raise CaptureDiffers(f"Hold {id} has a capture '{taken.identifier}' with other figures.")
         return known
     if hold.state in ("captured", "released") or len(known.captures) >= CAPTURES_MAX:
@@ -256,9 +258,10 @@ def _take_back_estimate(tx: Tx, customer: Customer, known: Reservation, *, at: d
             at=at,
             name=f"Estimate of {known.id}",
         )
-        crossing = give(tx, grant, at=at)
-        announce(tx, "billing.credit_grant.created", grant, at=at)
-        cross(tx, crossing, currency=customer.currency, at=at)
+        if grant.amount_nano:
+            crossing = give(tx, grant, at=at)
+            announce(tx, "billing.credit_grant.created", grant, at=at)
+            cross(tx, crossing, currency=customer.currency, at=at)
         reversal = Charge(price_nano=0, cost_nano=reversal.cost_nano, lines=())
     back = reversed_event(original.event)
     settle(tx, [Settlement(event=back, charge=reversal, reverses=original.transaction)], at=at)

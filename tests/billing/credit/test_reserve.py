@@ -14,6 +14,7 @@ import pytest
 from costplus.billing.customer import Customer
 from costplus.billing.reservation import CaptureDiffers, HoldEnded, NoSuchHold, Reservation
 from costplus.billing.reserve import Ask, Capture, capture, grow, release, reserve, size
+from costplus.billing.shadow import Switch
 from costplus.billing.sweep import release_lost_leases
 from costplus.catalog.sources.bundled import bundled_catalogue
 from costplus.core.period import monthly_period
@@ -237,6 +238,20 @@ def test_what_may_be_owed_beyond_credit_is_limited_exactly(
         desk.take(made.id, build.cent)
         count += 1
     assert count == admitted
+
+
+def test_a_hold_for_usage_that_is_only_tracked_needs_no_credit_and_takes_none(
+    desk: Desk, build: SimpleNamespace
+) -> None:
+    with pytest.raises(InsufficientCredit):
+        desk.hold(build.cent)
+    tracked = replace(desk.customer, shadow=(Switch(build.at, True),))
+    desk.shop.write(lambda tx: tx.save(tracked))
+    made = desk.hold(build.cent)
+    desk.take(made.id, build.cent)
+    desk.take(made.id, build.cent)
+    balance = desk.shop.balance()
+    assert (balance.held_nano, balance.owed_total_nano, desk.shop.credit()) == (0, 0, 0)
 
 
 def test_a_lease_of_a_process_long_gone_is_given_back_and_announced(

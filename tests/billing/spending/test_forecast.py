@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from costplus.billing.customer import Customer
 from costplus.billing.forecast import Forecast, credit_end, unpaid
 from costplus.billing.project import forecast_of
+from costplus.billing.shadow import Switch
 from costplus.core.ids import CustomerId, GrantId
 from costplus.ledger.grant import Grant
 
@@ -134,6 +136,18 @@ def test_the_credit_of_periods_to_come_counts(build: Any) -> None:
     made = forecast(shop)
     assert made.per_day_nano == 100 * CENT
     assert made.credit_ends_at is None or made.credit_ends_at > made.period.end  # type: ignore[union-attr]  # There is a period.
+
+
+def test_no_fee_is_projected_where_usage_is_only_tracked(build: Any) -> None:
+    shop = build.shop(fee_minor=2000)
+    shop.customer()
+    assert forecast(shop).invoice_projected_nano == 2000 * CENT
+
+    def track(tx: Any) -> None:
+        tx.save(replace(tx.find(Customer, "cus_1"), shadow=(Switch(shop.at, True),)))
+
+    shop.write(track)
+    assert forecast(shop).invoice_projected_nano == 0
 
 
 def test_nothing_used_forecasts_nothing(alerts: Any) -> None:

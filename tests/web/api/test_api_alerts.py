@@ -167,6 +167,7 @@ async def test_alerts_that_could_never_fire_are_refused(api: Any, customer: str)
         (spend(5, "day", ("api_key", merchant_key)), "resource_missing"),
         (spend(5, "day", ("api_key", "mk_x")), "resource_missing"),
         (usage(last, 5), "alert_meter_not_summed"),
+        (usage(await meter(api, "max"), 5), "alert_meter_not_summed"),
         (usage("mtr_x", 5), "resource_missing"),
     ):
         assert (await api.refusal("POST", PATH, form))[1] == code, form
