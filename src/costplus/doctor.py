@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from costplus import database
+from costplus import bootstrap, database
 from costplus.billing.close import account_settings
 from costplus.billing.customer import ApiKey
 from costplus.billing.price_report import Freshness, freshness_of
