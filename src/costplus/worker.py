@@ -1,5 +1,8 @@
 """The worker: what happens by itself. Periods close, credit expires, prices follow, old replies go, and usage
 that had no price is charged once it has one.
+
+Rule 1: any number of workers may share a store. Most jobs are transactions that look again at what is due, so
+each thing happens once whoever comes first; the others are done by one worker at a time.
 """
 
 from __future__ import annotations
@@ -8,7 +11,7 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from datetime import date, datetime, timedelta
-from functools import partial
+from functools import partial, wraps
 
 import structlog
 
@@ -17,6 +20,7 @@ from costplus.billing.clock import customer_of
 from costplus.billing.close import close_customer
 from costplus.billing.collector import Collector
 from costplus.billing.correct import correction_of, keep_correction, uncorrected
+from costplus.billing.job_lease import leave_job, take_job
 from costplus.billing.meter_errors import announce_reports, has_reports
 from costplus.billing.outbox import step_replay
 from costplus.billing.payments.fake import FakeProcessor
@@ -48,6 +52,7 @@ PRICES_SPREAD_S = 600
 COSTS_EVERY_S = 86_400
 COLLECT_EVERY_S = 2
 RECHARGE_EVERY_S = 30
+RENEW_EVERY_S = 10  # Well within a lease.
 REPLIES_KEPT = timedelta(hours=48)
 
 log = structlog.get_logger("costplus.worker")
@@ -79,6 +84,7 @@ class Worker:
         self._seen = 0  # and how much of it there had been.
         self._stop = asyncio.Event()
         self._agenda_filled = False
+        self._name = f"worker_{secrets.token_hex(8)}"
 
     async def run(self) -> None:
         """Run every job at its pace until `stop`."""
@@ -89,14 +95,15 @@ class Worker:
             self._repeat(LOOK_AT_RATES_S, self.look_at_rates),
             self._repeat(RESOLVE_EVERY_S, self.resolve_unpriced),
             self._repeat(LOOK_FOR_PRICES_S, self.resolve_at_new_prices),
-            self._repeat(FOLLOW_UP_EVERY_S, self.follow_up),
+            self._repeat(FOLLOW_UP_EVERY_S, self.alone(self.follow_up)),
             self._repeat(FORGET_EVERY_S, self.forget_replies),
             self._repeat(FORGET_EVERY_S, self.try_all_again),
             self._repeat(FORGET_EVERY_S, self.release_lost_leases),
-            self._repeat(COSTS_EVERY_S, self.compare_costs),
+            self._repeat(COSTS_EVERY_S, self.alone(self.compare_costs)),
         ]
         if self._prices is not None:
-            jobs.append(self._repeat(self._prices_every_s, self.sync_prices, spread_s=PRICES_SPREAD_S))
+            sync = self.alone(self.sync_prices)
+            jobs.append(self._repeat(self._prices_every_s, sync, spread_s=PRICES_SPREAD_S))
         if self._collector is not None:
             jobs.append(self._repeat(COLLECT_EVERY_S, self._collector.collect_due))
             jobs.append(self._repeat(RECHARGE_EVERY_S, self._collector.recharge_due))
@@ -120,6 +127,32 @@ class Worker:
                     await self._stop.wait()
             except TimeoutError:
                 continue
+
+    def alone(self, job: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+        """Return what does the job unless another worker is at it, and keeps others from it meanwhile."""
+        name = job.__name__
+
+        @wraps(job)
+        async def done_alone() -> None:
+            if not await self._take(name):
+                return
+            work = asyncio.ensure_future(job())
+            try:
+                while not (await asyncio.wait([work], timeout=RENEW_EVERY_S))[0]:
+                    if not await self._take(name):
+                        log.error("job_lost", job=name)  # This process stood still, and another went on.
+                        return
+                await work
+            finally:
+                if work.cancel():
+                    await asyncio.wait([work])
+                await self._store.write(partial(leave_job, name=name, holder=self._name), customers=())
+
+        return done_alone
+
+    async def _take(self, name: str) -> bool:
+        take = partial(take_job, name=name, holder=self._name, at=self._now())
+        return await self._store.write(take, customers=())
 
     async def close_due(self) -> None:
         """Close what is due in real time, one customer a transaction, many of them a commit."""

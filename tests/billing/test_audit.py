@@ -27,7 +27,8 @@ from costplus.core.ids import HoldId
 from costplus.core.usage import Usage
 from costplus.ledger.grant import Grant
 from costplus.ledger.hold import Hold
-from costplus.ledger.post import grant_credit, place_hold
+from costplus.ledger.post import grant_credit
+from costplus.ledger.reserve import place_hold
 from costplus.metering.event import usage_event
 from costplus.rating.charge import rate
 from costplus.rating.pricing import Pricing

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,12 @@ from click.testing import CliRunner
 
 from costplus import database
 from costplus.billing.customer import Customer
+from costplus.catalog.load import begin_book
 from costplus.cli import main
 from costplus.config import Settings
 from costplus.core.ids import from_milliseconds
+from costplus.ledger.grant import Grant
+from costplus.ledger.post import grant_credit
 from costplus.storage.errors import DriverMissing
 
 AT = from_milliseconds(1_800_000_000_000)
@@ -70,6 +74,25 @@ def test_a_backup_of_a_running_database_is_restored_elsewhere(new_database: Any,
     assert run("restore", str(file), "--database", new)["schema"] == kept["schema"]
     customer, number = with_store(new, lambda tx: (tx.find(Customer, "cus_1"), tx.next_number("invoice")))
     assert (customer.name, number) == ("Zoë", 2)
+
+
+def test_the_books_of_either_kind_of_database_are_audited(new_database: Any) -> None:
+    url = new_database("a")
+    grant = Grant(
+        id="credgr_1",
+        customer="cus_1",
+        created=AT,
+        amount_nano=5,
+        remaining_nano=5,
+        currency="usd",
+        effective_at=AT,
+    )
+    with_store(url, lambda tx: [begin_book(tx, at=AT), grant_credit(tx, grant, at=AT)])
+    assert run("audit", "--database", url)["findings"] == 0
+    with_store(url, lambda tx: tx.save_grant(replace(grant, remaining_nano=4)))
+    done = CliRunner().invoke(main, ["audit", "--customer", "cus_1", "--database", url])
+    assert done.exit_code == 1
+    assert "credgr_1" in done.output
 
 
 def test_restoring_over_content_must_be_forced(new_database: Any, tmp_path: Path) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+
+import pytest
 
 from costplus.billing.alert import Alert
 from costplus.billing.customer import Customer
 from costplus.billing.event import Event
 from costplus.billing.invoice import Invoice
+from costplus.billing.job_lease import LEASE, JobLease, take_job
 from costplus.billing.report import report
 from costplus.billing.resolve import BATCH
 from costplus.billing.settle import Settlement, settle
@@ -20,6 +25,7 @@ from costplus.catalog.book import RecordedPrice
 from costplus.catalog.catalogue import Catalogue
 from costplus.catalog.snapshot import VersionEntry
 from costplus.catalog.sources.bundled import bundled_catalogue, bundled_snapshot
+from costplus.core.errors import NotFound
 from costplus.core.usage import Usage
 from costplus.metering.event import usage_event
 from costplus.rating.charge import Charge, unpriced_charge
@@ -63,6 +69,60 @@ async def test_periods_that_ended_are_invoiced_once() -> None:
         ("subscription_cycle", "open"),
         ("subscription_create", "open"),
     ]
+
+
+async def test_of_two_workers_one_does_a_job_and_the_other_goes_on_when_it_is_done() -> None:
+    store, done = MemoryStore(), []
+    begun, gate = asyncio.Event(), asyncio.Event()
+
+    def worker(name: str) -> Callable[[], Awaitable[None]]:
+        async def job() -> None:
+            done.append(name)
+            begun.set()
+            await gate.wait()
+
+        return Worker(store, pricing=PRICING, now=lambda: START).alone(job)
+
+    one, two = worker("one"), worker("two")
+    first = asyncio.ensure_future(one())
+    await begun.wait()
+    await two()
+    assert done == ["one"]
+    gate.set()
+    await first
+    await two()
+    assert done == ["one", "two"]
+    assert await store.read(lambda tx: tx.page(JobLease)) == []
+
+
+async def test_a_job_that_is_taken_by_another_worker_meanwhile_is_broken_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("costplus.worker.RENEW_EVERY_S", 0.001)
+    store, ended = MemoryStore(), asyncio.Event()
+
+    async def job() -> None:
+        await store.write(lambda tx: take_job(tx, "job", holder="other", at=START + LEASE))
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    await Worker(store, pricing=PRICING, now=lambda: START).alone(job)()
+    assert ended.is_set()
+    (lease,) = await store.read(lambda tx: tx.page(JobLease))
+    assert lease.holder == "other"
+
+
+async def test_a_job_that_fails_is_free_again() -> None:
+    store = MemoryStore()
+
+    async def job() -> None:
+        raise NotFound("On purpose.")
+
+    with pytest.raises(NotFound):
+        await Worker(store, pricing=PRICING, now=lambda: START).alone(job)()
+    assert await store.read(lambda tx: tx.page(JobLease)) == []
 
 
 async def test_replies_are_forgotten_after_two_days() -> None:

@@ -67,6 +67,9 @@ async def test_transactions_stand_in_the_order_in_which_they_came(
     assert await store.read(lambda tx: tx.transactions_of("cus_1")) == [*made, empty]
     assert await store.read(lambda tx: tx.transactions_of("cus_1", limit=1)) == made[:1]
     assert await store.read(lambda tx: tx.transactions_of("cus_none")) == []
+    assert await store.read(lambda tx: tx.transactions_of("cus_1", after="txn_b")) == [made[1], empty]
+    assert await store.read(lambda tx: tx.transactions_of("cus_1", after="txn_b", limit=1)) == [made[1]]
+    assert await store.read(lambda tx: tx.transactions_of("cus_1", after="txn_0")) == []
 
 
 async def test_a_transaction_is_found_by_its_id_among_its_customers(

@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from costplus.billing.customer import Customer
+from costplus.billing.job_lease import leave_job, take_job
+from costplus.billing.meter_errors import MeterErrorReport, reject, rejected
 from costplus.billing.settle import settle
 from costplus.billing.store import Store, Tx
 from costplus.core.money import InvalidAmount
 from costplus.ledger import account
 from costplus.ledger.hold import InsufficientCredit
-from costplus.ledger.post import credit_of, grant_credit, place_hold
+from costplus.ledger.post import credit_of, grant_credit
+from costplus.ledger.reserve import place_hold
 from costplus.storage.postgres import PostgresStore
 
 WAIT_S = 10
@@ -202,6 +206,61 @@ async def test_two_dispatchers_take_different_deliveries(
     assert others == [f"whd_{i:02}" for i in range(5, 20)]  # It did not wait for the first one.
     gate.opened.set()
     assert await first == [f"whd_{i:02}" for i in range(5)]
+
+
+async def test_an_outcome_that_comes_second_sees_the_first(
+    two: tuple[Store, Store], build: SimpleNamespace
+) -> None:
+    await two[0].write(lambda tx: tx.save_delivery(build.delivery()))
+    gate = Gate()
+
+    def keep(tx: Tx, status: str) -> str:
+        known = tx.delivery("whd_1")
+        assert known is not None
+        tx.save_delivery(replace(known, status=status))
+        return known.status
+
+    first = await began(gate, two[0], lambda tx: keep(tx, "delivered"), ())
+    second = asyncio.ensure_future(two[1].write(lambda tx: keep(tx, "failed"), customers=()))
+    gate.opened.set()
+    assert (await first, await second) == ("pending", "delivered")
+
+
+async def test_one_of_two_workers_takes_a_job(two: tuple[Store, Store], build: SimpleNamespace) -> None:
+    def take(tx: Tx, holder: str) -> bool:
+        return take_job(tx, "sync", holder=holder, at=build.at)
+
+    gate = Gate()
+    first = await began(gate, two[0], lambda tx: take(tx, "a"), ())
+    second = asyncio.ensure_future(two[1].write(lambda tx: take(tx, "b"), customers=()))
+    gate.opened.set()
+    assert (await first, await second) == (True, False)
+    await two[0].write(lambda tx: leave_job(tx, "sync", holder="a"), customers=())
+    assert await two[1].write(lambda tx: take(tx, "b"), customers=())
+
+
+async def test_errors_of_two_customers_events_are_all_counted(
+    two: tuple[Store, Store], build: SimpleNamespace
+) -> None:
+    def count(tx: Tx, identifier: str) -> None:
+        error = rejected(
+            InvalidAmount("No."),
+            event_name="tokens",
+            identifier=identifier,
+            payload={},
+            timestamp=None,
+            meter="mtr_1",
+            at=build.at,
+        )
+        reject(tx, error, at=build.at)
+
+    gate = Gate()
+    first = await began(gate, two[0], lambda tx: count(tx, "a"), ["cus_1"])
+    second = asyncio.ensure_future(two[1].write(lambda tx: count(tx, "b"), customers=["cus_2"]))
+    gate.opened.set()
+    await asyncio.gather(first, second)
+    (report,) = await two[0].read(lambda tx: tx.page(MeterErrorReport))
+    assert [(kind.code, kind.count) for kind in report.errors] == [("amount_invalid", 2)]
 
 
 async def test_a_total_beyond_64_bits_is_refused_and_changes_nothing(

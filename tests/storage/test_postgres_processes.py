@@ -25,7 +25,7 @@ WORK = """
 import asyncio, importlib.util, random, sys
 from costplus.billing.settle import settle
 from costplus.ledger.hold import InsufficientCredit
-from costplus.ledger.post import place_hold
+from costplus.ledger.reserve import place_hold
 from costplus.storage.postgres import PostgresStore
 
 spec = importlib.util.spec_from_file_location("builders", sys.argv[2])

@@ -148,7 +148,11 @@ def record(tx: Tx, outcome: Delivery, *, answer: Answer | None, at: datetime) ->
         return None
     tx.save_delivery(outcome)
     endpoint = tx.find(WebhookEndpoint, outcome.endpoint) if answer is not None else None
-    if answer is None or endpoint is None or endpoint.status == "disabled":
+    if answer is None or endpoint is None or (answer.accepts and endpoint.failing_since is None):
+        return None
+    tx.lock(f"webhook_endpoint/{endpoint.id}")  # Outcomes of its other deliveries come at the same time.
+    endpoint = tx.find(WebhookEndpoint, outcome.endpoint)
+    if endpoint is None or endpoint.status == "disabled":
         return None
     if answer.accepts:
         if endpoint.failing_since is not None:

@@ -148,7 +148,7 @@ class Dispatcher:
                 lambda tx: (tx.due_deliveries(at, limit=1), tx.next_delivery_at())
             )
             if due:
-                due = await self._store.write(partial(claim, at=at, limit=BATCH, but_of=busy))
+                due = await self._store.write(partial(claim, at=at, limit=BATCH, but_of=busy), customers=())
         except Unavailable as error:
             log.warning("webhooks.store_unavailable", error=str(error))
             return STORE_PAUSE_S
@@ -201,7 +201,7 @@ class Dispatcher:
             self._woken.set()  # A retry may now be what is due next.
         if left:
             with suppress(Unavailable):  # Then their claims end by themselves.
-                await self._store.write(partial(give_back, deliveries=left, at=self._now()))
+                await self._store.write(partial(give_back, deliveries=left, at=self._now()), customers=())
 
     async def _deliver(self, delivery: Delivery, lane: deque[Delivery], client: httpx2.AsyncClient) -> bool:
         """Make one attempt and record its outcome; False where another of the lane has to go first.
@@ -219,10 +219,10 @@ class Dispatcher:
         if ahead is not None and _moved_to_front(lane, ahead):
             return False
         if ahead is not None:
-            await self._store.write(lambda tx: hold_back(tx, known, ahead, at=self._now()))
+            await self._store.write(lambda tx: hold_back(tx, known, ahead, at=self._now()), customers=())
             return True
         if known.due_at - self._now() < timedelta(seconds=self._timeout_s) + MARGIN:
-            renewed = await self._store.write(lambda tx: renew(tx, known, at=self._now()))
+            renewed = await self._store.write(lambda tx: renew(tx, known, at=self._now()), customers=())
             if renewed is None:
                 return True
             known = renewed
@@ -238,7 +238,7 @@ class Dispatcher:
         while True:
             try:
                 disabled = await self._store.write(
-                    lambda tx: record(tx, outcome, answer=answer, at=self._now())
+                    lambda tx: record(tx, outcome, answer=answer, at=self._now()), customers=()
                 )
             except Unavailable as error:
                 log.warning("webhooks.outcome_not_recorded", delivery=outcome.id, error=str(error))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -21,7 +21,7 @@ from costplus.billing.payments.method import PaymentMethod
 from costplus.billing.payments.payment import Payment
 from costplus.billing.settle import settle
 from costplus.billing.setup import SetUpRequest, set_up
-from costplus.billing.store import Tx
+from costplus.billing.store import Store, Tx
 from costplus.billing.subscribe import subscribe
 from costplus.ledger.post import credit_of
 from costplus.rating.rate_card import adjustment
@@ -30,11 +30,20 @@ from costplus.storage.sqlite import SqliteStore
 DOLLAR = 10**9
 
 
-@pytest.fixture
-async def store(tmp_path: Path, build: SimpleNamespace) -> AsyncIterator[SqliteStore]:
+@pytest.fixture(params=["sqlite", "postgres"])
+async def store(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    build: SimpleNamespace,
+    new_postgres: Callable[[], Awaitable[Store]],
+) -> AsyncIterator[Store]:
     """Return a database with a customer that owes nothing and recharges $20 at $5 or below."""
-    opened = await SqliteStore.open(tmp_path / "costplus.db")
-    request = SetUpRequest(
+    opened: Store
+    if request.param == "sqlite":
+        opened = await SqliteStore.open(tmp_path / "costplus.db")
+    else:
+        opened = await new_postgres()
+    terms = SetUpRequest(
         plan_name="AI",
         models=(),
         default=adjustment("markup", Decimal(0)),
@@ -44,7 +53,7 @@ async def store(tmp_path: Path, build: SimpleNamespace) -> AsyncIterator[SqliteS
     )
 
     def verb(tx: Tx) -> None:
-        plan = set_up(tx, request, at=build.at).plan
+        plan = set_up(tx, terms, at=build.at).plan
         customer = Customer(id="cus_1", created=build.at, default_payment_method="pm_1")
         tx.save(customer)
         subscribe(tx, customer, plan, at=build.at)
@@ -69,7 +78,7 @@ async def store(tmp_path: Path, build: SimpleNamespace) -> AsyncIterator[SqliteS
 
 
 async def test_a_burst_with_four_collectors_makes_one_purchase(
-    store: SqliteStore, build: SimpleNamespace, shop: Any
+    store: Store, build: SimpleNamespace, shop: Any
 ) -> None:
     async def send(body: bytes, headers: Mapping[str, str]) -> int:
         await collectors[0].called("fake", headers, body)

@@ -12,7 +12,7 @@ from costplus.billing.payments.base import Outcome
 from costplus.billing.payments.refund import RefundTooLarge
 from costplus.billing.refunding import begin_refund, end_refund
 from costplus.ledger.hold import Hold
-from costplus.ledger.post import place_hold
+from costplus.ledger.reserve import place_hold
 
 DOLLAR = 10**9
 

@@ -6,15 +6,19 @@ import asyncio
 import base64
 import hashlib
 import hmac
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import msgspec
+import pytest
 import stripe
 
 from costplus.billing.event import HOLDS_ATTEMPTS, RETRY_PAUSES, Event, RetiringSecret, WebhookEndpoint
+from costplus.billing.store import Store
+from costplus.storage.postgres import PostgresStore
 from costplus.storage.sqlite import SqliteStore
 from costplus.web.addresses import AddressPolicy
 from costplus.web.parcel import CLAIM
@@ -74,11 +78,28 @@ async def test_different_objects_go_side_by_side_up_to_the_endpoints_limit(scene
     assert scene.receiver.open_most["/hook"] == 3
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+async def pair(
+    request: pytest.FixtureRequest, tmp_path: Path, new_postgres: Callable[[], Awaitable[PostgresStore]]
+) -> AsyncIterator[tuple[Store, Store]]:
+    """Return two stores on one database, as two processes have them."""
+    one: Store
+    two: Store
+    if request.param == "sqlite":
+        one, two = [await SqliteStore.open(tmp_path / "costplus.db") for _ in range(2)]
+    else:
+        one = await new_postgres()
+        two = await PostgresStore.open(one._workers[0].shared.url, writers=2, readers=1)
+    yield one, two
+    await two.close()
+    await one.close()
+
+
 async def test_two_dispatchers_on_one_database_send_everything_once_and_in_order(
-    scene: Any, tmp_path: Path
+    scene: Any, pair: tuple[Store, Store]
 ) -> None:
-    scene.store = one = await SqliteStore.open(tmp_path / "costplus.db")
-    two = await SqliteStore.open(tmp_path / "costplus.db")
+    one, two = pair
+    scene.store = one
     await scene.add_endpoint()
     async with httpx2.AsyncClient(trust_env=False) as client:
         both = [
@@ -98,8 +119,6 @@ async def test_two_dispatchers_on_one_database_send_everything_once_and_in_order
     for i in range(10):
         of_one = [event.id for event in events[i::10]]
         assert [id for id in heard if id in of_one] == of_one
-    await one.close()
-    await two.close()
 
 
 async def test_a_claim_that_was_lost_is_not_attempted(scene: Any) -> None:

@@ -105,6 +105,10 @@ class PostgresEvents(Tables):
         row = self._one(SQL.find_event_by_key, bucket_of(customer), customer, key)
         return None if row is None else event_from_row(row)
 
+    def reported_as(self, identifier: str) -> Sequence[UsageEvent]:
+        self._flush_events()
+        return [event_from_row(row) for row in self._all(SQL.reported_as, identifier)]
+
     def events_between(
         self,
         customer: str,

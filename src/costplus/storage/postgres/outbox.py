@@ -6,15 +6,19 @@ from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from costplus.billing.event import Delivery
+import msgspec
+
+from costplus.billing.event import Attempt, Delivery
 from costplus.billing.store import StoredReply
-from costplus.storage.codec import Row, from_micros, from_micros_or_none, micros, micros_or_none
+from costplus.storage.codec import Row, encode_json, from_micros, from_micros_or_none, micros, micros_or_none
 from costplus.storage.postgres.session import Session
 from costplus.storage.postgres.tables import Tables, Write
 from costplus.storage.postgres.text import columns_of
 from costplus.storage.queries import load_queries
 
 SQL = load_queries("costplus.storage.postgres", "outbox.sql")
+
+_decode_log = msgspec.json.Decoder(tuple[Attempt, ...]).decode
 
 
 class PostgresOutbox(Tables):
@@ -36,6 +40,10 @@ class PostgresOutbox(Tables):
             delivery.response_status,
             delivery.error,
             micros_or_none(delivery.delivered_at),
+            delivery.object,
+            micros_or_none(delivery.created),
+            delivery.response_body,
+            encode_json(delivery.log),
         )
 
     def _deliveries_by(self, sql: str, *arguments: Any) -> list[Delivery]:
@@ -46,9 +54,55 @@ class PostgresOutbox(Tables):
     def due_deliveries(self, at: datetime, *, limit: int = 100) -> Sequence[Delivery]:
         return self._deliveries_by(SQL.due_deliveries, micros(at), limit)
 
-    def claim_deliveries(self, at: datetime, until: datetime, *, limit: int = 100) -> Sequence[Delivery]:
+    def claim_deliveries(
+        self, at: datetime, until: datetime, limit: int = 100, *, but_of: Collection[str] = ()
+    ) -> Sequence[Delivery]:
         self.changing()
-        return self._deliveries_by(SQL.claim_deliveries, micros(at), micros(until), limit)
+        return self._deliveries_by(SQL.claim_deliveries, micros(at), micros(until), limit, sorted(but_of))
+
+    def delivery(self, id: str) -> Delivery | None:
+        found = self._deliveries_by(
+            SQL.find_delivery if self._reads_only else SQL.find_delivery_for_update, id
+        )
+        return found[0] if found else None
+
+    def delivery_ahead(self, delivery: Delivery, *, attempts_below: int) -> Delivery | None:
+        if not delivery.object:
+            return None
+        key = (delivery.endpoint, delivery.object, delivery.id)
+        found = self._deliveries_by(SQL.delivery_ahead, *key, attempts_below)
+        return found[0] if found else None
+
+    def deliveries_page(
+        self,
+        *,
+        endpoint: str | None = None,
+        event: str | None = None,
+        status: str | None = None,
+        limit: int,
+        older_than: str | None = None,
+        newer_than: str | None = None,
+    ) -> Sequence[Delivery]:
+        if self._deliveries:
+            self.flush()
+        named = SQL.deliveries_latest, SQL.deliveries_after
+        filters: tuple[str | None, ...] = (status,)
+        if event is not None:
+            named = SQL.deliveries_latest_of_event, SQL.deliveries_after_of_event
+            filters = (status, event, endpoint)
+        elif endpoint is not None:
+            named = SQL.deliveries_latest_of_endpoint, SQL.deliveries_after_of_endpoint
+            filters = (status, endpoint)
+        rows = self._page(
+            *named,
+            SQL.seq_of_delivery,
+            *filters,
+            cursor_key=(),
+            limit=limit,
+            older_than=older_than,
+            newer_than=newer_than,
+        )
+        return [_delivery(row) for row in rows]
 
     def deliveries_of(self, event: str) -> Sequence[Delivery]:
         return self._deliveries_by(SQL.deliveries_of, event)
@@ -101,4 +155,8 @@ def _delivery(row: Row) -> Delivery:
         response_status=row[6],
         error=row[7],
         delivered_at=from_micros_or_none(row[8]),
+        object=row[9],
+        created=from_micros_or_none(row[10]),
+        response_body=row[11],
+        log=_decode_log(row[12]),
     )

@@ -45,14 +45,16 @@ class PostgresPostings(Tables):
         postings = self._all(SQL.postings_of_one, bucket, row[0])
         return _transaction(customer, row, [Posting(account, nano) for account, nano in postings])
 
-    def transactions_of(self, customer: str, *, limit: int = 100_000) -> Sequence[Transaction]:
+    def transactions_of(
+        self, customer: str, *, limit: int = 100_000, after: str = ""
+    ) -> Sequence[Transaction]:
         self._flush_transactions()
         bucket = bucket_of(customer)
-        rows = self._all(SQL.transactions_of, bucket, customer, limit)
+        rows = self._all(SQL.transactions_of, bucket, customer, limit, after)
         if not rows:
             return []
         postings: dict[int, list[Posting]] = defaultdict(list)
-        for seq, account, nano in self._all(SQL.postings_of, bucket, customer, rows[-1][0]):
+        for seq, account, nano in self._all(SQL.postings_of, bucket, customer, rows[0][0], rows[-1][0]):
             postings[seq].append(Posting(account, nano))
         return [_transaction(customer, row, postings[row[0]]) for row in rows]
 

@@ -10,6 +10,7 @@ import asyncpg
 from costplus.billing.store import Topic
 from costplus.core.money import InvalidAmount
 from costplus.rating.sheet import UnitRate
+from costplus.storage.postgres.audit import PostgresAudit
 from costplus.storage.postgres.charges import PostgresCharges
 from costplus.storage.postgres.faults import is_too_large
 from costplus.storage.postgres.ledger import BOOK_LOCK, PostgresLedger
@@ -22,7 +23,9 @@ from costplus.storage.postgres.tables import Write, run_together
 CHANNEL = "costplus_"  # Followed by the topic.
 
 
-class PostgresTx(PostgresRecords, PostgresLedger, PostgresPostings, PostgresCharges, PostgresOutbox):
+class PostgresTx(
+    PostgresRecords, PostgresLedger, PostgresPostings, PostgresCharges, PostgresOutbox, PostgresAudit
+):
     """Satisfies `billing.store.Tx`. It lives for one try of one verb."""
 
     def __init__(

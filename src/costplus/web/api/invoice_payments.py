@@ -115,9 +115,11 @@ def _found(tx: Tx, *, id: str) -> Invoice:
 
 
 def _customer(tx: Tx, call: Call) -> Collection[str]:
-    """Return whose invoice the path names; of none, nobody's."""
+    """Return whose invoice the path names."""
     invoice = tx.find(Invoice, call.path["id"])
-    return [] if invoice is None else [invoice.customer]
+    if invoice is None:
+        raise NoSuchInvoice(f"No such invoice: '{call.path['id']}'", param="id")
+    return [invoice.customer]
 
 
 ENDPOINTS = (post("/v1/invoices/{id}/pay", begin, fresh=True, finish=finish, customers=_customer),)

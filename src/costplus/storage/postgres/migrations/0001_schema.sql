@@ -39,6 +39,9 @@ CREATE TABLE usage_events (
 ) PARTITION BY RANGE (id);
 -- Not unique: the same key is a new event once it is more than 35 days away.
 CREATE INDEX usage_events_key ON usage_events (bucket, customer, key, at);
+-- Meter events are found by their identifier, whoever's they are.
+CREATE INDEX usage_events_identifier ON usage_events (key)
+    WHERE source IN ('meter_events_v1', 'meter_events_v2');
 
 CREATE TABLE charges (
     bucket integer NOT NULL,
@@ -207,16 +210,22 @@ CREATE TABLE deliveries (
     seq bigint GENERATED ALWAYS AS IDENTITY,
     id text COLLATE "C" PRIMARY KEY,
     event text COLLATE "C" NOT NULL,
-    endpoint text NOT NULL,
+    endpoint text COLLATE "C" NOT NULL,
     due_at bigint NOT NULL,
     attempts bigint NOT NULL,
     status text NOT NULL,
     response_status bigint,
     error text NOT NULL,
-    delivered_at bigint
+    delivered_at bigint,
+    object text COLLATE "C" NOT NULL, -- What is told of in order, one after the other; empty: nothing.
+    created bigint,
+    response_body text NOT NULL,
+    log bytea NOT NULL -- [{at, status, duration_ms, error}, …]
 );
 CREATE INDEX deliveries_event ON deliveries (event, seq);
+CREATE INDEX deliveries_endpoint ON deliveries (endpoint, seq);
 CREATE INDEX deliveries_due ON deliveries (due_at, seq) WHERE status = 'pending';
+CREATE INDEX deliveries_object ON deliveries (endpoint, object, seq) WHERE status = 'pending';
 
 CREATE TABLE replies (
     key text COLLATE "C" PRIMARY KEY,

@@ -39,7 +39,9 @@ SELECT coalesce(sum(balance_nano), 0) FROM accounts WHERE bucket = $1 AND accoun
 
 -- :name transactions_of
 SELECT seq, id, at, kind, reference FROM transactions
-WHERE bucket = $1 AND customer = $2 ORDER BY seq LIMIT $3
+WHERE bucket = $1 AND customer = $2
+    AND seq > coalesce((SELECT seq FROM transactions WHERE bucket = $1 AND customer = $2 AND id = $4), 0)
+ORDER BY seq LIMIT $3
 
 -- :name find_transaction
 SELECT seq, id, at, kind, reference FROM transactions WHERE bucket = $1 AND customer = $2 AND id = $3
@@ -50,7 +52,7 @@ WHERE bucket = $1 AND seq = $2 ORDER BY position
 
 -- :name postings_of
 SELECT t.seq, p.account, p.amount_nano FROM transactions t JOIN postings p USING (bucket, seq)
-WHERE t.bucket = $1 AND t.customer = $2 AND t.seq <= $3 ORDER BY t.seq, p.position
+WHERE t.bucket = $1 AND t.customer = $2 AND t.seq BETWEEN $3 AND $4 ORDER BY t.seq, p.position
 
 -- :name save_grants
 INSERT INTO grants (

@@ -24,3 +24,10 @@ FROM usage_events
 WHERE bucket = $1 AND customer = $2 AND id >= $3 AND id < $4
     AND at >= $5 AND at < $6 AND ($7::text IS NULL OR meter = $7)
 ORDER BY at, id LIMIT $8
+
+-- :name reported_as
+-- One look into each month's index of meter events.
+SELECT customer, id, at, key, meter, provider, model, requested_model, usage, source, raw_usage, request_id,
+    service_tier, reported_cost, circumstances
+FROM usage_events
+WHERE key = $1 AND source IN ('meter_events_v1', 'meter_events_v2') ORDER BY at DESC, id DESC
