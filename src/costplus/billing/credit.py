@@ -87,7 +87,8 @@ def reinstate(tx: Tx, invoice: Invoice, *, currency: str, at: datetime) -> int:
             continue
         nano = min(nano, grant.amount_nano - grant.remaining_nano, left_nano)
         left_nano -= nano
-        entries += _give_back(tx, grant, nano, invoice=invoice.id, at=at)
+        if nano:
+            entries += _give_back(tx, grant, nano, invoice=invoice.id, at=at)
     if entries:
         after = credit_of(tx, customer, at=at)
         crossing = Crossing(entries[0].customer, before, after, transactions=tuple(entries))
