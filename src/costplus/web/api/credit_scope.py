@@ -28,7 +28,9 @@ class ScopeInvalid(InvalidRequest):
     """The scope names something that no usage can be."""
 
     code = "credit_scope_invalid"
-    remedy = "Name existing prices (rate cards or pricing plans), meters, provider/model names and token types."
+    remedy = (
+        "Name existing prices (rate cards or pricing plans), meters, provider/model names and token types."
+    )
 
 
 def scope_of(tx: Tx, call: Call, level: Params, *, at_least_one: bool = True) -> Scope:
