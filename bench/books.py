@@ -19,7 +19,6 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from costplus.billing.close import close_customer
@@ -31,15 +30,16 @@ from costplus.billing.store import Store, Tx
 from costplus.billing.subscribe import subscribe
 from costplus.catalog.catalogue import Catalogue
 from costplus.catalog.sources.bundled import bundled_snapshot
+from costplus.config import Settings
 from costplus.core.ids import CustomerId, GrantId
 from costplus.core.usage import Usage
+from costplus.database import open_store
 from costplus.ledger.grant import Grant
 from costplus.ledger.post import grant_credit
 from costplus.metering.event import usage_event
 from costplus.rating.charge import rate
 from costplus.rating.pricing import Pricing
 from costplus.rating.rate_card import RateCardVersion, adjustment
-from costplus.storage.sqlite import SqliteStore
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 PERIOD_END = datetime(2026, 12, 1, tzinfo=UTC)
@@ -55,7 +55,7 @@ CREDIT_NANO = 5 * 10**9
 
 async def opened(url: str) -> Store:
     """Open the database that the URL names."""
-    return await SqliteStore.open(Path(url.removeprefix("sqlite:///")))
+    return await open_store(Settings(database=url))
 
 
 def _set_up(tx: Tx) -> tuple[Plan, RateCardVersion]:
