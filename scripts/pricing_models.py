@@ -61,6 +61,11 @@ class Story:
     receipts: list[dict[str, Any]] = field(default_factory=list)
     seen: dict[str, Any] = field(default_factory=dict)  # What the story met on its way.
 
+    @property
+    def documents(self) -> list[tuple[str, str]]:
+        """The links of all PDFs, each with its document's number."""
+        return [(invoice.invoice_pdf, invoice.number) for invoice in self.invoices]
+
 
 class Book:
     """A seller's installation at a time of its own."""

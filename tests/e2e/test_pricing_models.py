@@ -178,8 +178,8 @@ def test_a_hybrid_commits_includes_credit_and_prorates_seats_in_mid_month(told: 
     first, january, february, march = story.invoices
     assert figures(first) == (7400, 7400, 7400)  # The fee of 50, two seats at 12.
     # 4,600,000 in = 13.80 and 100,000 out = 1.20: 15.00, so 15.00 lack to the minimum of 30. Credit pays
-    # 10.00 of usage. 31 days have 15½ after noon of the 16th: half of 2 seats comes back (12.00), half of 5 is
-    # asked for (30.00). February's fee of 50 and five seats of 12.
+    # 10.00 of usage. 31 days have 15½ after noon of the 16th: half of 2 seats comes back (12.00), half of 5
+    # is asked for (30.00). February's fee of 50 and five seats of 12.
     assert figures(january) == (1500 + 1500 - 1200 + 3000 + 5000 + 6000, 15_800 - 1000, 14_800)
     # 15,000,000 in = 45.00, more than the minimum; credit pays 10.00.
     assert figures(february) == (4500 + 5000 + 6000, 15_500 - 1000, 14_500)

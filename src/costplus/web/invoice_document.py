@@ -115,11 +115,19 @@ def _seller(seller: Seller) -> tuple[str, ...]:
 
 
 def _buyer(customer: Customer | None, invoice: Invoice) -> tuple[str, ...]:
-    if customer is None:
-        return (invoice.customer,)
-    address = customer.profile.get("address") or {}
+    """Return who is billed as the invoice keeps it: what customers change later changes no invoice."""
+    billed = invoice.billed_to
+    if not billed and customer is not None:
+        profile = customer.profile
+        billed = {"name": customer.name, "email": customer.email, "address": profile.get("address")}
+    address = billed.get("address") or {}
     lines = [" ".join(str(address[name]) for name in names if address.get(name)) for names in ADDRESS_LINES]
-    return tuple(text for text in (customer.name or customer.id, *lines, customer.email) if text)
+    tax_ids = [f"Tax ID: {tax_id['value']}" for tax_id in billed.get("tax_ids") or ()]
+    return tuple(
+        text
+        for text in (billed.get("name") or invoice.customer, *lines, billed.get("email"), *tax_ids)
+        if text
+    )
 
 
 def _facts(invoice: Invoice) -> Iterator[Fact]:
