@@ -108,7 +108,7 @@ async def shop(catalogue: Catalogue) -> AsyncIterator[Shop]:
         AsgiOverRsgi(build_app(context)), address=host, port=port, interface=Interfaces.RSGI, websockets=False
     )
     serving = asyncio.create_task(server.serve())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):  # A busy machine takes its time.
         while True:
             with contextlib.suppress(ConnectionRefusedError):
                 _, writer = await asyncio.open_connection(host, port)
