@@ -139,6 +139,11 @@ def test_prepaid_credit_pays_for_everything_and_at_zero_the_customer_is_blocked(
     assert story.seen["refusal"] == (402, "customer_credit_exhausted")
     for invoice in story.invoices:
         check_pdf(invoice, f"Credit applied {dollars(-invoice.subtotal)}", "$3.00 / 1M tokens")
+    for receipt in story.receipts:
+        text = pdf_text(receipt["receipt_pdf"])
+        assert f"Receipt {receipt['number']}" in text and "Acme Research, Inc." in text
+        assert f"Amount paid {dollars(receipt['amount'])}" in text
+        assert ("Promotional credit of $2.00" in text) is (receipt["promotional_amount"] == 200)
 
 
 def test_a_fee_includes_tokens_that_roll_over_and_credit_and_what_is_beyond_has_its_price(told: Told) -> None:
