@@ -14,7 +14,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, TypeVar
 
-from vector_case import NotRun
+from vector_case import Given, NotRun
 from vector_stores import Books
 
 from costplus.billing.close import account_settings, close_customer
@@ -67,6 +67,11 @@ def sheet(model: str = "m") -> RateSheet:
     return compile_sheet(
         price, RateCardVersion(id="rcv_v", created=START, rate_card="rcd_v", default=FREE)
     )
+
+
+def shop_of(given: Given, **request: Any) -> Shop:
+    """Open a shop in fresh books of the case."""
+    return Shop(given.books(), **request)
 
 
 class Shop:
