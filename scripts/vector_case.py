@@ -64,9 +64,11 @@ class Given:
 
     system: str
     inputs: Mapping[str, Any]
+    model: str = ""
     asked: set[str] = field(default_factory=set)
     policies: list[str] = field(default_factory=list)
     dispute: str = ""  # The rule of ours that forbids what the case wants, where one does.
+    theirs: Figures | None = None  # What the case's system comes to by its own rule, where that is known.
     is_listing: bool = False  # Whether the case lists every figure: one it leaves out should be zero.
     place: Place | None = None  # Where books are opened, for cases about money.
     opened: list[Books] = field(default_factory=list)
@@ -131,6 +133,16 @@ class Given:
             self.policies.append(policy)
         return True
 
+    def contest(self, rule: str, theirs: Figures) -> None:
+        """Note down the rule of ours that the case is against, and what its system's own rule comes to."""
+        self.dispute, self.theirs = rule, theirs
+
+    def is_disputed(self, expected: Any) -> bool:
+        """Whether what the case expects is what its system's own rule comes to, against a rule of ours."""
+        if not self.dispute or self.theirs is None:
+            return bool(self.dispute)
+        return not difference(self.theirs, expected, is_listing=False)
+
     def check_used(self) -> None:
         """Raise `NotRun` where an input was not used."""
         left = sorted(name for name in self.inputs if name not in self.asked)
@@ -149,6 +161,8 @@ class Outcome:
     kind: str
     why: str = ""
     policies: tuple[str, ...] = ()
+    figures: Figures = field(default_factory=dict)
+    by: tuple[str, ...] = ("prices",)  # What it was run by: prices alone, or books in these stores.
     is_documented: bool = False  # Not run because the engine refuses such a price, with a documented code.
 
     @property
@@ -193,9 +207,7 @@ def difference(found: Figures, expected: Any, *, is_listing: bool) -> str:
 def agrees(found: Any, value: Any) -> bool:
     """Return whether a figure, or each of a list of them, is the one expected."""
     if isinstance(found, list):
-        return (
-            isinstance(value, list) and len(found) == len(value) and all(map(agrees, found, value))
-        )
+        return isinstance(value, list) and len(found) == len(value) and all(map(agrees, found, value))
     return bool(found == value if isinstance(found, str) else found == fraction(value))
 
 

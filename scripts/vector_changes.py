@@ -27,7 +27,9 @@ from costplus.billing.subscribe import start
 from costplus.billing.subscription import Subscription
 
 CENTS = 100
-Side = Sequence[tuple[Fraction, int]]  # What is subscribed to: prices of a period in minor units, and how many.
+Side = Sequence[
+    tuple[Fraction, int]
+]  # What is subscribed to: prices of a period in minor units, and how many.
 
 
 def _instant(given: Given) -> tuple[int, timedelta]:

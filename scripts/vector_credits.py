@@ -76,8 +76,7 @@ def _give_stated(shop: Shop, row: Row) -> str:
             raise NotRun(f"a grant effective '{row['effective']}' is not understood")
         begins += DAY
     priority = whole(row.get("priority", 50))
-    id = shop.give(fraction(row["amount"]), priority=priority, expires_at=ends, effective_at=begins)
-    return id
+    return shop.give(fraction(row["amount"]), priority=priority, expires_at=ends, effective_at=begins)
 
 
 def _take_step(shop: Shop, step: Row, order: Sequence[str], *, credit: Fraction) -> None:
@@ -157,7 +156,7 @@ def wallet_allocation(given: Given) -> Figures:
         raise NotRun("usage of a customer in several currencies")
     shop = shop_of(given, currency=min(currencies, default="usd").lower())
     if any(wallet.get("auto_topup") for wallet in wallets):
-        given.dispute = PAYS_ALL
+        given.contest(PAYS_ALL, {"allocated": _absorbed(wallets, uses)})
     for wallet in wallets:
         metric, currency = wallet.get("only_metric"), wallet.get("currency") or shop.account.plan.currency
         scope = Scope(models=(f"openai/{metric}",)) if metric else Scope()
@@ -170,9 +169,22 @@ def wallet_allocation(given: Given) -> Figures:
     if owed and given.follows("overage_on_last_wallet"):
         allocated[-1] += owed
         shop.give(owed)  # It is below zero indeed: the next credit makes up for it and leaves nothing.
-        assert (shop.net(), shop.owed()) == (sum(shop.left()[:-1]), 0)
+        assert shop.owed() == shop.left()[-1] == 0
     shop.check()
     return {"allocated": allocated}
+
+
+def _absorbed(wallets: Sequence[Row], uses: Sequence[Any]) -> list[Fraction]:
+    """Return what each wallet pays where one that tops itself up takes all that is left and ends the rest."""
+    if any(isinstance(use, Mapping) for use in uses) or any(w.get("only_metric") for w in wallets):
+        raise NotRun("wallets that top themselves up and pay for some usage only")
+    rest = sum((fraction(use) for use in uses), Fraction(0))
+    taken = {}
+    for number in sorted(range(len(wallets)), key=lambda n: whole(wallets[n].get("prio", 50))):
+        has_no_end = bool(wallets[number].get("auto_topup"))
+        taken[number] = rest if has_no_end else min(rest, fraction(wallets[number]["bal"]))
+        rest -= taken[number]
+    return [taken[number] for number in range(len(wallets))]
 
 
 def _use_of(shop: Shop, use: Any) -> Settlement:

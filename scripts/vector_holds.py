@@ -15,6 +15,7 @@ from vector_shop import CUSTOMER, DAY, START, Shop, nano, shop_of, units
 
 from costplus.billing.store import Tx
 from costplus.catalog.price import Component, PriceVersion
+from costplus.core.ids import HoldId
 from costplus.core.money import NANO_MAX, decimal_text
 from costplus.ledger.hold import Hold, InsufficientCredit
 from costplus.ledger.post import expire_grant
@@ -30,7 +31,7 @@ MONEY_HELD = "a hold reserves an amount and takes from no grant: what was used i
 
 def hold_of(amount: Fraction, id: str = "hold_1") -> Hold:
     return Hold(
-        id=id,
+        id=HoldId(id),
         customer=CUSTOMER,
         kind="request",
         owner="gw_1",
@@ -49,12 +50,12 @@ def hold_settle(given: Given) -> Figures:
         if op == "hold":
             shop.write(partial(place_hold, hold=hold_of(amount), at=shop.at))
         elif op == "settle":
+            if is_expired:
+                given.contest(BOOKED, {"left": shop.left()})  # They ignore it.
             settled = shop.settlement(
                 amount, key="call", hold="hold_1", release_nano=nano(amount), closes=True
             )
             shop.settle([settled])
-            if is_expired:
-                given.dispute = BOOKED
         elif op == "use":
             shop.use(amount)
         elif op == "expire":
@@ -71,7 +72,7 @@ def hold_settle(given: Given) -> Figures:
 
 def hold_settle_plan_change(given: Given) -> Figures:
     """A plan's credit ends with the plan, and that of the next one begins, while a call is under way."""
-    given.dispute = MONEY_HELD
+    given.contest(MONEY_HELD, _taken_when_held(given))
     shop = shop_of(given)
     old = shop.give(given.number("monthly_free"), priority=1)
     lifetime = shop.give(given.number("lifetime"), priority=2) if given.has("lifetime") else ""
@@ -87,6 +88,21 @@ def hold_settle_plan_change(given: Given) -> Figures:
     left = units(shop.grant(monthly).remaining_nano)
     lasting = units(shop.grant(lifetime).remaining_nano) if lifetime else Fraction(0)
     return {"monthly": left, "lifetime": lasting, "total": left + lasting}
+
+
+def _taken_when_held(given: Given) -> Figures:
+    """Return what is left where a hold takes from the buckets, and gives back to them, the last one first.
+
+    What the plan's own bucket gets back goes to the next plan's.
+    """
+    free, lasting, held = (given.number(name, 0) for name in ("monthly_free", "lifetime", "hold"))
+    of_lasting = min(max(held - free, Fraction(0)), lasting)
+    back = max(held - given.number("settle"), Fraction(0))
+    to_lasting = min(back, of_lasting)
+    monthly = given.number("upgrade_to_monthly") - given.number("then_use", 0) + back - to_lasting
+    monthly = min(monthly, given.number("upgrade_to_monthly"))
+    lasting += to_lasting - of_lasting
+    return {"monthly": monthly, "lifetime": lasting, "total": monthly + lasting}
 
 
 def overage_policy(given: Given) -> Figures:
@@ -117,16 +133,18 @@ def parallel_debits(given: Given) -> Figures:
         raise NotRun(f"a policy called '{policy}' is not understood")
     shop = shop_of(given)
     included = given.first("balance", "included")
+    debits = [fraction(debit) for debit in given.take("debits", kind=list)]
     shop.give(included)
     overdraft_nano = NANO_MAX
     if policy == "reject_over_limit":
         given.under("hold_to_limit")
         overdraft_nano = nano(given.number("usage_limit") - included)
     elif policy == "cap":
-        given.dispute = NOT_GIVEN_AWAY
+        used = min(sum(debits, Fraction(0)), included)  # They book no more than there is.
+        theirs = {"balance": included - used, "usage": used, "accepted": len(debits), "rejected": 0}
+        given.contest(NOT_GIVEN_AWAY, theirs)
     else:
         given.under("overage_is_owed")
-    debits = [fraction(debit) for debit in given.take("debits", kind=list)]
     took = shop.books.write_at_once(
         [_debit(shop, debit, n, overdraft_nano=overdraft_nano) for n, debit in enumerate(debits)],
         customer=CUSTOMER,

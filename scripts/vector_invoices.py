@@ -42,10 +42,9 @@ def tax_at(shop: Shop, percent: Fraction, **changes: Any) -> None:
 
 def discount(shop: Shop, amount_minor: int) -> None:
     coupon = Coupon(id="co_1", created=shop.at, amount_minor=amount_minor, duration="forever")
-    held = CustomerDiscount(
-        id=discount_id(CUSTOMER), created=shop.at, customer=CUSTOMER, coupon=coupon.id
-    )
-    shop.write(lambda tx: (tx.save(coupon), tx.save(held)))
+    held = CustomerDiscount(id=discount_id(CUSTOMER), created=shop.at, customer=CUSTOMER, coupon=coupon.id)
+    shop.write(lambda tx: tx.save(coupon))
+    shop.write(lambda tx: tx.save(held))
 
 
 def bill(shop: Shop, amount_minor: int) -> Invoice:
@@ -88,9 +87,7 @@ def invoice_total(given: Given) -> Figures:
         shop.give(given.number("prepaid_credits") / 100)
     if given.has("credit_notes"):  # As a credit note on a paid invoice leaves it.
         gained = cents(given.number("credit_notes"))
-        shop.write(
-            lambda tx: adjust_surplus(tx, CUSTOMER, gained_minor=gained, currency="usd", at=shop.at)
-        )
+        shop.write(lambda tx: adjust_surplus(tx, CUSTOMER, gained_minor=gained, currency="usd", at=shop.at))
     for number, fee in enumerate(given.take("fees", kind=list)):
         shop.use(fraction(fee) / 100, model=f"m{number}")
     invoice = shop.month()

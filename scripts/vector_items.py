@@ -29,9 +29,7 @@ from costplus.rating.pricing import Pricing
 CALLS = "api_calls"
 LONG_AGO = datetime(2025, 1, 1, tzinfo=UTC)
 FORMULAS = ("count", "sum", "avg", "min", "max", "unique", "last")
-NO_MODELS = Catalogue(
-    Snapshot(schema=1, taken_on=LONG_AGO.date(), currency="usd", sources={}, providers={})
-)
+NO_MODELS = Catalogue(Snapshot(schema=1, taken_on=LONG_AGO.date(), currency="usd", sources={}, providers={}))
 
 
 def decimal(exact: Fraction) -> Decimal:
@@ -55,7 +53,8 @@ class ItemShop:
             items={CALLS: item},
         )
         subscription = shop.subscription().moved(Pin(shop.at, version.id))
-        shop.write(lambda tx: (tx.save(version), tx.save(subscription)))
+        shop.write(lambda tx: tx.save(version))
+        shop.write(lambda tx: tx.save(subscription))
 
     def event(self, count: int, *, at: datetime | None = None) -> UsageEvent:
         event = usage_event(
@@ -158,6 +157,77 @@ def capped_per_unit(given: Given) -> Figures:
     return {"amount": shop.billed(early=given.count("qty")) * 100}
 
 
+def commitment(given: Given) -> Figures:
+    """Return what a line costs after those before it, under the item's minimum and maximum."""
+    kind = _kind_of(given)
+    word = given.take("line", "single", kind=str)
+    if kind == "volume" or word == "last_split":
+        before, count = given.count("pre_line_qty", 0), given.count("line_qty" if word != "single" else "qty")
+        given.take("billed_before", None)
+        shop = ItemShop(shop_of(given), kind, **_price(given), **_limits(given))
+        if before:
+            shop.use(before)
+        was = shop.charged()
+        return {"amount": shop.billed(early=count) - was}
+    if given.has("gross"):  # Units of what a cap is put on, at 1 each.
+        cap = decimal(given.number("tier_cap"))
+        capped = ItemShop(shop_of(given), "per_unit", unit_amount=Decimal(1), maximum_amount=cap)
+        capped.use(given.count("gross"))
+        return {"amount": capped.charged()}
+    before = given.count("pre_line_metered" if given.has("pre_line_metered") else "pre_line_qty", 0)
+    stated = next((name for name in ("line_metered", "line_qty") if given.has(name)), "qty")
+    given.take("billed_before", None)
+    net, gross = (
+        _line(
+            ItemShop(shop_of(given), kind, **_price(given), **limits),
+            before=before,
+            count=given.count(stated),
+        )
+        for limits in (_limits(given), {})
+    )
+    figures = {"line": gross, "gross": gross, "discount": gross - net, "net": net}
+    if any((exact * 100).denominator != 1 for exact in figures.values()) and given.follows("line_half_up"):
+        figures = {
+            name: Fraction((exact * 100 + Fraction(1, 2)) // 1, 100) for name, exact in figures.items()
+        }
+    return {**figures, "amount": figures["net"]}
+
+
+def _kind_of(given: Given) -> str:
+    if given.has("package_size"):
+        return "package"
+    if given.has("multiplier") or given.has("gross"):
+        return "per_unit"
+    return "volume" if given.model == "volume" else "graduated"
+
+
+def _price(given: Given) -> dict[str, Any]:
+    if given.has("package_size"):
+        return {
+            "package_size": given.count("package_size"),
+            "package_amount": decimal(given.number("package_amount")),
+        }
+    if given.has("multiplier"):  # What is metered is money, sold at the multiplier.
+        return {"unit_amount": decimal(given.number("multiplier"))}
+    return {"tiers": tiers_of(given)}
+
+
+def _limits(given: Given) -> dict[str, Decimal]:
+    stated = {name: given.optional(name) for name in ("minimum", "maximum")}
+    return {f"{name}_amount": decimal(exact) for name, exact in stated.items() if exact is not None}
+
+
+def _line(shop: ItemShop, *, before: int, count: int) -> Fraction:
+    """Return what a line's units add to what the units before it were charged."""
+    if before:
+        shop.use(before)
+    was = shop.charged()
+    if count:
+        shop.use(count)
+    shop.shop.check()
+    return shop.charged() - was
+
+
 def corrections(given: Given) -> Figures:
     """Units that are taken back give back what they were charged; none goes below nothing."""
     count = given.take("qty", kind=int)
@@ -197,5 +267,6 @@ RUNNERS: Mapping[tuple[str, str], Runner] = {
     ("late_events", "delta_billing"): delta_billing,
     ("limits", "per_unit"): capped_per_unit,
     ("corrections", "graduated"): corrections,
+    **{("commitment", model): commitment for model in ("dynamic_markup", "package", "graduated", "volume")},
     ("metering", "aggregation"): aggregation,
 }

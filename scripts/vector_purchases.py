@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 from vector_case import Figures, Given, Runner, fraction
@@ -69,7 +70,9 @@ class Till:
             customer = tx.find(Customer, CUSTOMER)
             assert customer is not None
             purchase = Purchase(amount_minor=amount_minor, **fields)
-            return order_top_up(tx, customer, purchase, method=method_of(tx, customer, ""), id="", at=self.shop.at)
+            return order_top_up(
+                tx, customer, purchase, method=method_of(tx, customer, ""), id="", at=self.shop.at
+            )
 
         ordered = self.shop.write(verb)
         self.shop.books.run(self._collector.collect_due())
@@ -153,8 +156,7 @@ def auto_top_up(given: Given) -> Figures:
     shop.give(balance)
     batches = [[shop.settlement(debit)] for debit in parallel]
     shop.books.write_at_once(
-        [lambda tx, batch=batch: settle(tx, batch, at=shop.at) for batch in batches],  # type: ignore[misc]  # Bound.
-        customer=CUSTOMER,
+        [partial(settle, settlements=batch, at=shop.at) for batch in batches], customer=CUSTOMER
     )
     names, seen = ("after_first", "after_second", "after_third"), []
     for debit in in_turn:

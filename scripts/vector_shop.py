@@ -64,9 +64,7 @@ def sheet(model: str = "m") -> RateSheet:
     """Return the rates of a model of which a token costs a nano."""
     parts = (Component("input", Decimal("0.001"), 1_000_000),)
     price = PriceVersion(f"pv_{model}", "openai", model, "usd", START, None, parts)
-    return compile_sheet(
-        price, RateCardVersion(id="rcv_v", created=START, rate_card="rcd_v", default=FREE)
-    )
+    return compile_sheet(price, RateCardVersion(id="rcv_v", created=START, rate_card="rcd_v", default=FREE))
 
 
 def shop_of(given: Given, **request: Any) -> Shop:
@@ -100,9 +98,7 @@ class Shop:
     def set_up(self, **request: Any) -> None:
         """Set the account up, or change what it is set up with."""
         fields: dict[str, Any] = {"fee_minor": 0, "credit_minor": 0, **request}
-        wanted = SetUpRequest(
-            plan_name="AI", models=(), default=FREE, price_tracking="disabled", **fields
-        )
+        wanted = SetUpRequest(plan_name="AI", models=(), default=FREE, price_tracking="disabled", **fields)
         self.account = self.write(lambda tx: set_up(tx, wanted, at=self.at))
 
     def number(self, prefix: str) -> str:

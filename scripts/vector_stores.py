@@ -1,25 +1,25 @@
 """Where cases about money are run: fresh books on real stores, one store after the other.
 
 Rule 1: every case gets books of its own: a new file of SQLite, a new database of PostgreSQL.
-Rule 2: the PostgreSQL server is started here, in a folder that goes with it, and speaks on a Unix socket only.
+Rule 2: the PostgreSQL server is our own: it starts with the first case that asks for it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import getpass
+import functools
 import itertools
 import os
 import shutil
-import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
-import asyncpg
+from postgres_server import ABSENT, PostgresServer, postgres_programs
 
 from costplus.billing.store import Store, Tx
 from costplus.storage.memory import MemoryStore
@@ -28,8 +28,6 @@ from costplus.storage.sqlite import SqliteStore
 
 T = TypeVar("T")
 WAIT_S = 60
-TEMPLATE = "costplus_template"
-ABSENT = "no PostgreSQL here: install Debian's package `postgresql`, or put initdb on PATH"
 
 
 class Loop:
@@ -80,57 +78,6 @@ class Books:
 Place = Callable[[], Books]  # Opens fresh books.
 
 
-class PostgresServer:
-    """A PostgreSQL server of our own; as root it runs as the user `postgres`, which Debian's package makes."""
-
-    def __init__(self, programs: Path, folder: Path) -> None:
-        self.programs = programs
-        self.folder = folder
-        self._user = "postgres" if os.geteuid() == 0 else None
-        self._owner = self._user or getpass.getuser()
-        if self._user:
-            shutil.chown(folder, self._user)
-
-    def _run(self, program: str, *arguments: str) -> None:
-        subprocess.run(
-            [self.programs / program, *arguments],
-            user=self._user,
-            cwd=self.folder,
-            check=True,
-            stdout=subprocess.DEVNULL,
-            env={"PATH": os.environ["PATH"], "LC_ALL": "C"},
-            timeout=WAIT_S,
-        )
-
-    def start(self) -> None:
-        """Make a cluster and start it; it need not outlive a crash, so it does not wait for its disk."""
-        self._run("initdb", "-D", "cluster", "-A", "trust", "-N", "--locale=C", "-E", "UTF8")
-        options = f"-c listen_addresses='' -k {self.folder} -c fsync=off -c synchronous_commit=off"
-        self._run("pg_ctl", "-D", "cluster", "-w", "-s", "-l", "log", "-o", options, "start")
-
-    def stop(self) -> None:
-        self._run("pg_ctl", "-D", "cluster", "-w", "-s", "-m", "immediate", "stop")
-
-    def url(self, database: str) -> str:
-        return f"postgresql://{self._owner}@/{database}?host={self.folder}"
-
-    async def make_database(self, name: str, *, template: str = "template0") -> str:
-        """Make a database and return where it is."""
-        admin = await asyncpg.connect(self.url("postgres"))
-        try:
-            await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-        finally:
-            await admin.close()
-        return self.url(name)
-
-
-def postgres_programs() -> Path | None:
-    """Return where PostgreSQL's programs are, or None where none are installed."""
-    found = shutil.which("initdb")
-    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[4]))
-    return (Path(found) if found else debian[-1]).parent if found or debian else None
-
-
 class NoPostgres(Exception):
     """No PostgreSQL is installed where there has to be one."""
 
@@ -165,22 +112,31 @@ def _sqlite(loop: Loop, after: contextlib.ExitStack) -> Place:
 
 
 def _postgres(loop: Loop, after: contextlib.ExitStack) -> Place | None:
-    programs, numbers = postgres_programs(), itertools.count(1)
+    programs = postgres_programs()
     if programs is None:
         if os.environ.get("CI") == "true":
             raise NoPostgres(ABSENT)
         return None
-    server = PostgresServer(programs, _folder(after))
-    server.start()
-    after.callback(server.stop)
 
-    async def make_template() -> None:
-        store = await PostgresStore.open(await server.make_database(TEMPLATE), writers=1, readers=1)
-        await store.close()
+    @functools.cache
+    def started() -> tuple[PostgresServer, str]:
+        """Start the server with the first case that asks for it; return it with a database to copy."""
+        server = PostgresServer(programs, _folder(after))
+        server.make()
+        server.start(durable=False)
+        after.callback(server.stop)
+        return server, loop.run(_empty_books(server))
 
-    async def open_copy() -> PostgresStore:
-        url = await server.make_database(f"books_{next(numbers)}", template=TEMPLATE)
+    async def open_copy(server: PostgresServer, template: str) -> PostgresStore:
+        url = await server.make_database(template=template)
         return await PostgresStore.open(url, writers=2, readers=1)
 
-    loop.run(make_template())
-    return lambda: Books(loop, loop.run(open_copy()))
+    return lambda: Books(loop, loop.run(open_copy(*started())))
+
+
+async def _empty_books(server: PostgresServer) -> str:
+    """Return the name of a database with our schema and no rows."""
+    url = await server.make_database()
+    store = await PostgresStore.open(url, writers=1, readers=1)
+    await store.close()
+    return urlsplit(url).path.removeprefix("/")

@@ -20,6 +20,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,9 @@ import vector_items
 import vector_prices
 import vector_purchases
 import vector_usage
+from postgres_server import ABSENT
 from vector_case import POLICIES, Given, NotRun, Outcome, Runner, difference
-from vector_stores import ABSENT, NoPostgres, Place, places
+from vector_stores import NoPostgres, Place, places
 
 from costplus.core.errors import BillingError
 
@@ -52,48 +54,62 @@ BOOKED: Mapping[tuple[str, str], Runner] = {
     **vector_items.RUNNERS,
     **vector_purchases.RUNNERS,
 }
-BOOKED_AREAS = frozenset(area for area, _ in BOOKED) - {"rounding"}  # Which has prices alone as well.
+BOTH = frozenset({"commitment", "rounding"})  # Areas of prices that books come to as well.
+BOOKED_AREAS = frozenset(area for area, _ in BOOKED) - BOTH
 STORES = ("sqlite", "postgres")
 
 
-def outcomes_of(case: Case, stores: Mapping[str, Place]) -> Outcome:
+def outcome_of(case: Case, stores: Mapping[str, Place]) -> Outcome:
     """Run one case, in every store where it is about money, and compare its figures."""
-    booked = BOOKED.get((case["area"], case.get("model", "")))
-    runner = booked or (None if case["area"] in BOOKED_AREAS else PRICED.get(case.get("model", "")))
-    if runner is None:
-        return Outcome(case, "not run", f"nothing runs a {case['area']} called '{case.get('model')}'")
-    if booked is None:
-        return outcome(case, runner)
-    found = {name: outcome(case, runner, place) for name, place in stores.items()}
-    told = {(each.kind, each.why) for each in found.values()}
-    if len(told) > 1:
-        why = "; ".join(f"on {name} {each.kind} {each.why}" for name, each in found.items())
+    area, model = case["area"], case.get("model", "")
+    booked = BOOKED.get((area, model))
+    priced = PRICED.get(model) if area not in BOOKED_AREAS else None
+    if booked is None or (priced is not None and area in BOTH):
+        if priced is None:
+            return Outcome(case, "not run", f"nothing runs a case of {area} called '{model}'")
+        alone = outcome(case, priced)
+        if booked is None or alone.kind != "holds":
+            return alone
+    else:
+        alone = None
+    found = {name: outcome(case, booked, place) for name, place in stores.items()}
+    first, *others = found.values()
+    if any((each.kind, each.why, each.figures) != (first.kind, first.why, first.figures) for each in others):
+        why = "; ".join(f"on {name} it {each.kind} {each.why}" for name, each in found.items())
         return Outcome(case, "wrong", f"the stores differ: {why}")
-    return next(iter(found.values()))
+    if alone is not None and first.kind == "not run":
+        return alone  # Books count whole units only.
+    policies = (*(alone.policies if alone else ()), *first.policies)
+    return replace(first, by=tuple(found), policies=tuple(dict.fromkeys(policies)))
 
 
 def outcome(case: Case, runner: Runner, place: Place | None = None) -> Outcome:
     """Run one case in one place and compare its figures."""
-    given = Given(case.get("system", ""), case["input"], place=place)
+    given = Given(case.get("system", ""), case["input"], case["model"], place=place)
     try:
         found = runner(given)
         given.check_used()
         why = difference(found, case["expected"], is_listing=given.is_listing)
+        is_disputed = bool(why) and given.is_disputed(case["expected"])
     except NotRun as reason:
         return Outcome(case, "not run", str(reason))
+    except (KeyError, TypeError, ValueError) as reason:
+        return Outcome(case, "not run", f"its form is not understood: {reason!r}")
     except BillingError as refusal:
         return Outcome(case, "not run", f"{refusal.code}: {refusal.message}", is_documented=True)
+    except AssertionError as broken:
+        return Outcome(case, "wrong", f"the books do not add up: {broken}")
     finally:
         given.close()
     policies = tuple(given.policies)
-    if why and given.dispute:
-        return Outcome(case, "dispute", f"{why}: {given.dispute}", policies)
-    return Outcome(case, "wrong" if why else "holds", why, policies)
+    if is_disputed:
+        return Outcome(case, "dispute", f"{why}: {given.dispute}", policies, found)
+    return Outcome(case, "wrong" if why else "holds", why, policies, found)
 
 
 def verify(cases: Iterable[Case], stores: Mapping[str, Place]) -> list[Outcome]:
     """Run every case."""
-    return [outcomes_of(case, stores) for case in cases]
+    return [outcome_of(case, stores) for case in cases]
 
 
 def fails(found: Outcome) -> bool:
@@ -101,13 +117,13 @@ def fails(found: Outcome) -> bool:
     return found.kind == "wrong" or (found.kind == "not run" and not found.is_documented)
 
 
-def report(outcomes: Sequence[Outcome], stores: Sequence[str]) -> Iterator[str]:
+def report(outcomes: Sequence[Outcome]) -> Iterator[str]:
     """Yield the lines to print: a table by area, the policies that mattered, and whatever does not hold."""
     yield f"{'area':<16}{'cases':>7}" + "".join(f"{kind:>9}" for kind in KINDS) + "  run by"
     for area in (*dict.fromkeys(o.case["area"] for o in outcomes), "all"):
         of_area = [o for o in outcomes if area in (o.case["area"], "all")]
         counts = Counter(o.kind for o in of_area)
-        by = {", ".join(stores) if _is_booked(o) else "prices" for o in of_area} if area != "all" else ()
+        by = {", ".join(o.by) for o in of_area if area != "all"}
         figures = "".join(f"{counts[kind]:>9}" for kind in KINDS)
         yield f"{area:<16}{counts.total():>7}{figures}  {'; '.join(sorted(by))}".rstrip()
     used = Counter(policy for o in outcomes for policy in o.policies)
@@ -118,10 +134,6 @@ def report(outcomes: Sequence[Outcome], stores: Sequence[str]) -> Iterator[str]:
     if left:
         yield f"not holding: {len(left)}"
         yield from (o.line for o in sorted(left, key=lambda o: KINDS.index(o.kind)))
-
-
-def _is_booked(found: Outcome) -> bool:
-    return (found.case["area"], found.case.get("model", "")) in BOOKED
 
 
 def main() -> int:
@@ -137,7 +149,7 @@ def main() -> int:
         return 1
     if "postgres" not in stores:
         sys.stdout.write(f"{ABSENT}; run on SQLite alone\n")
-    sys.stdout.writelines(f"{line}\n" for line in report(outcomes, list(stores)))
+    sys.stdout.writelines(f"{line}\n" for line in report(outcomes))
     return 1 if any(map(fails, outcomes)) else 0
 
 
