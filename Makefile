@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup check test demo bench prices docs verify-costs verify-usage verify-vectors lock clean
+.PHONY: help setup check test demo invoices bench prices docs verify-costs verify-usage verify-vectors lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -51,6 +51,9 @@ test: setup ## Every test; args="-k name" narrows it down
 
 demo: setup ## Set everything up with a simulated provider and show live calls being billed
 	$(BIN)/costplus demo $(args)
+
+invoices: setup ## Write example invoices of four ways to sell to build/invoices as PDF
+	$(BIN)/python scripts/example_invoices.py $(args)
 
 bench: setup ## Measure the gateway, and what rating costs; args="--only rating" measures a part
 	$(BIN)/python bench/run.py $(args)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,6 +12,23 @@ from costplus.billing.spend_cap import SpendCap
 from costplus.billing.subscription import NotSubscribed, Subscription, SubscriptionPaused
 from costplus.core.money import NANO_MAX
 from costplus.rating.rate_card import RateCardVersion
+
+
+def check_open(known: Sequence[Subscription], at: datetime) -> None:
+    """Refuse usage at `at` that none of a customer's subscriptions, in order of time, takes.
+
+    Raises `NotSubscribed` where none runs then, `SubscriptionPaused` where usage is blocked then.
+    """
+    begun = [entry for entry in known if entry.begins <= at]
+    if not begun and known[0].status != "pending":
+        return  # Usage from before the first subscription is priced as it began.
+    ends = begun[-1].ends if begun else at
+    if ends is not None and ends <= at:
+        raise NotSubscribed(
+            f"Customer {known[0].customer} is not subscribed to a pricing plan at {at:%Y-%m-%dT%H:%M:%SZ}."
+        )
+    if begun[-1].pin_at(at).usage == "blocked":
+        raise SubscriptionPaused(f"Subscription {begun[-1].id} of {known[0].customer} is paused.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,24 +77,11 @@ class Terms:
 
         Raises `NotSubscribed` where none does then, `SubscriptionPaused` where usage is blocked then.
         """
-        self._check_open(at)
+        check_open(self.subscriptions or (self.subscription,), at)
         for since, card in reversed(self.cards):
             if since <= at:
                 return card
         return self.cards[0][1]
-
-    def _check_open(self, at: datetime) -> None:
-        known = self.subscriptions or (self.subscription,)
-        begun = [entry for entry in known if entry.begins <= at]
-        if not begun and known[0].status != "pending":
-            return  # Usage from before the first subscription is priced as it began.
-        ends = begun[-1].ends if begun else at
-        if ends is not None and ends <= at:
-            raise NotSubscribed(
-                f"Customer {self.customer.id} is not subscribed to a pricing plan at {at:%Y-%m-%dT%H:%M:%SZ}."
-            )
-        if begun[-1].pin_at(at).usage == "blocked":
-            raise SubscriptionPaused(f"Subscription {begun[-1].id} of {self.customer.id} is paused.")
 
     def now(self, real: datetime) -> datetime:
         """Return the customer's present."""

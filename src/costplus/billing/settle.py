@@ -172,14 +172,7 @@ def settle_customer(
         for item in fresh.values()
     ]
     charged = (inclusions or Inclusions(tx)).applied(record, subscription, rated, at=at)
-    price_nano: dict[int, int] = defaultdict(int)
-    used_at: dict[int, datetime] = {}  # Of periods that have ended: what was effective then pays.
-    for entry in charged:
-        period = subscription.billed_in(entry.billed_at)
-        start = milliseconds(period.start)
-        price_nano[start] += entry.charge.price_nano
-        if period.end <= at:
-            used_at[start] = max(entry.billed_at, used_at.get(start, entry.billed_at))
+    price_nano, used_at = _by_period(subscription, charged, at=at)
     posted = post_usage(
         tx,
         UsagePosting(
@@ -215,6 +208,24 @@ def settle_customer(
         remember_late_usage(tx, subscription, at=at)
     recharge(tx, record, at=at)
     return len(fresh)
+
+
+def _by_period(
+    subscription: Subscription, charged: Sequence[ChargedEvent], *, at: datetime
+) -> tuple[dict[int, int], dict[int, datetime]]:
+    """Return what is charged by period (its start in milliseconds); of periods that have ended, when it was.
+
+    What was effective then pays it.
+    """
+    price_nano: dict[int, int] = defaultdict(int)
+    used_at: dict[int, datetime] = {}
+    for entry in charged:
+        period = subscription.billed_in(entry.billed_at)
+        start = milliseconds(period.start)
+        price_nano[start] += entry.charge.price_nano
+        if period.end <= at:
+            used_at[start] = max(entry.billed_at, used_at.get(start, entry.billed_at))
+    return price_nano, used_at
 
 
 def _count_metered(

@@ -8,10 +8,10 @@ from datetime import datetime
 from costplus.billing.clock import customer_of, frozen_time
 from costplus.billing.close import account_settings
 from costplus.billing.customer import Customer, OnZeroCredit
-from costplus.billing.entitlement import Terms
+from costplus.billing.entitlement import Terms, check_open
 from costplus.billing.pinned import card_of
 from costplus.billing.plan import Plan
-from costplus.billing.settle import billed_by, biller_at, billers_of
+from costplus.billing.settle import biller_at, billers_of
 from costplus.billing.store import Tx
 from costplus.billing.subscription import NotSubscribed, Subscription
 from costplus.billing.watched import caps_of
@@ -48,10 +48,13 @@ def overage_limit_nano(customer: Customer, plan: Plan | None) -> int | None:
 def card_for(tx: Tx, customer: str, *, at: datetime) -> RateCardVersion:
     """Return the card version that prices a customer's usage at `at`: of its terms, only that is read.
 
-    Raises `NoSuchCustomer`, `NotSubscribed`.
+    Raises `NoSuchCustomer`, `NotSubscribed`, `SubscriptionPaused`.
     """
-    subscription = billed_by(tx, customer_of(tx, customer).id, at=at)
-    return card_of(tx, subscription, subscription.pin_at(at))
+    known = sorted(billers_of(tx, customer_of(tx, customer).id), key=lambda entry: entry.begins)
+    check_open(known, at)
+    pins = [(entry, pin) for entry in known for pin in entry.every_pin]
+    subscription, pin = next((found for found in reversed(pins) if found[1].since <= at), pins[0])
+    return card_of(tx, subscription, pin)
 
 
 def capped_terms_of(tx: Tx, customer: str) -> Terms:

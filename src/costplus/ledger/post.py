@@ -3,9 +3,7 @@
 Rule 1: reads lock the customer's balance first, so that everything about one customer happens in turn.
 Rule 2: credit pays usage in burn order; what no credit covers is owed, and a grant that begins pays that
 first, as far as its scope goes.
-Rule 3: usage that is taken back lessens what its own period owes, then what other periods owe, oldest first;
-the rest goes back to the grants that it was burned from, and to a new one where they have ended.
-Rule 4: how a batch splits over what scopes speak of is asked only where some grant has a scope.
+Rule 3: how a batch splits over what scopes speak of is asked only where some grant has a scope.
 """
 
 from __future__ import annotations
@@ -15,9 +13,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from costplus.core.ids import CustomerId, milliseconds, new_id
-from costplus.core.money import nano_per_minor
 from costplus.ledger import account
-from costplus.ledger.balance import Balance, Crossing, drawn, note_paid, paid_copy
+from costplus.ledger.balance import Balance, Crossing, note_paid, paid_copy
 from costplus.ledger.grant import (
     GRANTS_MAX,
     Grant,
@@ -27,10 +24,10 @@ from costplus.ledger.grant import (
     burn_in_scope,
     burnable,
     burnable_late,
-    refill,
 )
 from costplus.ledger.scope import UNKNOWN, Scope, Subject, netted
 from costplus.ledger.store import LedgerStore
+from costplus.ledger.take_back import take_back
 from costplus.ledger.transaction import Kind, Transaction, period_reference, transaction
 
 InScope = Callable[[int, Scope], int]
@@ -231,7 +228,15 @@ def post_usage(store: LedgerStore, posting: UsagePosting, *, at: datetime) -> Po
         balance, grants = store.balance_for_update(customer), store.live_grants(customer)
         credit_nano = sum(grant.remaining_nano for grant in burnable(grants, at=at))
     owed, paid = dict(balance.owed_nano), paid_copy(balance.paid_nano)
-    returned, spare = _take_back(store, posting, owed=owed, paid=paid, at=at)
+    returned, spare = take_back(
+        store,
+        posting.price_nano,
+        burned_nano=posting.burned_nano,
+        spare=posting.spare,
+        owed=owed,
+        paid=paid,
+        at=at,
+    )
     parts, owed_nano = _burn(store, posting, owed=owed, paid=paid, at=at)
     freed = _release(store, posting)
     left = {period: nano for period, nano in owed.items() if nano}
@@ -322,46 +327,6 @@ def _spend(store: LedgerStore, grant: Grant, nano: int, *, at: datetime) -> None
     store.save_grant(replace(grant, lapsed_nano=grant.lapsed_nano - nano))
     postings = [(account.credit(grant.customer, grant.id), nano), (account.book("breakage"), -nano)]
     move(store, customer=grant.customer, kind="grant_expiry", reference=grant.id, postings=postings, at=at)
-
-
-def _take_back(
-    store: LedgerStore,
-    posting: UsagePosting,
-    *,
-    owed: dict[int, int],
-    paid: dict[int, dict[str, int]],
-    at: datetime,
-) -> tuple[list[tuple[Grant, int]], Grant | None]:
-    """Undo what the posting takes back, and note in `owed` and `paid` who bears it.
-
-    Returns what each grant got back, and the grant that was made for the rest.
-    """
-    spare, rests = None, dict[int, int]()
-    for period, nano in posting.price_nano.items():
-        if nano < 0:
-            part = min(owed.get(period, 0), -nano)
-            owed[period] = owed.get(period, 0) - part
-            rests[period] = -nano - part
-    for period in sorted(owed):
-        part = min(owed[period], sum(rests.values()))
-        owed[period] -= part
-        for source, share in drawn(rests, part):
-            note_paid(paid, period, "", share)
-            note_paid(paid, source, "", -share)
-    known = [(grant, nano) for id, nano in posting.burned_nano.items() if (grant := store.grant(id))]
-    parts, rest = refill(known, sum(rests.values()), at=at)
-    for grant, part in parts:
-        store.save_grant(replace(grant, remaining_nano=grant.remaining_nano + part))
-    if rest:
-        assert posting.spare is not None  # Whoever takes something back says where it may go.
-        minor = rest // nano_per_minor(posting.spare.currency)
-        spare = replace(posting.spare, amount_nano=rest, remaining_nano=rest, minor_amount=minor, begun_at=at)
-        store.save_grant(spare)
-        parts = [*parts, (spare, rest)]
-    for grant, part in parts:
-        for source, share in drawn(rests, part):
-            note_paid(paid, source, grant.id, -share)
-    return parts, spare
 
 
 def void_grant(store: LedgerStore, grant: Grant, *, at: datetime) -> Crossing:

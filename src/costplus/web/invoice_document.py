@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
+from costplus.billing.coupon import Coupon
 from costplus.billing.customer import Customer
 from costplus.billing.invoice import Invoice, InvoiceLine
 from costplus.billing.seller import Seller
 from costplus.billing.tax import REVERSE_CHARGE_NOTE, TaxRate
-from costplus.core.money import nano_per_minor
+from costplus.metering.event import METER
+from costplus.rating.item_charge import LIMITS
 from costplus.web.figures import count, day, instant, leaf_name, minor_amount, nano_amount, unit_amount
 
 STATES = {
@@ -25,7 +26,9 @@ STATES = {
     "uncollectible": "Uncollectible",
 }
 OTHER = "Fees and other charges"
-ADDRESS_FIELDS = ("line1", "line2", "postal_code", "city", "state", "country")
+# Parts of an address that stand on one line.
+ADDRESS_LINES = (("line1",), ("line2",), ("postal_code", "city", "state"), ("country",))
+_LATE = " · late usage of "  # What descriptions of late usage end with, before the period.
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The lines of one model, or those of no model."""
+    """The lines of one model or meter, those that came late from one period, or the others."""
 
     title: str
     rows: tuple[Row, ...]
@@ -82,11 +85,16 @@ class Document:
 
 
 def document_of(
-    invoice: Invoice, customer: Customer | None, seller: Seller | None, *, rates: Sequence[TaxRate] = ()
+    invoice: Invoice,
+    customer: Customer | None,
+    seller: Seller | None,
+    *,
+    rates: Sequence[TaxRate] = (),
+    coupon: Coupon | None = None,
 ) -> Document:
     """Return the invoice's document; a customer or seller that is not known is left out.
 
-    `rates` are those of its taxes.
+    `rates` are those of its taxes, `coupon` that of its discount.
     """
     return Document(
         title=f"Invoice {invoice.number}" if invoice.number else "Invoice (draft)",
@@ -96,7 +104,7 @@ def document_of(
         buyer=_buyer(customer, invoice),
         facts=tuple(_facts(invoice)),
         groups=tuple(_groups(invoice)),
-        totals=tuple(_totals(invoice, {rate.id: rate for rate in rates})),
+        totals=tuple(_totals(invoice, {rate.id: rate for rate in rates}, coupon)),
         notes=tuple(_notes(invoice, seller)),
     )
 
@@ -107,18 +115,26 @@ def _seller(seller: Seller) -> tuple[str, ...]:
 
 
 def _buyer(customer: Customer | None, invoice: Invoice) -> tuple[str, ...]:
-    if customer is None:
-        return (invoice.customer,)
-    address = customer.profile.get("address") or {}
-    lines = [str(address[name]) for name in ADDRESS_FIELDS if address.get(name)]
-    return tuple(text for text in (customer.name or customer.id, *lines, customer.email) if text)
+    """Return who is billed as the invoice keeps it: what customers change later changes no invoice."""
+    billed = invoice.billed_to
+    if not billed and customer is not None:
+        profile = customer.profile
+        billed = {"name": customer.name, "email": customer.email, "address": profile.get("address")}
+    address = billed.get("address") or {}
+    lines = [" ".join(str(address[name]) for name in names if address.get(name)) for names in ADDRESS_LINES]
+    tax_ids = [f"Tax ID: {tax_id['value']}" for tax_id in billed.get("tax_ids") or ()]
+    return tuple(
+        text
+        for text in (billed.get("name") or invoice.customer, *lines, billed.get("email"), *tax_ids)
+        if text
+    )
 
 
 def _facts(invoice: Invoice) -> Iterator[Fact]:
     period = invoice.period
     yield Fact("Amount due", minor_amount(invoice.remaining_minor, invoice.currency))
     yield Fact("Status", STATES[invoice.status])
-    whole = f"{instant(period.start)} until before {instant(period.end)}"
+    whole = f"until before {instant(period.end)}"
     yield Fact("Period", f"{day(period.start)} to {day(period.end)}", whole)
     if invoice.finalized_at:
         yield Fact("Issued", day(invoice.finalized_at))
@@ -129,20 +145,44 @@ def _facts(invoice: Invoice) -> Iterator[Fact]:
 
 
 def _groups(invoice: Invoice) -> Iterator[Group]:
-    def title(line: InvoiceLine) -> str:
-        return f"{line.provider}/{line.model}" if line.kind == "usage" else OTHER
+    """Yield models, then meters and minimums, then what came late, then fees and other charges."""
+    places: dict[tuple[int, str], list[InvoiceLine]] = {}
+    for line in invoice.lines:
+        places.setdefault(_place(line), []).append(line)
+    for (_, title), lines in sorted(places.items(), key=lambda place: place[0][0]):
+        yield Group(title, tuple(_row(line, invoice.currency) for line in lines))
 
-    for name, lines in groupby(invoice.lines, key=title):
-        yield Group(name, tuple(_row(line, invoice.currency) for line in lines))
+
+def _place(line: InvoiceLine) -> tuple[int, str]:
+    """Return a line's group: in which order, and what it is called."""
+    if line.kind != "usage":
+        return 4, OTHER
+    if line.is_late:
+        return 3, f"Late usage of {day(line.period.start)} to {day(line.period.end)}"
+    if line.provider != METER:
+        return 0, f"{line.provider}/{line.model}"
+    return (2 if line.leaf in LIMITS else 1), _named(line)[0]
+
+
+def _named(line: InvoiceLine) -> tuple[str, str, str]:
+    """Return what a usage line is of, which part of it, and on what conditions; its description says so."""
+    said = line.description.partition(_LATE)[0] if line.is_late else line.description
+    if line.provider == METER:
+        name, _, part = said.rpartition(" · ")
+        return (name, part, "") if name else (part, "", "")
+    return f"{line.provider}/{line.model}", leaf_name(line.leaf), said.partition(" (")[2].removesuffix(")")
 
 
 def _row(line: InvoiceLine, currency: str) -> Row:
-    is_usage = line.kind == "usage"
     amount = minor_amount(line.amount_minor, currency)
     exact = nano_amount(line.amount_nano, currency)
+    text, note = line.description, f"{day(line.period.start)} to {day(line.period.end)}"
+    if line.kind == "usage":
+        name, part, note = _named(line)
+        text = f"{name} · {part}" if line.is_late and part else part or name
     return Row(
-        text=leaf_name(line.leaf) if is_usage else line.description,
-        note=_condition(line) if is_usage else f"{day(line.period.start)} to {day(line.period.end)}",
+        text=text,
+        note=note,
         quantity=count(line.quantity),
         unit_price=unit_amount(line.unit_price, line.leaf, currency) if line.unit_price else amount,
         amount=amount,
@@ -150,39 +190,48 @@ def _row(line: InvoiceLine, currency: str) -> Row:
     )
 
 
-def _condition(line: InvoiceLine) -> str:
-    """Return what a usage line's description says beyond model and token type."""
-    return line.description.partition(" (")[2].removesuffix(")")
+def _totals(invoice: Invoice, rates: Mapping[str, TaxRate], coupon: Coupon | None) -> Iterator[Total]:
+    currency = invoice.currency
 
-
-def _totals(invoice: Invoice, rates: Mapping[str, TaxRate]) -> Iterator[Total]:
     def less(label: str, minor: int) -> Iterator[Total]:
         if minor:
-            yield Total(label, minor_amount(-minor, invoice.currency))
+            yield Total(label, minor_amount(-minor, currency))
 
-    yield Total("Subtotal", minor_amount(invoice.subtotal_minor, invoice.currency))
-    yield from less("Discount", invoice.discount_minor)
+    yield Total("Subtotal", minor_amount(invoice.subtotal_minor, currency))
+    yield from less(_discount(coupon), invoice.discount_minor)
     yield from less("Credit applied", invoice.credit_minor)
     for share in invoice.taxes:
         rate = rates.get(share.rate)
         name = f"{rate.display_name} {rate.percentage} %" if rate else "Tax"
-        label = f"{name} (included)" if share.inclusive else name
-        yield Total(label, minor_amount(share.amount_minor, invoice.currency))
-    yield from less("Balance applied", invoice.surplus_minor)
-    yield Total("Total", minor_amount(invoice.total_minor, invoice.currency))
+        label = f"{name} on {minor_amount(share.taxable_minor, currency)}"
+        yield Total(
+            f"{label} (included)" if share.inclusive else label, minor_amount(share.amount_minor, currency)
+        )
+    yield Total("Total", minor_amount(invoice.gross_minor, currency))
+    yield from less(
+        "Balance applied" if invoice.surplus_minor > 0 else "To your balance", invoice.surplus_minor
+    )
     yield from less("Credit notes", invoice.credited_minor)
     yield from less("Paid", invoice.paid_minor)
-    yield Total("Amount due", minor_amount(invoice.remaining_minor, invoice.currency), is_due=True)
+    yield Total("Amount due", minor_amount(invoice.remaining_minor, currency), is_due=True)
+
+
+def _discount(coupon: Coupon | None) -> str:
+    if coupon is None:
+        return "Discount"
+    name = coupon.name or "Discount"
+    return f"{name} ({coupon.percent} %)" if coupon.percent else name
 
 
 def _notes(invoice: Invoice, seller: Seller | None) -> Iterator[str]:
     currency = invoice.currency
-    exact_nano = invoice.total_minor * nano_per_minor(currency) + invoice.carried_out_nano
     if invoice.carried_in_nano or invoice.carried_out_nano:
         carried_in = nano_amount(invoice.carried_in_nano, currency)
         carried_out = nano_amount(invoice.carried_out_nano, currency)
-        exact = nano_amount(exact_nano, currency)
-        yield f"Exact total {exact}: {carried_in} carried in from before, {carried_out} carried on."
+        yield (
+            f"Usage too small to be asked for is carried: {carried_in} came from the invoice before, "
+            f"{carried_out} goes on to the next."
+        )
     if seller and seller.payment_instructions and invoice.remaining_minor:
         yield seller.payment_instructions
     if invoice.is_reverse_charge:

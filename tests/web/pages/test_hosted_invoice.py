@@ -27,7 +27,7 @@ async def test_the_hosted_invoice_shows_every_line_and_adds_up(seller: Any) -> N
     assert page.row("Credit applied") == ["Credit applied", "−$0.50"]
     assert page.row("Total") == ["Total", "$5.14"]
     assert page.row("Amount due") == ["Amount due", "$5.14"]
-    assert "Exact total $5.14198238: $0.00 carried in from before, $0.00198238 carried on." in page.text
+    assert "is carried: $0.00 came from the invoice before, $0.00198238 goes on to the next." in page.text
     for said in (
         invoice.number,
         "Open: awaiting payment",

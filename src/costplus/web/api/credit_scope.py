@@ -7,6 +7,7 @@ Rule 2: what does not exist is refused by name: a grant whose scope nothing meet
 
 from __future__ import annotations
 
+from costplus.billing.plan import Plan
 from costplus.billing.store import Tx
 from costplus.catalog.names import split_provider
 from costplus.catalog.price import ModelUnpriced
@@ -27,7 +28,9 @@ class ScopeInvalid(InvalidRequest):
     """The scope names something that no usage can be."""
 
     code = "credit_scope_invalid"
-    remedy = "Name existing prices (rate cards), meters, provider/model names and token types."
+    remedy = (
+        "Name existing prices (rate cards or pricing plans), meters, provider/model names and token types."
+    )
 
 
 def scope_of(tx: Tx, call: Call, level: Params, *, at_least_one: bool = True) -> Scope:
@@ -62,9 +65,12 @@ def scope_of(tx: Tx, call: Call, level: Params, *, at_least_one: bool = True) ->
 
 
 def _card(tx: Tx, id: str, param: str) -> str:
-    """Return the rate card that a price is: a card, or one of its versions, as subscriptions show it."""
-    version = tx.find(RateCardVersion, id)
-    card = version.rate_card if version else id
+    """Return the rate card that a price is: a card, one of its versions, or the plan that has it.
+
+    A plan's id is what subscriptions show as their price.
+    """
+    version, plan = tx.find(RateCardVersion, id), tx.find(Plan, id)
+    card = version.rate_card if version else plan.rate_card if plan else id
     if tx.find(RateCard, card) is None:
         raise ScopeInvalid(f"No such price: '{id}'.", param=param)
     return card

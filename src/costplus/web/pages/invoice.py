@@ -7,6 +7,7 @@ import asyncio
 from starlette.requests import Request
 from starlette.responses import Response
 
+from costplus.billing.coupon import Coupon
 from costplus.billing.customer import Customer
 from costplus.billing.invoice import Invoice
 from costplus.billing.seller import SELLER, Seller
@@ -27,7 +28,8 @@ def _find(tx: Tx, invoice_id: str) -> Found | None:
         return None
     customer, seller = tx.find(Customer, invoice.customer), tx.find(Seller, SELLER)
     rates = [rate for share in invoice.taxes if (rate := tx.find(TaxRate, share.rate))]
-    return invoice, document_of(invoice, customer, seller, rates=rates)
+    coupon = tx.find(Coupon, invoice.coupon) if invoice.coupon else None
+    return invoice, document_of(invoice, customer, seller, rates=rates, coupon=coupon)
 
 
 class InvoicePages:
