@@ -101,23 +101,35 @@ def spare_databases() -> list[str]:
 
 
 @pytest.fixture
-async def new_postgres(
+async def new_postgres_url(
     request: pytest.FixtureRequest, spare_databases: list[str]
-) -> AsyncIterator[Callable[[], Awaitable[PostgresStore]]]:
-    """Return what opens a store in a database of its own; whoever opens it closes it."""
+) -> AsyncIterator[Callable[[], Awaitable[str]]]:
+    """Return what finds a database of its own, for whoever opens a store there; it has no rows yet."""
     taken: list[str] = []
 
-    async def open_store() -> PostgresStore:
+    async def take() -> str:
         server: PostgresServer = request.getfixturevalue("postgres_server")
         taken.append(spare_databases.pop() if spare_databases else await server.make_database())
-        return await PostgresStore.open(taken[-1], writers=2, readers=1)
+        return taken[-1]
 
-    yield open_store
+    yield take
     for url in taken:
         connection = await asyncpg.connect(url)
         await connection.execute(await connection.fetchval(ROWS_OF_ALL))
         await connection.close()
     spare_databases += taken
+
+
+@pytest.fixture
+def new_postgres(
+    new_postgres_url: Callable[[], Awaitable[str]],
+) -> Callable[[], Awaitable[PostgresStore]]:
+    """Return what opens a store in a database of its own; whoever opens it closes it."""
+
+    async def open_store() -> PostgresStore:
+        return await PostgresStore.open(await new_postgres_url(), writers=2, readers=1)
+
+    return open_store
 
 
 @pytest.fixture
