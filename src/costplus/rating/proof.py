@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from itertools import chain, combinations
 
@@ -21,6 +22,7 @@ from costplus.rating.charge import MODEL, NOT_ON_CARD, Charge
 from costplus.rating.item_charge import item_rate_id
 from costplus.rating.rate_card import FIXED, RateCardVersion
 from costplus.rating.sheet import UnitRate, unit_id
+from costplus.rating.waive import list_price, waived_rate
 
 STANDS_IN = "pv_fallback"  # What begins the id of a price that is none: it says what stands in for it.
 
@@ -48,11 +50,32 @@ def coverage_wrongs(charge: Charge, usage: Usage) -> Iterator[str]:
         yield f"{charged[leaf]} units of {leaf} were charged, none used"
 
 
+def waives(rate: UnitRate) -> UnitRate | None:
+    """Return the rate that a waived one stands in for; None where its id does not follow from any."""
+    parts = rate.conditions.split(", ")
+    for cut in range(len(parts)):  # What it was waived for is said last, and may have commas in it.
+        whole = replace(
+            rate,
+            unit_price=list_price(rate),
+            conditions=", ".join(parts[:cut]),
+            waived="",
+            list_price=None,
+        )
+        whole = replace(whole, id=_id_of(whole))
+        if waived_rate(whole, reason=rate.waived, title=", ".join(parts[cut:])) == rate:
+            return whole
+    return None
+
+
+def _id_of(rate: UnitRate) -> str:
+    return item_rate_id(rate) if rate.provider == METER else unit_id(rate)
+
+
 def rate_wrongs(
     rate: UnitRate, *, price: PriceVersion | None, basis: PriceVersion | None, card: RateCardVersion | None
 ) -> Iterator[str]:
     """Yield how a unit rate differs from what it names: its price versions and its card (None: not found)."""
-    if rate.id != (item_rate_id(rate) if rate.provider == METER else unit_id(rate)):
+    if rate.id != _id_of(rate):
         yield "its id does not follow from its content"
     if card is None:
         yield f"rate card version {rate.rate_card_version} does not exist"
