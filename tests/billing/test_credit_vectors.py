@@ -101,9 +101,9 @@ def rollover(build: SimpleNamespace, case: Given) -> Any:
 
 def wallet_allocation(build: SimpleNamespace, case: Given) -> Any:
     wallets, uses = build.only(case, "wallets", "usage_cents")
-    shop = build.shop()
     currencies = {name.lower() for use in uses if isinstance(use, dict) for name in use if name.isupper()}
-    shop.customer(currency=min(currencies, default="usd"))
+    shop = build.shop(currency=min(currencies, default="usd"))
+    shop.customer()
     for wallet in wallets:
         fields = ("bal", "prio", "only_metric", "currency", "auto_topup")
         balance, priority, metric, currency, tops_up = build.only(wallet, *fields)

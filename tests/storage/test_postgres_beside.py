@@ -78,7 +78,7 @@ async def test_a_writer_waits_for_its_customer_and_sees_what_was_written(
     two: tuple[Store, Store], build: SimpleNamespace, customers: list[str] | None
 ) -> None:
     gate = Gate()
-    grant = build.grant()
+    grant = build.grant(begun_at=build.at)
     first = await began(gate, two[0], lambda tx: grant_credit(tx, grant, at=build.at), ["cus_1"])
     second = asyncio.ensure_future(
         two[1].write(lambda tx: [tx.live_grants("cus_1"), tx.grants_of("cus_1")], customers=customers)

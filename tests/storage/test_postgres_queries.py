@@ -149,7 +149,7 @@ def test_any_text_comes_back_from_its_kept_form_and_keeps_its_order(one: str, ot
 async def test_arrays_are_written_as_the_server_reads_them(connection: asyncpg.Connection) -> None:
     strange = ["", "NULL", 'a"b\\c', "{,}", " x ", "é\u2028😀", "\n\t"]
     assert await connection.fetchval("SELECT $1::text::text[]", array_text(strange)) == strange
-    some_bytes = [b"", b"\x00\xff", b'{"a":"\\\\"}']
+    some_bytes = [b"", None, b"\x00\xff", b'{"a":"\\\\"}']
     assert await connection.fetchval("SELECT $1::text::bytea[]", array_text(some_bytes)) == some_bytes
     numbers = [None, -(2**63), 2**63 - 1, 0]
     assert await connection.fetchval("SELECT $1::text::bigint[]", array_text(numbers)) == numbers

@@ -28,7 +28,8 @@ from costplus.billing.payments.callback import PaymentCallback
 from costplus.billing.payments.payment import Payment, PaymentTask
 from costplus.billing.payments.refund import PaymentRefund
 from costplus.billing.recharge import due_recharges, recharge_customer
-from costplus.billing.refunding import RefundTask, end_refund, refund_order
+from costplus.billing.refunding import RefundTask, refund_order
+from costplus.billing.send_back import refund_ended
 from costplus.billing.store import Store, Tx
 
 PAGE = 500
@@ -121,7 +122,7 @@ class Collector:
         if asked is not None:
             provider, order = asked
             outcome = await self.port(provider).refund(order)
-            end = partial(end_refund, id=id, outcome=outcome, at=order.at)
+            end = partial(refund_ended, id=id, outcome=outcome, at=order.at)
             return await self._store.write(end, customers=[customer])
         refund = await self._store.read(lambda tx: tx.find(PaymentRefund, id))
         assert refund is not None

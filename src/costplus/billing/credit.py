@@ -80,12 +80,15 @@ def reinstate(tx: Tx, invoice: Invoice, *, currency: str, at: datetime) -> int:
     customer = invoice.customer
     before = credit_of(tx, tx.balance_for_update(customer).customer, at=at)
     entries: list[Transaction] = []
+    left_nano = invoice.credit_nano  # Of a period, an interim invoice asked for a part only.
     for id, nano in sorted(_paid_by(tx, invoice).items()):
         grant = tx.grant(id)
         if grant is None or nano <= 0:
             continue
-        nano = min(nano, grant.amount_nano - grant.remaining_nano)
-        entries += _give_back(tx, grant, nano, invoice=invoice.id, at=at)
+        nano = min(nano, grant.amount_nano - grant.remaining_nano, left_nano)
+        left_nano -= nano
+        if nano:
+            entries += _give_back(tx, grant, nano, invoice=invoice.id, at=at)
     if entries:
         after = credit_of(tx, customer, at=at)
         crossing = Crossing(entries[0].customer, before, after, transactions=tuple(entries))

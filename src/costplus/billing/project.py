@@ -15,7 +15,7 @@ from costplus.billing.subscribe import owes_fees
 from costplus.billing.subscription import Subscription
 from costplus.core.ids import CustomerId, GrantId, milliseconds
 from costplus.core.money import for_ledger, nano_per_minor
-from costplus.core.period import Period, monthly_period
+from costplus.core.period import Period
 from costplus.ledger.grant import Grant
 from costplus.ledger.post import credit_of
 
@@ -98,7 +98,7 @@ def credit_to_come(
         return []
     nano = plan.credit_minor * nano_per_minor(plan.currency)
     grants, ordinal = [], subscription.ordinal + 1
-    while (period := monthly_period(subscription.anchor, ordinal)).start < at + HORIZON:
+    while (period := subscription.period_at(ordinal)).start < at + HORIZON:
         grants.append(
             Grant(
                 id=GrantId(f"credgr_{milliseconds(period.start)}"),
@@ -119,7 +119,7 @@ def credit_to_come(
 
 
 def _plan_of(tx: Tx, customer: Customer) -> tuple[Subscription | None, Plan | None]:
-    active = (s for s in tx.page(Subscription, parent=customer.id) if s.status == "active")
+    active = (s for s in tx.page(Subscription, parent=customer.id) if s.is_live and s.prices_usage)
     subscription = next(active, None)
     return subscription, tx.find(Plan, subscription.plan) if subscription else None
 

@@ -189,7 +189,8 @@ def end_refund(tx: Tx, *, id: str, outcome: Outcome, at: datetime) -> PaymentRef
     refund = replace(refund, status="failed", failure_code=outcome.code, ended_at=at)
     tx.save(refund)
     if not is_foreign:
-        _book(tx, refund, sign=-1, at=at)
+        if not refund.is_booked:
+            _book(tx, refund, sign=-1, at=at)
         payment = replace(
             payment,
             refunded_minor=payment.refunded_minor - refund.amount_minor,

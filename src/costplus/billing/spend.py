@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Literal
 
 from costplus.billing.customer import Customer
+from costplus.core.cycle import zone_of as zone_named
 from costplus.core.ids import from_milliseconds
 from costplus.core.period import Period
 from costplus.metering.event import UsageEvent
@@ -23,8 +24,7 @@ ALL_TIME = Period(from_milliseconds(0), datetime(9999, 1, 1, tzinfo=UTC))
 
 def zone_of(customer: Customer) -> tzinfo:
     """Return the time zone that the customer's days begin in."""
-    assert customer.id
-    return UTC  # The one place to change once customers have a time zone.
+    return UTC if customer.timezone == "UTC" else zone_named(customer.timezone)
 
 
 def calendar_window(span: Literal["day", "week", "month"], at: datetime, *, zone: tzinfo) -> Period:

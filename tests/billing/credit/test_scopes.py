@@ -68,8 +68,8 @@ def test_grants_burn_in_their_order_each_within_its_scope(shop: Shop, build: Sim
 
 
 def test_credit_of_another_currency_pays_nothing(build: SimpleNamespace) -> None:
-    shop = build.shop()
-    shop.customer(currency="eur")
+    shop = build.shop(currency="eur")
+    shop.customer()
     shop.give(100, currency="usd")
     shop.give(100, currency="eur", priority=99)
     shop.use(80)

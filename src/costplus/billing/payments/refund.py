@@ -35,6 +35,7 @@ class PaymentRefund(Record):
     from_surplus_minor: int = 0
     from_revenue_minor: int = 0
     from_grants: dict[str, int] = field(default_factory=dict)
+    is_booked: bool = False  # By the credit note that it carries out: what pays for it was taken then.
     failure_code: str = ""
     ended_at: datetime | None = None
 

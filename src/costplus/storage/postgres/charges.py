@@ -223,6 +223,44 @@ class PostgresCharges(PostgresEvents):
         sums[0] += added.units
         sums[1] += added.price_nano
 
+    def spent_between(
+        self,
+        customer: str,
+        start: datetime,
+        end: datetime,
+        *,
+        provider: str = "",
+        model: str = "",
+        api_key: str = "",
+        by_billing: bool = False,
+    ) -> Metered:
+        if start >= end:
+            return Metered()
+        self._flush_charges()
+        start_us, end_us = micros(start), micros(end)
+        asked = (bucket_of(customer), customer, start_us, end_us, provider, model, api_key)
+        if by_billing:
+            row = self._one(
+                SQL.spent_billed_between, *asked, LAST_ID if start_us < 0 else first_id(end_us + 1000)
+            )
+        else:
+            below = f"{max(milliseconds(end), 0) + 1:012x}"
+            row = self._one(SQL.spent_between, *asked, f"{max(milliseconds(start), 0):012x}", below)
+        assert row is not None  # A sum over no rows is a row.
+        return Metered(row[0], int(row[1]))
+
+    def waived_totals(self, customer: str | None, start: datetime, end: datetime) -> Sequence[UsageTotal]:
+        if start >= end:
+            return []
+        self._flush_charges()
+        hours = (hour_of(micros(start)), hour_of(micros(end) - 1) + HOUR_US)
+        if customer is None:
+            rows = self._all(SQL.waived_units, *hours)
+        else:
+            rows = self._all(SQL.waived_units_of_customer, *hours, bucket_of(customer), customer)
+        self._find_rates([row[0] for row in rows])
+        return [UsageTotal(self._rate(id), int(quantity)) for id, quantity in rows if quantity]
+
     def model_totals(self, customer: str | None, start: datetime, end: datetime) -> Sequence[ModelTotal]:
         if start >= end:
             return []

@@ -32,18 +32,20 @@ SQL = load_queries("costplus.storage.postgres", "ledger.sql")
 
 BOOK_LOCK = 0x636F7374_626F6F6B  # "costbook": shared by writers of customers, exclusive to one that is alone.
 
+_decode_paid = msgspec.json.Decoder(dict[int, dict[str, int]]).decode
 _decode_owed = msgspec.json.Decoder(dict[int, int]).decode
 _decode_fired = msgspec.json.Decoder(tuple[str, ...]).decode
 
 # The columns of `find_balance`, `find_grant` and `find_hold`: a row of a table has more, in its own order.
-_balance_of = itemgetter("held_nano", "carried_nano", "owed", "fired")
+_balance_of = itemgetter("held_nano", "carried_nano", "owed", "fired", "paid")
 _grant_of = itemgetter(
     *("customer", "id", "created", "amount_nano", "remaining_nano", "currency", "effective_at", "expires_at"),
     *("category", "priority", "name", "metadata", "voided_at", "expired_at", "source", "updated"),
-    "minor_amount",
+    *("minor_amount", "lapsed_nano", "scope", "begun_at", "unit", "unit_amount"),
 )
 _hold_of = itemgetter(
-    *("customer", "id", "kind", "owner", "amount_nano", "placed_at", "expires_at", "state", "captured_nano")
+    *("customer", "id", "kind", "owner", "amount_nano", "placed_at", "expires_at", "state", "captured_nano"),
+    "subject",
 )
 
 
@@ -83,10 +85,15 @@ class PostgresLedger(Tables):
                 self._holds[customer, hold.id] = hold
         self._siblings.update(dict.fromkeys(customers))
 
+    def balance(self, customer: str) -> Balance:
+        if customer in self._balances:  # It is locked: what is known of it is the newest.
+            return self._balances[customer]
+        row = self._one(SQL.find_balance, bucket_of(customer), customer)
+        return Balance(customer=CustomerId(customer)) if row is None else _balance(customer, row)
+
     def balance_for_update(self, customer: str) -> Balance:
         if self._reads_only:
-            row = self._one(SQL.find_balance, bucket_of(customer), customer)
-            return Balance(customer=CustomerId(customer)) if row is None else _balance(customer, row)
+            return self.balance(customer)
         if customer not in self._siblings:
             self.know([customer])
         return self._balances[customer]
@@ -227,6 +234,7 @@ def _balance(customer: str, row: Row) -> Balance:
         carried_nano=row[1],
         owed_nano=_decode_owed(row[2]),
         fired=_decode_fired(row[3]),
+        paid_nano=_decode_paid(row[4]),
     )
 
 
@@ -238,4 +246,5 @@ def _balance_row(balance: Balance) -> Row:
         balance.carried_nano,
         encode_json(balance.owed_nano),
         encode_json(balance.fired),
+        encode_json(balance.paid_nano),
     )

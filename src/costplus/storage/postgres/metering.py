@@ -24,7 +24,7 @@ SQL = load_queries("costplus.storage.postgres", "metering.sql")
 LAST_ID = "~"  # Above every event id, which is hexadecimal.
 COLUMNS = (
     *("bucket", "customer", "id", "at", "key", "meter", "provider", "model", "requested_model", "usage"),
-    *("source", "raw_usage", "request_id", "service_tier", "reported_cost", "circumstances"),
+    *("source", "raw_usage", "request_id", "service_tier", "reported_cost", "circumstances", "api_key"),
 )
 
 

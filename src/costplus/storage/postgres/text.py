@@ -41,13 +41,14 @@ def kept_row(row: Sequence[Any]) -> Sequence[Any]:
 def array_text(values: Sequence[Any]) -> str:
     """Return an array as PostgreSQL writes it: the driver takes longer for its own than the server here."""
     kinds = set(map(type, values))
+    if bytes in kinds:
+        shown = ["NULL" if value is None else f'"\\\\x{value.hex()}"' for value in values]
+        return "{" + ",".join(shown) + "}"
     if kinds == {str}:
         whole = "".join(values)
         if "\\" in whole or '"' in whole:
             values = [value.replace("\\", "\\\\").replace('"', '\\"') for value in values]
         return '{"' + '","'.join(values) + '"}'
-    if kinds == {bytes}:
-        return '{"\\\\x' + '","\\\\x'.join([value.hex() for value in values]) + '"}'
     assert kinds <= {int, type(None)}, kinds
     return "{" + ",".join(["NULL" if value is None else str(value) for value in values]) + "}"
 

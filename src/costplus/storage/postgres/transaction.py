@@ -10,6 +10,7 @@ import asyncpg
 from costplus.billing.store import Topic
 from costplus.core.money import InvalidAmount
 from costplus.rating.sheet import UnitRate
+from costplus.storage.postgres.agenda import PostgresAgenda
 from costplus.storage.postgres.audit import PostgresAudit
 from costplus.storage.postgres.charges import PostgresCharges
 from costplus.storage.postgres.faults import is_too_large
@@ -24,7 +25,13 @@ CHANNEL = "costplus_"  # Followed by the topic.
 
 
 class PostgresTx(
-    PostgresRecords, PostgresLedger, PostgresPostings, PostgresCharges, PostgresOutbox, PostgresAudit
+    PostgresRecords,
+    PostgresLedger,
+    PostgresPostings,
+    PostgresCharges,
+    PostgresOutbox,
+    PostgresAgenda,
+    PostgresAudit,
 ):
     """Satisfies `billing.store.Tx`. It lives for one try of one verb."""
 
@@ -82,6 +89,7 @@ class PostgresTx(
         yield from self.posting_writes()
         yield from self.charge_writes()
         yield from self.outbox_writes()
+        yield from self.agenda_writes()
 
     def finish(self, *, sender: str) -> None:
         """Send all that waits, and what other processes are to hear of when it is kept."""

@@ -11,6 +11,7 @@ from costplus.billing.credit_note import REASONS, CreditNote, InvalidCreditNote,
 from costplus.billing.give_back import NoteRequest, issue_note, plan_note, void_note
 from costplus.billing.invoice import Invoice
 from costplus.billing.refund import NoSuchRefund, Refund
+from costplus.billing.send_back import send_back
 from costplus.billing.store import Tx
 from costplus.web.api.invoice_params import AMOUNT_MAX, invoice_for_update, rounded_half_up
 from costplus.web.call import Call, Listing, get, post
@@ -81,7 +82,12 @@ def create(tx: Tx, call: Call) -> CreditNote:
     call.params.choice("email_type", ("credit_note", "none"))
     invoice = invoice_for_update(tx, call.params.required_text("invoice"), param="invoice")
     request = _request(call.params, invoice)
-    return issue_note(tx, invoice, request, at=call.present(tx, invoice.customer))
+    at = call.present(tx, invoice.customer)
+    note = issue_note(tx, invoice, request, at=at)
+    refund = tx.find(Refund, note.refund) if note.refund else None
+    if refund is not None:
+        send_back(tx, refund, at=at)
+    return note
 
 
 def preview(tx: Tx, call: Call) -> CreditNote:

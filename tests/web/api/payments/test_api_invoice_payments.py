@@ -168,3 +168,19 @@ async def test_a_payment_by_card_is_not_marked_by_hand(cashier: Any) -> None:
     await cashier.top_up(customer, 1000)
     path = f"{PATH}/payments/{(await cashier.payment())['id']}/mark_paid"
     assert await cashier.api.refusal("POST", path) == (400, "payment_not_in_state", None)
+
+
+async def test_what_a_credit_note_refunds_goes_back_through_the_provider(cashier: Any, clock: str) -> None:
+    invoice = await invoiced(cashier, clock, "pm_fake_ok")
+    form = {"invoice": invoice["id"], "amount": "95", "refund_amount": "95"}
+    note = await cashier.api.post("/v1/credit_notes", form)
+    (refund,) = (await cashier.api.get("/v1/refunds"))["data"]
+    assert (refund["status"], refund["amount"]) == ("pending", 95)
+    assert note["refunds"][0]["refund"] == refund["id"]
+    await advance(cashier, clock, to=add_months(cashier.api.now, 1) + 2 * GRACE)
+    assert (await cashier.api.get(f"/v1/refunds/{refund['id']}"))["status"] == "succeeded"
+    assert (await cashier.payment())["amount_refunded"] == 95
+    again = {"amount": "101"}
+    payment = (await cashier.payment())["id"]
+    refused = await cashier.api.refusal("POST", f"{PATH}/payments/{payment}/refund", again)
+    assert refused[1] == "refund_exceeds_payment"

@@ -35,6 +35,7 @@ CREATE TABLE usage_events (
     service_tier text NOT NULL,
     reported_cost text NOT NULL,
     circumstances text NOT NULL,
+    api_key text NOT NULL, -- Spend is capped and watched per key.
     PRIMARY KEY (bucket, customer, id)
 ) PARTITION BY RANGE (id);
 -- Not unique: the same key is a new event once it is more than 35 days away.
@@ -78,9 +79,12 @@ CREATE TABLE unit_rates (
     price_version text NOT NULL,
     rate_card_version text NOT NULL,
     conditions text NOT NULL,
-    basis_version text NOT NULL
+    basis_version text NOT NULL,
+    waived text NOT NULL, -- Why it asks for nothing; empty: it does ask.
+    list_price text NOT NULL -- What it sells for where nothing is waived.
 );
 CREATE INDEX unit_rates_model ON unit_rates (provider, model);
+CREATE INDEX unit_rates_waived ON unit_rates (id) WHERE waived <> '';
 
 CREATE TABLE rollup_units (
     bucket integer NOT NULL,
@@ -156,6 +160,7 @@ CREATE TABLE balances (
     carried_nano bigint NOT NULL DEFAULT 0,
     owed bytea NOT NULL DEFAULT '{}', -- {period start in milliseconds: nano}
     fired bytea NOT NULL DEFAULT '[]', -- [alert id, …]
+    paid bytea NOT NULL DEFAULT '{}', -- {period start in milliseconds: {grant id: nano}}
     PRIMARY KEY (bucket, customer)
 ) WITH (fillfactor = 80);
 
@@ -178,6 +183,11 @@ CREATE TABLE grants (
     source text NOT NULL,
     updated bigint,
     minor_amount bigint NOT NULL,
+    lapsed_nano bigint NOT NULL,
+    scope bytea, -- NULL: any usage.
+    begun_at bigint,
+    unit text NOT NULL,
+    unit_amount text NOT NULL,
     seq bigint GENERATED ALWAYS AS IDENTITY, -- The order in which grants came, over all customers.
     -- What indexes ask for: it changes once, while what remains changes all the time and would touch them all.
     is_live boolean NOT NULL
@@ -201,10 +211,19 @@ CREATE TABLE holds (
     expires_at bigint NOT NULL,
     state text NOT NULL,
     captured_nano bigint NOT NULL,
+    subject text NOT NULL,
     PRIMARY KEY (bucket, customer, id)
 ) WITH (fillfactor = 80);
 CREATE INDEX holds_placed ON holds (placed_at, id) WHERE state = 'placed';
 CREATE INDEX holds_placed_of_customer ON holds (bucket, customer, placed_at, id) WHERE state = 'placed';
+
+CREATE TABLE customers_due (
+    bucket integer NOT NULL,
+    customer text COLLATE "C" NOT NULL,
+    due_at bigint NOT NULL,
+    PRIMARY KEY (bucket, customer)
+) WITH (fillfactor = 80);
+CREATE INDEX customers_due_order ON customers_due (due_at, customer);
 
 CREATE TABLE deliveries (
     seq bigint GENERATED ALWAYS AS IDENTITY,

@@ -1,17 +1,17 @@
 -- :name add_unit_rates
 INSERT INTO unit_rates (
     id, provider, model, leaf, priced_as, above_prompt_tokens, unit_cost, unit_price, adjustment_kind,
-    adjustment_percent, price_version, rate_card_version, conditions, basis_version
+    adjustment_percent, price_version, rate_card_version, conditions, basis_version, waived, list_price
 )
 SELECT * FROM unnest(
     $1::text::text[], $2::text::text[], $3::text::text[], $4::text::text[], $5::text::text[], $6::text::bigint[], $7::text::text[], $8::text::text[], $9::text::text[],
-    $10::text::text[], $11::text::text[], $12::text::text[], $13::text::text[], $14::text::text[]
+    $10::text::text[], $11::text::text[], $12::text::text[], $13::text::text[], $14::text::text[], $15::text::text[], $16::text::text[]
 )
 ON CONFLICT (id) DO NOTHING RETURNING id
 
 -- :name find_unit_rates
 SELECT id, provider, model, leaf, priced_as, above_prompt_tokens, unit_cost, unit_price, adjustment_kind,
-    adjustment_percent, price_version, rate_card_version, conditions, basis_version
+    adjustment_percent, price_version, rate_card_version, conditions, basis_version, waived, list_price
 FROM unit_rates WHERE id = ANY ($1::text::text[])
 
 -- :name add_to_units
@@ -42,7 +42,7 @@ ON CONFLICT (bucket, customer, meter, period_start) DO UPDATE SET
 
 -- :name find_charge
 SELECT e.customer, e.id, e.at, e.key, e.meter, e.provider, e.model, e.requested_model, e.usage, e.source,
-    e.raw_usage, e.request_id, e.service_tier, e.reported_cost, e.circumstances, c.billed_at,
+    e.raw_usage, e.request_id, e.service_tier, e.reported_cost, e.circumstances, e.api_key, c.billed_at,
     c.price_nano, c.cost_nano, c.lines, c.unpriced, c.txn
 FROM charges c JOIN usage_events e
     ON e.bucket = c.bucket AND e.customer = c.customer AND e.id = c.event_id
@@ -53,7 +53,7 @@ WITH c AS MATERIALIZED (
     SELECT * FROM charges WHERE event_id < $1 ORDER BY event_id DESC LIMIT $2
 )
 SELECT e.customer, e.id, e.at, e.key, e.meter, e.provider, e.model, e.requested_model, e.usage, e.source,
-    e.raw_usage, e.request_id, e.service_tier, e.reported_cost, e.circumstances, c.billed_at,
+    e.raw_usage, e.request_id, e.service_tier, e.reported_cost, e.circumstances, e.api_key, c.billed_at,
     c.price_nano, c.cost_nano, c.lines, c.unpriced, c.txn
 FROM c JOIN usage_events e
     ON e.bucket = c.bucket AND e.customer = c.customer AND e.id = c.event_id
@@ -65,7 +65,7 @@ WITH c AS MATERIALIZED (
     WHERE bucket = $3 AND customer = $4 AND event_id < $1 ORDER BY event_id DESC LIMIT $2
 )
 SELECT e.customer, e.id, e.at, e.key, e.meter, e.provider, e.model, e.requested_model, e.usage, e.source,
-    e.raw_usage, e.request_id, e.service_tier, e.reported_cost, e.circumstances, c.billed_at,
+    e.raw_usage, e.request_id, e.service_tier, e.reported_cost, e.circumstances, e.api_key, c.billed_at,
     c.price_nano, c.cost_nano, c.lines, c.unpriced, c.txn
 FROM c JOIN usage_events e
     ON e.bucket = c.bucket AND e.customer = c.customer AND e.id = c.event_id
@@ -104,7 +104,7 @@ WITH e AS MATERIALIZED (
     ORDER BY id LIMIT $8
 )
 SELECT e.customer, e.id, e.at, e.key, e.meter, e.provider, e.model, e.requested_model, e.usage, e.source,
-    e.raw_usage, e.request_id, e.service_tier, e.reported_cost, e.circumstances, c.billed_at,
+    e.raw_usage, e.request_id, e.service_tier, e.reported_cost, e.circumstances, e.api_key, c.billed_at,
     c.price_nano, c.cost_nano, c.lines, c.unpriced, c.txn
 FROM e JOIN charges c ON c.bucket = $1 AND c.customer = $2 AND c.event_id = e.id
 ORDER BY e.id
@@ -115,3 +115,25 @@ SELECT DISTINCT customer FROM rollup_totals WHERE hour >= $1 ORDER BY customer
 -- :name users_of_model_since
 SELECT DISTINCT u.customer FROM unit_rates r JOIN rollup_units u ON u.unit_rate_id = r.id
 WHERE r.provider = $1 AND r.model = $2 AND u.hour >= $3 ORDER BY u.customer
+
+-- :name waived_units
+SELECT r.id, sum(u.quantity) FROM unit_rates r JOIN rollup_units u ON u.unit_rate_id = r.id
+WHERE r.waived <> '' AND u.hour >= $1 AND u.hour < $2 GROUP BY r.id ORDER BY r.id
+
+-- :name waived_units_of_customer
+SELECT r.id, sum(u.quantity) FROM unit_rates r JOIN rollup_units u ON u.unit_rate_id = r.id
+WHERE r.waived <> '' AND u.hour >= $1 AND u.hour < $2 AND u.bucket = $3 AND u.customer = $4
+GROUP BY r.id ORDER BY r.id
+
+-- :name spent_between
+-- Ids begin with the event's millisecond, so the key itself finds the stretch of time.
+SELECT count(*), coalesce(sum(c.price_nano), 0) FROM usage_events e JOIN charges c
+    ON c.bucket = $1 AND c.customer = $2 AND c.event_id = e.id AND c.event_id >= $8 AND c.event_id < $9
+WHERE e.bucket = $1 AND e.customer = $2 AND e.id >= $8 AND e.id < $9 AND e.at >= $3 AND e.at < $4
+    AND ($6 = '' OR (e.provider = $5 AND e.model = $6)) AND ($7 = '' OR e.api_key = $7)
+
+-- :name spent_billed_between
+SELECT count(*), coalesce(sum(c.price_nano), 0) FROM charges c JOIN usage_events e
+    ON e.bucket = $1 AND e.customer = $2 AND e.id = c.event_id AND e.id < $8
+WHERE c.bucket = $1 AND c.customer = $2 AND c.billed_at >= $3 AND c.billed_at < $4 AND c.event_id < $8
+    AND ($6 = '' OR (e.provider = $5 AND e.model = $6)) AND ($7 = '' OR e.api_key = $7)

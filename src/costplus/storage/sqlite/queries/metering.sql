@@ -33,6 +33,6 @@ ORDER BY at, id LIMIT :limit
 
 -- :name reported_as
 SELECT customer, id, at, key, meter, provider, model, requested_model, usage, source, raw_usage, request_id,
-    service_tier, reported_cost, circumstances
+    service_tier, reported_cost, circumstances, api_key
 FROM usage_events
 WHERE key = ? AND source IN ('meter_events_v1', 'meter_events_v2') ORDER BY at DESC, id DESC

@@ -1,0 +1,210 @@
+"""What keeping the books costs: usage rated and settled in batches, roll-ups read, periods closed.
+
+Run as a program; writes JSON. The whole path: event → rated → events, charges, postings, balances, roll-ups,
+durable. Rule 1: every customer has credit for half of what it uses, so that grants burn and usage is owed.
+Rule 2: the first and the last tenth of a run are told apart: what grows with the books shows as a slope.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+from costplus.billing.close import close_customer
+from costplus.billing.customer import Customer
+from costplus.billing.plan import Plan
+from costplus.billing.settle import Settlement, settle
+from costplus.billing.setup import SetUpRequest, set_up
+from costplus.billing.store import Store, Tx
+from costplus.billing.subscribe import subscribe
+from costplus.catalog.catalogue import Catalogue
+from costplus.catalog.sources.bundled import bundled_snapshot
+from costplus.config import Settings
+from costplus.core.ids import CustomerId, GrantId
+from costplus.core.usage import Usage
+from costplus.database import open_store
+from costplus.ledger.grant import Grant
+from costplus.ledger.post import grant_credit
+from costplus.metering.event import usage_event
+from costplus.rating.charge import rate
+from costplus.rating.pricing import Pricing
+from costplus.rating.rate_card import RateCardVersion, adjustment
+
+START = datetime(2026, 11, 1, tzinfo=UTC)
+PERIOD_END = datetime(2026, 12, 1, tzinfo=UTC)
+MODELS = (
+    *(("openai", "gpt-5"), ("openai", "gpt-5-mini"), ("openai", "gpt-4.1"), ("openai", "gpt-4o-mini")),
+    *(("anthropic", "claude-sonnet-4-5"), ("anthropic", "claude-haiku-4-5"), ("google", "gemini-2.5-flash")),
+)
+BATCH = 1000
+ENROL_AT_ONCE = 500
+READS = 300
+CREDIT_NANO = 5 * 10**9
+
+
+async def opened(url: str) -> Store:
+    """Open the database that the URL names."""
+    return await open_store(Settings(database=url))
+
+
+def _set_up(tx: Tx) -> tuple[Plan, RateCardVersion]:
+    request = SetUpRequest(
+        plan_name="Bench",
+        models=(),
+        default=adjustment("markup", Decimal(30)),
+        price_tracking="disabled",
+        fee_minor=1000,
+        credit_minor=0,
+    )
+    made = set_up(tx, request, at=START)
+    return made.plan, made.version
+
+
+def _enrol(tx: Tx, *, plan: Plan, ids: Sequence[str]) -> None:
+    for id in ids:
+        customer = Customer(id=id, created=START)
+        tx.save(customer)
+        subscribe(tx, customer, plan, at=START)
+        grant = Grant(
+            id=GrantId(f"credgr_{id}"),
+            customer=CustomerId(id),
+            created=START,
+            amount_nano=CREDIT_NANO,
+            remaining_nano=CREDIT_NANO,
+            currency="usd",
+            effective_at=START,
+        )
+        grant_credit(tx, grant, at=START)
+
+
+def settlements(
+    pricing: Pricing, card: RateCardVersion, customers: Sequence[str], events: int
+) -> Iterator[Settlement]:
+    """Yield rated events of a month, in order of time, spread over customers and models."""
+    dice = random.Random(20_261_124)
+    step = (PERIOD_END - START) / (events + 1)
+    for number in range(events):
+        at = START + step * number
+        provider, model = MODELS[dice.randrange(len(MODELS))]
+        usage = Usage(
+            {
+                "input": dice.randrange(200, 4000),
+                "cached_input": dice.randrange(0, 2000),
+                "output": dice.randrange(20, 900),
+            }
+        )
+        sheet = pricing.sold(provider, model, card=card, at=at).sheet
+        event = usage_event(
+            customer=customers[dice.randrange(len(customers))],
+            at=at,
+            key=f"call-{number}",
+            usage=usage,
+            source="gateway",
+            provider=provider,
+            model=model,
+            raw_usage='{"prompt_tokens":1200,"completion_tokens":300}',
+            request_id=f"req_{number}",
+        )
+        yield Settlement(event=event, charge=rate(usage, sheet))
+
+
+async def ingest(store: Store, items: Iterator[Settlement], *, events: int) -> dict[str, float]:
+    """Rate and settle everything in batches; return events a second in all and at both ends."""
+    marks: list[float] = [time.perf_counter()]
+    batch: list[Settlement] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == BATCH:
+            await _settle(store, batch)
+            batch = []
+            marks.append(time.perf_counter())
+    if batch:
+        await _settle(store, batch)
+        marks.append(time.perf_counter())
+    batches = len(marks) - 1
+    tenth = max(batches // 10, 1)
+    return {
+        "events_per_s": events / (marks[-1] - marks[0]),
+        "first_per_s": tenth * BATCH / (marks[tenth] - marks[0]),
+        "last_per_s": tenth * BATCH / (marks[-1] - marks[-1 - tenth]),
+    }
+
+
+async def _settle(store: Store, batch: Sequence[Settlement]) -> None:
+    customers = {item.event.customer for item in batch}
+    await store.write(partial(settle, settlements=batch, at=START), customers=customers)
+
+
+async def read_rollups(store: Store, customers: Sequence[str]) -> dict[str, float]:
+    """Time one customer's month by model and token type, many times over; return p50 and p99 in ms."""
+    took: list[float] = []
+    for number in range(READS):
+        customer = customers[number * 7919 % len(customers)]
+        before = time.perf_counter()
+        await store.read(lambda tx, customer=customer: tx.usage_totals(customer, START, PERIOD_END))
+        took.append((time.perf_counter() - before) * 1000)
+    took.sort()
+    return {"p50_ms": statistics.median(took), "p99_ms": took[int(len(took) * 0.99)]}
+
+
+async def close_all(store: Store, customers: Sequence[str]) -> float:
+    """Close everybody's first period and finalise its invoice; return customers a second."""
+    until = PERIOD_END + timedelta(hours=2)
+
+    def close(tx: Tx, *, id: str) -> int:
+        customer = tx.find(Customer, id)
+        assert customer is not None
+        return close_customer(tx, customer, until=until)
+
+    before = time.perf_counter()
+    for id in customers:
+        await store.write(partial(close, id=id), customers=[id])
+    return len(customers) / (time.perf_counter() - before)
+
+
+async def run(url: str, *, customers: int, events: int, closes: int) -> dict[str, Any]:
+    """Fill a database and measure it."""
+    store = await opened(url)
+    ids = [f"cus_{number:06d}" for number in range(customers)]
+    plan, card = await store.write(_set_up)
+    for first in range(0, customers, ENROL_AT_ONCE):
+        await store.write(partial(_enrol, plan=plan, ids=ids[first : first + ENROL_AT_ONCE]))
+    pricing = Pricing(Catalogue(bundled_snapshot()))
+    before = time.process_time()
+    figures: dict[str, Any] = {"customers": customers, "events": events}
+    figures |= await ingest(store, settlements(pricing, card, ids, events), events=events)
+    figures["cpu_us_per_event"] = (time.process_time() - before) * 1e6 / events
+    figures["rollups"] = await read_rollups(store, ids)
+    if closes:
+        figures["closed_per_s"] = await close_all(store, ids[:closes])
+    await store.close()
+    return figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure what keeping the books costs.")
+    parser.add_argument("--url", help="The database (default: a new SQLite file).")
+    parser.add_argument("--customers", type=int, default=1000)
+    parser.add_argument("--events", type=int, default=100_000)
+    parser.add_argument("--closes", type=int, default=1000, help="How many customers' periods to close.")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        url = given.url or f"sqlite:///{folder}/books.db"
+        closes = min(given.closes, given.customers)
+        figures = asyncio.run(run(url, customers=given.customers, events=given.events, closes=closes))
+    sys.stdout.write(json.dumps(figures) + "\n")
+
+
+if __name__ == "__main__":
+    main()
