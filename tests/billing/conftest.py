@@ -284,7 +284,7 @@ class Shop:
             found = auditor.bucket(tx, bucket_of(customer)) + auditor.customer(tx, customer)[0]
             return found + auditor.account(tx)
 
-        found = at_once(self.store.read(verb))
+        found = self.write(verb)
         return [f"{f.kind} {f.subject}: {f.wrong}" for f in found if not f.wrong.endswith(UNKNOWN)]
 
 

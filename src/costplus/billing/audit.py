@@ -29,7 +29,7 @@ from costplus.catalog.price import PriceVersion
 from costplus.core.period import hour_floor
 from costplus.ledger import account
 from costplus.ledger.balance import Balance
-from costplus.metering.event import METER, UsageEvent
+from costplus.metering.event import METER, UsageEvent, rerated
 from costplus.rating.proof import charge_wrongs, coverage_wrongs, rate_wrongs, waives
 from costplus.rating.sheet import UnitRate
 
@@ -114,7 +114,7 @@ class Auditor:
 
     def _charge(self, tx: Tx, entry: ChargedEvent) -> Iterator[Finding]:
         event, charge = entry.event, entry.charge
-        wrongs = [*charge_wrongs(charge)]
+        wrongs = [*_cost_back_wrongs(tx, entry)] if _is_cost_back(entry) else [*charge_wrongs(charge)]
         if event.provider != METER and not event.is_correction:
             wrongs += coverage_wrongs(charge, event.usage)
         yield from (Finding("charge", event.id, wrong) for wrong in wrongs)
@@ -154,6 +154,24 @@ def exchange_in(conditions: str) -> str:
     """Return what a rate's conditions say about the exchange rate that it was converted by, or nothing."""
     _, mark, rest = f", {conditions}".rpartition(f", {MARK}")
     return MARK + rest if mark else ""
+
+
+def _is_cost_back(entry: ChargedEvent) -> bool:
+    """Return whether it takes back what usage cost; its price, which a final invoice asked for, is credit."""
+    charge = entry.charge
+    return entry.event.source == "reversal" and not charge.lines and charge.price_nano == 0
+
+
+def _cost_back_wrongs(tx: Tx, entry: ChargedEvent) -> Iterator[str]:
+    customer = entry.event.customer
+    original = tx.charge_of(customer, entry.event.corrects)
+    if original is None:
+        yield f"takes back {entry.event.corrects}, which has no charge"
+        return
+    again = tx.charge_of(customer, rerated(original.event).id)
+    costs = [known.charge.cost_nano for known in (original, again) if known is not None]
+    if -entry.charge.cost_nano not in costs:
+        yield f"takes back a cost of {-entry.charge.cost_nano}, which was {costs[-1]}"
 
 
 def _charges(tx: Tx, customer: str) -> Iterator[ChargedEvent]:

@@ -1,7 +1,7 @@
 """PostgreSQL goes away under load and comes back: nothing is lost, nothing is billed twice.
 
 Rule 1: a client repeats a report that was not acknowledged under its own key; a call that fails stays failed.
-Rule 2: the pause is ten seconds, and `COSTPLUS_TEST_PAUSE_S` makes it longer (60 are meant to be survived).
+Rule 2: the pause is ten seconds, and `POSTGRES_PAUSE_S` makes it longer (60 are meant to be survived).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from costplus.storage.postgres import PostgresStore
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
-PAUSE_S = int(os.environ.get("COSTPLUS_TEST_PAUSE_S", "10"))
+PAUSE_S = int(os.environ.get("POSTGRES_PAUSE_S", "10"))
 BUSY_S, PATIENCE_S = 4, 90
 AUTH = {"authorization": "Bearer sk_test_e2e_0123456789"}
 REPORTERS, CALLERS = 3, 3
