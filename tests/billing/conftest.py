@@ -19,9 +19,11 @@ import pytest
 
 from costplus.billing.alert import Alert
 from costplus.billing.allowance import Allowance
+from costplus.billing.audit import Auditor
 from costplus.billing.close import account_settings, close_customer
 from costplus.billing.customer import Customer, TestClock
 from costplus.billing.event import Event
+from costplus.billing.finding import Finding
 from costplus.billing.invoice import Invoice
 from costplus.billing.notify import cross
 from costplus.billing.plan import Plan
@@ -32,8 +34,12 @@ from costplus.billing.subscribe import subscribe
 from costplus.billing.subscription import Subscription
 from costplus.billing.surplus import SurplusEntry
 from costplus.billing.watched import save_alert
+from costplus.catalog.catalogue import Catalogue
+from costplus.catalog.exchange import FxRate
+from costplus.catalog.load import every
 from costplus.catalog.price import Component, PriceVersion
-from costplus.core.ids import milliseconds
+from costplus.catalog.sources.bundled import bundled_snapshot
+from costplus.core.ids import bucket_of, milliseconds
 from costplus.core.money import nano_per_minor
 from costplus.core.usage import Usage
 from costplus.ledger.balance import Balance
@@ -51,6 +57,8 @@ DAY, HOUR, TICK = timedelta(days=1), timedelta(hours=1), timedelta(microseconds=
 CENT = 10_000_000
 FAR = datetime(2126, 1, 1, tzinfo=UTC)
 CUSTOMER = "cus_1"
+PRICES = Catalogue(bundled_snapshot())
+UNKNOWN = ("does not exist", "is none of price version pv_m")
 
 
 def at_once(work: Coroutine[Any, Any, T]) -> T:
@@ -263,7 +271,18 @@ class Shop:
                 for i in invoices
             ),
         }
-        return [name for name, holds_true in checks.items() if not holds_true]
+        return [name for name, holds_true in checks.items() if not holds_true] + self.audited(customer)
+
+    def audited(self, customer: str = CUSTOMER) -> list[str]:
+        """Return what an audit of the customer finds; a test's prices are in no catalogue."""
+
+        def verb(tx: Tx) -> list[Finding]:
+            auditor = Auditor(PRICES, every(tx, FxRate))
+            found = auditor.bucket(tx, bucket_of(customer)) + auditor.customer(tx, customer)[0]
+            return found + auditor.account(tx)
+
+        found = self.write(verb)
+        return [f"{f.kind} {f.subject}: {f.wrong}" for f in found if not f.wrong.endswith(UNKNOWN)]
 
 
 def shop_of(**request: Any) -> Shop:
