@@ -1,21 +1,29 @@
 """The audit finds every figure that was changed behind the books' back, and nothing else.
 
-Rule 1: the books are those of real verbs on SQLite, at the bundled prices; a test changes one figure by SQL.
+Rule 1: the books are those of real verbs in a database, at the bundled prices; a test changes one figure by
+SQL. It is written as SQLite takes it, and rewritten for PostgreSQL.
+Rule 2: an audit opens the database itself, beside the store that filled it, as the command does.
 """
 
 from __future__ import annotations
 
+import asyncio
+import json
+import re
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import asyncpg
 import pytest
+from click.testing import CliRunner
 
-from costplus.audit import Audited, audit
+from costplus.audit import Audited, run
 from costplus.billing.close import close_customer
 from costplus.billing.customer import Customer
 from costplus.billing.settle import Settlement, settle
@@ -23,8 +31,11 @@ from costplus.billing.setup import set_up
 from costplus.billing.store import Tx
 from costplus.billing.subscribe import subscribe
 from costplus.catalog.load import catalogue_of
-from costplus.core.ids import HoldId
+from costplus.cli import main
+from costplus.config import Settings
+from costplus.core.ids import HoldId, bucket_of
 from costplus.core.usage import Usage
+from costplus.database import open_store
 from costplus.ledger.grant import Grant
 from costplus.ledger.hold import Hold
 from costplus.ledger.post import grant_credit
@@ -33,7 +44,6 @@ from costplus.metering.event import usage_event
 from costplus.rating.charge import rate
 from costplus.rating.pricing import Pricing
 from costplus.rating.rate_card import RateCardVersion, adjustment
-from costplus.storage.sqlite import SqliteStore
 
 AT = datetime(2026, 11, 3, 9, 30, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -45,19 +55,40 @@ MODELS = ("gpt-5", "gpt-5-mini")
 class Books:
     """An installation with two customers, some usage and an invoice each."""
 
-    path: Path
-    store: SqliteStore
+    url: str
 
     async def audited(self, sql: str = "", *values: object) -> Audited:
         """Change what SQL says, if anything, and audit."""
         if sql:
-            with sqlite3.connect(self.path) as db:
-                assert db.execute(sql, values).rowcount > 0, sql
-            db.close()
-        return await audit(self.store)
+            assert await self._changed(sql, *values) > 0, sql
+        return await self.audit()
+
+    async def audit(self, customer: str = "") -> Audited:
+        return await run(Settings(database=self.url), customer=customer)
+
+    async def _changed(self, sql: str, *values: object) -> int:
+        """Change what SQL says; return how many rows that were."""
+        if self.url.startswith("postgresql"):
+            db = await asyncpg.connect(self.url)
+            status = await db.execute(in_postgres(sql), *values)
+            await db.close()
+            return int(status.split()[-1])
+        with sqlite3.connect(self.url.removeprefix("sqlite:///")) as file:
+            count = file.execute(sql, values).rowcount
+        file.close()
+        return count
 
     async def kinds(self, sql: str, *values: object) -> set[str]:
         return {finding.kind for finding in (await self.audited(sql, *values)).findings}
+
+
+def in_postgres(sql: str) -> str:
+    """Return one of the statements below as PostgreSQL writes it."""
+    sql = re.sub(r"CAST\((\w+) AS TEXT\)", r"convert_from(\1, 'UTF8')", sql)
+    sql = re.sub(r"CAST\((replace.*) AS BLOB\)", r"convert_to(\1, 'UTF8')", sql)
+    for number in range(sql.count("?")):
+        sql = sql.replace("?", f"${number + 1}::text", 1)
+    return sql.replace("x'5b5d'", "'[]'")
 
 
 def fill(tx: Tx, build: SimpleNamespace) -> None:
@@ -103,11 +134,17 @@ def fill(tx: Tx, build: SimpleNamespace) -> None:
         place_hold(tx, hold, at=AT)
 
 
-@pytest.fixture
-async def books(tmp_path: Path, build: SimpleNamespace) -> AsyncIterator[Books]:
-    store = await SqliteStore.open(tmp_path / "books.db")
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
+async def books(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    build: SimpleNamespace,
+    new_postgres_url: Callable[[], Awaitable[str]],
+) -> AsyncIterator[Books]:
+    url = await new_postgres_url() if request.param == "postgres" else f"sqlite:///{tmp_path / 'books.db'}"
+    store = await open_store(Settings(database=url))
     await store.write(lambda tx: fill(tx, build))
-    yield Books(tmp_path / "books.db", store)
+    yield Books(url)
     await store.close()
 
 
@@ -115,6 +152,20 @@ async def test_books_that_verbs_made_agree(books: Books) -> None:
     made = await books.audited()
     assert made.findings == ()
     assert (made.customers, made.charges) == (2, 12)
+
+
+@pytest.mark.parametrize("books", ["sqlite", "postgres"], indirect=True)
+async def test_the_command_proves_them_beside_the_open_store_and_names_what_is_wrong(books: Books) -> None:
+    async def command() -> tuple[int, list[Any]]:
+        arguments = ["audit", "--json", "--database", books.url]
+        done = await asyncio.to_thread(CliRunner().invoke, main, arguments)
+        return done.exit_code, [json.loads(line) for line in done.stdout.splitlines()]
+
+    assert await command() == (0, [{"customers": 2, "charges": 12, "findings": 0}])
+    await books.audited("UPDATE rollup_totals SET price_nano = 0 WHERE customer = 'cus_2'")
+    status, (*found, summary) = await command()
+    assert status == 1 and summary["findings"] == len(found) > 0
+    assert {finding["kind"] for finding in found} == {"roll-up", "invoice"}
 
 
 USAGE = "UPDATE usage_events SET usage = CAST(replace(CAST(usage AS TEXT), ':100', ':900') AS BLOB)"
@@ -143,7 +194,7 @@ TAMPERED = [
 
 @pytest.mark.parametrize(("sql", "kinds"), TAMPERED, ids=[sql[:60] for sql, _ in TAMPERED])
 async def test_a_changed_figure_is_named(books: Books, sql: str, kinds: set[str]) -> None:
-    sql = sql.replace("WHERE rowid_is_first", "WHERE position = 0 AND customer = 'cus_1'")
+    sql = sql.replace("WHERE rowid_is_first", "WHERE position = 0 AND bucket = " + str(bucket_of("cus_1")))
     assert kinds <= await books.kinds(sql)
 
 
@@ -159,5 +210,5 @@ async def test_a_changed_invoice_is_named(books: Books, name: str) -> None:
 
 async def test_an_audit_of_one_customer_leaves_others_alone(books: Books) -> None:
     await books.audited("UPDATE balances SET held_nano = 7 WHERE customer = 'cus_1'")
-    assert [f.subject for f in (await audit(books.store, customer="cus_1")).findings] == ["cus_1"]
-    assert (await audit(books.store, customer="cus_2")).findings == ()
+    assert [f.subject for f in (await books.audit("cus_1")).findings] == ["cus_1"]
+    assert (await books.audit("cus_2")).findings == ()

@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order, the book balances and no credit is spent twice; in memory and SQLite.
+"""Whatever happens in whatever order, the book balances and no credit is spent twice; in every store.
 
 The model is a few sums: what usage was worth, by model, and what was given.
 """
@@ -22,6 +22,7 @@ from costplus.ledger.hold import InsufficientCredit
 from costplus.ledger.post import begin_grant, expire_grant, grant_credit, void_grant
 from costplus.ledger.reserve import expire_hold, grow_hold, place_hold, release_hold
 from costplus.ledger.scope import Scope, Subject
+from costplus.storage.postgres import PostgresStore
 from costplus.storage.sqlite import SqliteStore
 
 pytestmark = pytest.mark.slow
@@ -252,14 +253,21 @@ def test_the_same_call_again_changes_nothing(machine: Any, todo: list[tuple[str,
     assert run.state() == before
 
 
-@pytest.fixture
-def on_sqlite(build: SimpleNamespace, tmp_path: Path) -> Iterator[Any]:
-    """Return what makes a machine on a new SQLite file."""
+@pytest.fixture(params=["sqlite", "postgres"])
+def on_database(request: pytest.FixtureRequest, build: SimpleNamespace, tmp_path: Path) -> Iterator[Any]:
+    """Return what makes a machine on a new database."""
+
+    async def new_store(number: int) -> Any:
+        if request.param == "sqlite":
+            return await SqliteStore.open(tmp_path / f"{number}.db")
+        url = await request.getfixturevalue("postgres_server").make_database()
+        return await PostgresStore.open(url, writers=1, readers=1)
+
     with asyncio.Runner() as runner:
-        opened: list[SqliteStore] = []
+        opened: list[Any] = []
 
         def make() -> Machine:
-            opened.append(runner.run(SqliteStore.open(tmp_path / f"{len(opened)}.db")))
+            opened.append(runner.run(new_store(len(opened))))
             return Machine(build, build.book(opened[-1], lambda work: runner.run(_wait(work))))
 
         yield make
@@ -273,8 +281,8 @@ async def _wait(work: Any) -> Any:
 
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps)
-def test_on_sqlite_the_book_balances_as_well(on_sqlite: Any, todo: list[tuple[str, int, int]]) -> None:
-    run = on_sqlite()
+def test_in_a_database_the_book_balances_as_well(on_database: Any, todo: list[tuple[str, int, int]]) -> None:
+    run = on_database()
     for step in todo:
         run.do(*step)
     assert run.book.wrongs() == []

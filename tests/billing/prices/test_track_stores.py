@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -34,12 +34,20 @@ pytestmark = pytest.mark.slow
 MODEL = {"provider": "openai", "model": "gpt-4o-mini"}
 
 
-async def memory(_: Path) -> Store:
-    return MemoryStore()
-
-
-async def sqlite(folder: Path) -> Store:
-    return await SqliteStore.open(folder / "costplus.db")
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+async def store(
+    request: pytest.FixtureRequest, tmp_path: Path, new_postgres: Callable[[], Awaitable[Store]]
+) -> AsyncIterator[Store]:
+    """Return each kind of store."""
+    opened: Store
+    if request.param == "postgres":
+        opened = await new_postgres()
+    elif request.param == "sqlite":
+        opened = await SqliteStore.open(tmp_path / "costplus.db")
+    else:
+        opened = MemoryStore()
+    yield opened
+    await opened.close()
 
 
 def record(tx: Tx, number: int, *, at: Any) -> PriceChange:
@@ -63,11 +71,8 @@ def record(tx: Tx, number: int, *, at: Any) -> PriceChange:
     return change
 
 
-@pytest.mark.parametrize("store_at", [memory, sqlite])
-async def test_a_card_follows_adopts_and_undoes_in_every_store(
-    store_at: Callable[[Path], Awaitable[Store]], tmp_path: Path, build: Any
-) -> None:
-    store, at, hour = await store_at(tmp_path), build.at, timedelta(hours=1)
+async def test_a_card_follows_adopts_and_undoes_in_every_store(store: Store, build: Any) -> None:
+    at, hour = build.at, timedelta(hours=1)
     request = SetUpRequest(
         plan_name="AI",
         models=(),
@@ -124,4 +129,3 @@ async def test_a_card_follows_adopts_and_undoes_in_every_store(
     assert await store.read(price) == "2.6"
     actions = await store.read(lambda tx: [entry.action for entry in tx.page(CardChange)])
     assert actions == ["undo", "adopt", "follow"]
-    await store.close()
