@@ -190,14 +190,7 @@ def settle_customer(
         at=at,
     )
     reference = posted.transaction.id if posted.transaction else ""
-    tx.append_charges(
-        [
-            ChargedEvent(
-                event=entry.event, charge=entry.charge, billed_at=entry.billed_at, transaction=reference
-            )
-            for entry in charged
-        ]
-    )
+    tx.append_charges(_booked(charged, reference))
     _count_metered(tx, subscription, charged, fresh)
     keep_late(tx, subscription, charged, at=at)
     reached = watch_threshold(tx, subscription, charged, at=at)
@@ -216,6 +209,16 @@ def settle_customer(
         remember_late_usage(tx, subscription, at=at)
     recharge(tx, record, at=at)
     return len(fresh)
+
+
+def _booked(charged: Sequence[ChargedEvent], transaction: str) -> list[ChargedEvent]:
+    """Return the charges as the ledger's transaction booked them."""
+    return [
+        ChargedEvent(
+            event=entry.event, charge=entry.charge, billed_at=entry.billed_at, transaction=transaction
+        )
+        for entry in charged
+    ]
 
 
 def _by_period(

@@ -231,13 +231,7 @@ def post_usage(store: LedgerStore, posting: UsagePosting, *, at: datetime) -> Po
         credit_nano = sum(grant.remaining_nano for grant in in_order)
     owed, paid = dict(balance.owed_nano), paid_copy(balance.paid_nano)
     returned, spare = take_back(
-        store,
-        posting.price_nano,
-        burned_nano=posting.burned_nano,
-        spare=posting.spare,
-        owed=owed,
-        paid=paid,
-        at=at,
+        store, posting.price_nano, posting.burned_nano, posting.spare, owed=owed, paid=paid, at=at
     )
     known = None if returned else in_order
     parts, owed_nano = _burn(store, posting, known, owed=owed, paid=paid, at=at)

@@ -19,9 +19,9 @@ from costplus.ledger.store import LedgerStore
 def take_back(
     store: LedgerStore,
     price_nano: Mapping[int, int],
-    *,
     burned_nano: Mapping[str, int],
     spare: Grant | None,
+    *,
     owed: dict[int, int],
     paid: dict[int, dict[str, int]],
     at: datetime,
