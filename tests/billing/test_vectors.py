@@ -90,9 +90,7 @@ def test_no_area_is_left_out_and_few_cases_are_disputed(
 
 
 @pytest.mark.slow
-def test_a_file_and_postgresql_come_to_the_same_figures(
-    cases: list[Case], outcomes: list[Outcome], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_and_postgresql_come_to_the_same_figures(cases: list[Case], outcomes: list[Outcome]) -> None:
     booked = [case for case in cases if (case["area"], case["model"]) in BOOKED]
     with places("sqlite", "postgres") as stores:
         found = verify(booked, stores)
