@@ -71,7 +71,7 @@ docs: setup ## Write the reference pages of docs/ again from the code
 verify-usage: setup ## Account for every recorded exchange; CAPTURES=FILE takes another recording
 	$(BIN)/python scripts/verify_usage.py $(CAPTURES) $(args)
 
-verify-vectors: setup ## Run other billing systems' priced cases; VECTORS=FILE takes another file
+verify-vectors: setup ## Run other billing systems' cases on SQLite and PostgreSQL; VECTORS=FILE takes another file
 	$(BIN)/python scripts/verify_vectors.py $(VECTORS)
 
 lock: $(BIN)/python ## Resolve the lock files again from pyproject.toml; args=--upgrade takes newer versions

@@ -46,7 +46,7 @@ KINDS = ("holds", "dispute", "wrong", "not run")
 # What is computed by a price alone, whatever the area.
 PRICED: Mapping[str, Runner] = {**vector_prices.RUNNERS, **vector_usage.RUNNERS}
 # What happens in books, by area and model.
-BOOKED: Mapping[tuple[str, str], Runner] = {
+BOOKED: dict[tuple[str, str], Runner] = {
     **vector_changes.RUNNERS,
     **vector_credits.RUNNERS,
     **vector_holds.RUNNERS,

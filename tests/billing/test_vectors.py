@@ -6,6 +6,7 @@ Rule 2: here the books are in memory; one slow test runs them in the other store
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from collections.abc import Iterator, Mapping
@@ -89,9 +90,7 @@ def test_no_area_is_left_out_and_few_cases_are_disputed(
 
 
 @pytest.mark.slow
-def test_a_file_and_postgresql_come_to_the_same_figures(
-    cases: list[Case], outcomes: list[Outcome], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_and_postgresql_come_to_the_same_figures(cases: list[Case], outcomes: list[Outcome]) -> None:
     booked = [case for case in cases if (case["area"], case["model"]) in BOOKED]
     with places("sqlite", "postgres") as stores:
         found = verify(booked, stores)
@@ -220,3 +219,66 @@ def test_a_name_that_drops_a_region_is_disputed_and_not_run_around() -> None:
     found = priced(case_of("normalise_model", "amazon.nova-pro-v1:0", raw="eu.amazon.nova-pro-v1:0"))
     assert found.kind == "dispute"
     assert "a region is never dropped" in found.why
+
+
+def booked_case(area: str, model: str, expected: Any, **inputs: Any) -> Case:
+    return {**case_of(model, expected, **inputs), "area": area}
+
+
+def test_stores_that_come_to_different_figures_are_wrong(
+    memory: Mapping[str, Place], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = itertools.count(1)
+    monkeypatch.setitem(BOOKED, ("invoice", "x"), lambda given: {"amount": 1, "other": next(counts)})
+    stores = dict.fromkeys(("one", "two"), memory["memory"])
+    found = outcome_of(booked_case("invoice", "x", 1), stores)
+    assert (found.kind, found.why.partition(":")[0]) == ("wrong", "the stores differ")
+
+
+DISPUTED = [({"balance": 0, "usage": 5}, "dispute"), ({"balance": 1, "usage": 5}, "wrong")]
+
+
+@pytest.mark.parametrize(("expected", "kind"), DISPUTED)
+def test_only_what_the_other_system_comes_to_by_its_own_rule_is_disputed(
+    memory: Mapping[str, Place], expected: Any, kind: str
+) -> None:
+    inputs = {"balance": 5, "debits": [10, 10], "policy": "cap"}
+    found = outcome_of(booked_case("concurrency", "parallel_debits", expected, **inputs), memory)
+    assert found.kind == kind
+
+
+NOT_UNDERSTOOD: list[Case] = [
+    booked_case("credits", "wallet_debit", 1, balance=1, debit=0, policy="barter"),
+    booked_case("credits", "burn_down", {"balance": 1}, grants=[{"sum": 1}], usage=0),
+    booked_case("concurrency", "parallel_debits", {"balance": 1}, balance=1, debits=[1], policy="luck"),
+    booked_case("reservation", "hold_settle", {"left": [1]}, buckets_in_burn_order=[1], ops=[["hope", 1]]),
+    booked_case("metering", "aggregation", 1, values=[1], fn="median"),
+    booked_case("credits", "wallet_allocation", {"allocated": [1]}, wallets=[{"prio": 1}], usage_cents=[1]),
+]
+
+
+@pytest.mark.parametrize("case", NOT_UNDERSTOOD, ids=lambda case: case["model"])
+def test_a_case_about_money_that_is_not_understood_is_not_run(
+    memory: Mapping[str, Place], case: Case
+) -> None:
+    found = outcome_of(case, memory)
+    assert (found.kind, fails(found)) == ("not run", True), found.why
+
+
+@pytest.mark.parametrize(("ci", "status"), [("true", 1), ("", 0)])
+def test_without_postgresql_sqlite_stands_alone_but_not_in_continuous_integration(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    ci: str,
+    status: int,
+) -> None:
+    file = tmp_path / "vectors.json"
+    file.write_text(json.dumps([booked_case("credits", "meter_balance", 3, credited=5, consumed=2)]), "utf-8")
+    monkeypatch.setattr("vector_stores.postgres_programs", lambda: None)
+    monkeypatch.setenv("CI", ci)
+    monkeypatch.setattr(sys, "argv", ["verify_vectors.py", str(file)])
+    assert main() == status
+    told = capsys.readouterr()
+    assert "no PostgreSQL here" in told.out + told.err
+    assert ("sqlite" in told.out) is (status == 0)
