@@ -279,7 +279,8 @@ def _burn(
 ) -> tuple[list[tuple[Grant, int]], int]:
     """Pay what was charged, the oldest period first, and note in `owed` and `paid` who bears it.
 
-    `known` are the burnable grants in order, where they are at hand as they stand. Returns what each grant paid, and what none did.
+    `known` are the burnable grants in order, where they are at hand as they stand. Returns what each grant
+    paid, and what none did.
     """
     parts: list[tuple[Grant, int]] = []
     uncovered_nano = 0
