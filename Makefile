@@ -52,7 +52,7 @@ test: setup ## Every test; args="-k name" narrows it down
 demo: setup ## Set everything up with a simulated provider and show live calls being billed
 	$(BIN)/costplus demo $(args)
 
-bench: setup ## Measure the gateway, and what rating costs; args="--only rating" measures a part
+bench: setup ## Measure the gateway, rating, credit and the books; args="--only rating" measures a part
 	$(BIN)/python bench/run.py $(args)
 
 prices: setup ## Rebuild the bundled price snapshot from its public sources

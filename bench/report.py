@@ -124,6 +124,7 @@ def books_lines(figures: Mapping[str, Any]) -> Iterator[str]:
         ("CPU µs an event", "cpu_us", ",.0f"),
         ("a month by model and type, median ms", "p50_ms", ".2f"),
         ("the same, 99 of 100, ms (target < 5)", "p99_ms", ".2f"),
+        ("CPU ms a read", "read_cpu_ms", ".2f"),
         ("periods closed and invoiced, customers/s (≥ 167)", "closed_per_s", ",.0f"),
         ("CPU ms a customer", "close_cpu_ms", ".2f"),
     ]
