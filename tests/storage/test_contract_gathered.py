@@ -153,3 +153,17 @@ async def test_a_grant_that_comes_or_comes_back_takes_its_place(store: Store, bu
     found = await store.write(verb, customers=["cus_1", "cus_2"])
     one, two, three = (f"credgr_{number}" for number in (1, 2, 3))
     assert found == [[one], [one, two], [two], [two, three], [one, two, three]]
+
+
+async def test_totals_asked_for_again_know_what_came_between(store: Store, build: SimpleNamespace) -> None:
+    def verb(tx: Tx) -> list[int]:
+        found = []
+        for key in ("call-1", "call-2"):
+            build.keep(tx, [build.charged(key)])
+            totals, price_nano = tx.usage_totals("cus_1", build.at, build.at + build.minute)
+            found += [sum(total.quantity for total in totals), price_nano]
+        return found
+
+    units, price_nano, both_units, both_price_nano = await store.write(verb)
+    assert (both_units, both_price_nano) == (2 * units, 2 * price_nano)
+    assert units > 0
