@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from costplus.billing.agenda import remember_late_usage, wake
@@ -190,14 +190,7 @@ def settle_customer(
         at=at,
     )
     reference = posted.transaction.id if posted.transaction else ""
-    tx.append_charges(
-        [
-            ChargedEvent(
-                event=entry.event, charge=entry.charge, billed_at=entry.billed_at, transaction=reference
-            )
-            for entry in charged
-        ]
-    )
+    tx.append_charges([replace(entry, transaction=reference) for entry in charged])
     _count_metered(tx, subscription, charged, fresh)
     keep_late(tx, subscription, charged, at=at)
     reached = watch_threshold(tx, subscription, charged, at=at)
