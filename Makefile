@@ -55,7 +55,7 @@ demo: setup ## Set everything up with a simulated provider and show live calls b
 invoices: setup ## Write example invoices of four ways to sell to build/invoices as PDF
 	$(BIN)/python scripts/example_invoices.py $(args)
 
-bench: setup ## Measure the gateway, and what rating costs; args="--only rating" measures a part
+bench: setup ## Measure the gateway, rating, credit and the books; args="--only rating" measures a part
 	$(BIN)/python bench/run.py $(args)
 
 prices: setup ## Rebuild the bundled price snapshot from its public sources

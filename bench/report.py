@@ -107,3 +107,26 @@ def credit_lines(figures: Mapping[str, Any]) -> Iterator[str]:
     ]
     for title, name, form, unit, target in rows:
         yield f"  {title:<50}{figures[name]:>12{form}} {unit:<4}{target}".rstrip()
+
+
+def books_lines(figures: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what keeping the books costs, by how many customers the events are spread over."""
+    runs = figures["runs"]
+    yield (
+        f"books: SQLite, fsync; {runs[0]['events']:,} events in batches of 1,000, rated and settled, "
+        "each customer's credit pays half"
+    )
+    yield f"  {'customers':<50}" + "".join(f"{run['customers']:>12,}" for run in runs)
+    rows = [
+        ("rated and settled, events/s (target ≥ 15,000)", "events_per_s", ",.0f"),
+        ("the first tenth, events/s", "first_per_s", ",.0f"),
+        ("the last tenth, events/s", "last_per_s", ",.0f"),
+        ("CPU µs an event", "cpu_us", ",.0f"),
+        ("a month by model and type, median ms", "p50_ms", ".2f"),
+        ("the same, 99 of 100, ms (target < 5)", "p99_ms", ".2f"),
+        ("CPU ms a read", "read_cpu_ms", ".2f"),
+        ("periods closed and invoiced, customers/s (≥ 167)", "closed_per_s", ",.0f"),
+        ("CPU ms a customer", "close_cpu_ms", ".2f"),
+    ]
+    for title, name, form in rows:
+        yield f"  {title:<50}" + "".join(f"{run[name]:>12{form}}" for run in runs)

@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from machine import LOAD_CORE, TARGET_CORE, BenchFailed, Running, can_pin, ending, pinned
-from report import Found, credit_lines, rating_lines, show
+from report import Found, books_lines, credit_lines, rating_lines, show
 from targets import PATH, PROVIDER_KEY, Target, answered, billed, start_gateway, start_nginx, start_provider
 
 HERE = Path(__file__).resolve().parent
+PARTS = ["gateway", "micro", "rating", "credit", "books"]
 CALLERS = 32
 RATE_PER_S = 500
 SETTLE_S = 0.3  # What a target still does after the last answer belongs to its CPU time.
@@ -171,6 +172,12 @@ def credit(*, quick: bool) -> None:
         say(line)
 
 
+def books(*, quick: bool) -> None:
+    """Print what keeping the books costs."""
+    for line in books_lines(program("books", *(["--quick"] if quick else []))):
+        say(line)
+
+
 def say(text: str) -> None:
     """Print a line at once."""
     sys.stdout.write(text + "\n")
@@ -196,11 +203,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Measure throughput, latency, CPU and memory.")
     parser.add_argument("--quick", action="store_true", help="About 20 seconds: one short round.")
     parser.add_argument("--role", choices=["all", "gateway"], default="all", help="What our process serves.")
-    parser.add_argument(
-        "--only", choices=["gateway", "micro", "rating", "credit"], help="Measure this part alone."
-    )
+    parser.add_argument("--only", choices=PARTS, help="Measure this part alone.")
     arguments = parser.parse_args()
-    parts = [arguments.only] if arguments.only else ["gateway", "micro", "rating", "credit"]
+    parts = [arguments.only] if arguments.only else PARTS
     quick = Plan(rounds=1, full_s=1, paced_s=0.5, role=arguments.role)
     plan = quick if arguments.quick else Plan(rounds=3, full_s=4, paced_s=3, role=arguments.role)
     if sys.platform != "linux":
@@ -218,6 +223,8 @@ def main() -> int:
             rating(quick=arguments.quick)
         if "credit" in parts:
             credit(quick=arguments.quick)
+        if "books" in parts:
+            books(quick=arguments.quick)
     except BenchFailed as failure:
         say(f"FAILED: {failure}")
         return 1

@@ -70,7 +70,7 @@ class Cycle:
 
     def period(self, ordinal: int) -> Period:
         """Return the period number `ordinal`; those before the anchor have negative numbers."""
-        return Period(_start(self, ordinal), _start(self, ordinal + 1))
+        return _period(self, ordinal)
 
     def ordinal_at(self, at: datetime) -> int:
         """Return the number of the period that holds `at`."""
@@ -83,7 +83,7 @@ class Cycle:
         return ordinal
 
 
-# Settling asks for a subscription's few periods once per event.
+# Settling asks for each subscription's few periods with every batch.
 @lru_cache(maxsize=16_384)
 def _start(cycle: Cycle, ordinal: int) -> datetime:
     if ordinal == 0:
@@ -96,6 +96,11 @@ def _start(cycle: Cycle, ordinal: int) -> datetime:
     else:
         wall = add_months(wall, steps * _MONTHS[cycle.interval])
     return wall.replace(tzinfo=zone).astimezone(UTC)
+
+
+@lru_cache(maxsize=16_384)
+def _period(cycle: Cycle, ordinal: int) -> Period:
+    return Period(_start(cycle, ordinal), _start(cycle, ordinal + 1))
 
 
 def days_passed(period: Period, at: datetime, *, timezone: str) -> int:

@@ -59,6 +59,7 @@ class SqliteCharges(Tables):
         self.fresh_rates: list[str] = []  # Stored since the last commit.
         self._charge_rows: dict[str, list[Row]] = defaultdict(list)  # What waits, by its statement.
         self._metered: dict[Row, Metered] = {}  # Sums as they are in this verb.
+        self._totals: dict[tuple[str, datetime, datetime], tuple[list[UsageTotal], int]] = {}
 
     def forget_fresh_rates(self) -> None:
         """Forget the rates that a rolled-back verb may have stored; asking for one finds it again."""
@@ -73,6 +74,7 @@ class SqliteCharges(Tables):
         """Forget what waits, and what was counted."""
         self._charge_rows.clear()
         self._metered.clear()
+        self._totals.clear()
 
     def flush_charges(self) -> None:
         """Execute what waits, and forget that it does."""
@@ -84,6 +86,7 @@ class SqliteCharges(Tables):
             self._add(sql, rows)
 
     def append_charges(self, charged: Sequence[ChargedEvent]) -> None:
+        self._totals.clear()
         rows = self._charge_rows[SQL.append_charge]
         units: dict[tuple[int, str, int, str], list[int]] = defaultdict(lambda: [0, 0])
         totals: dict[tuple[int, str, int, str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
@@ -164,6 +167,13 @@ class SqliteCharges(Tables):
     def usage_totals(self, customer: str, start: datetime, end: datetime) -> tuple[Sequence[UsageTotal], int]:
         if start >= end:
             return [], 0
+        asked = (customer, start, end)
+        if asked not in self._totals:
+            self._totals[asked] = self._read_totals(customer, start, end)
+        totals, price_nano = self._totals[asked]
+        return list(totals), price_nano
+
+    def _read_totals(self, customer: str, start: datetime, end: datetime) -> tuple[list[UsageTotal], int]:
         key = (bucket_of(customer), customer)
         start_us, end_us = micros(start), micros(end)
         whole_from, whole_to = micros(hour_ceil(start)), micros(hour_floor(end))
