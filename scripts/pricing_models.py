@@ -64,7 +64,8 @@ class Story:
     @property
     def documents(self) -> list[tuple[str, str]]:
         """The links of all PDFs, each with its document's number."""
-        return [(invoice.invoice_pdf, invoice.number) for invoice in self.invoices]
+        receipts = [(receipt["receipt_pdf"], receipt["number"]) for receipt in self.receipts]
+        return [(invoice.invoice_pdf, invoice.number) for invoice in self.invoices] + receipts
 
 
 class Book:

@@ -13,6 +13,8 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+from vector_stores import Books, Place
+
 from costplus.core.money import InvalidAmount, decimal_text, parse_decimal
 
 Figures = Mapping[str, Any]  # What a runner found; `amount` is what a case without names expects.
@@ -20,7 +22,8 @@ Figures = Mapping[str, Any]  # What a runner found; `amount` is what a case with
 # What systems do where they differ from each other, as their own documents and tests say.
 POLICIES_OF: Mapping[str, frozenset[str]] = {
     "openmeter": frozenset({"flat_at_zero", "round_each_line", "line_half_up", "volume_at_period_end"}),
-    "lago": frozenset({"flat_at_zero", "round_each_fee"}),
+    "lago": frozenset({"flat_at_zero", "round_each_fee", "credit_after_tax", "overage_on_last_wallet"}),
+    "flexprice": frozenset({"days_inclusive"}),
     "polar": frozenset({"free_beyond_last_tier"}),
     "killbill": frozenset({"extend_last_tier"}),
     "autumn": frozenset({"no_rate_is_free"}),
@@ -39,6 +42,14 @@ POLICIES: Mapping[str, str] = {
     "ancestors_rate": "tokens of a kind without a rate of its own cost what the kind above it costs",
     "no_rate_is_free": "tokens of a kind without a rate of its own are free",
     "vendor_of_the_name": "a name without a provider is looked up at the vendors that sell their own models",
+    "credit_after_tax": "prepaid credit pays an invoice with its tax, not what is taxed",
+    "overage_on_last_wallet": "what no wallet covers makes the last one that may pay go below zero",
+    "preserve_overage": "usage beyond a period's credit is taken from what begins with the next period",
+    "drop_overage": "usage beyond a period's credit takes nothing from what begins with the next period",
+    "days_inclusive": "a change is prorated by days, the running one counted as left",
+    "cycle_restarts": "a change begins a new period, asked for in full",
+    "hold_to_limit": "a debit is held first, and refused where it is beyond the limit",
+    "overage_is_owed": "a debit beyond the balance is booked, and owed",
 }
 ASKED = object()
 
@@ -53,10 +64,24 @@ class Given:
 
     system: str
     inputs: Mapping[str, Any]
+    model: str = ""
     asked: set[str] = field(default_factory=set)
     policies: list[str] = field(default_factory=list)
     dispute: str = ""  # The rule of ours that forbids what the case wants, where one does.
+    theirs: Figures | None = None  # What the case's system comes to by its own rule, where that is known.
     is_listing: bool = False  # Whether the case lists every figure: one it leaves out should be zero.
+    place: Place | None = None  # Where books are opened, for cases about money.
+    opened: list[Books] = field(default_factory=list)
+
+    def books(self) -> Books:
+        """Return fresh books, which are closed with the case."""
+        assert self.place is not None, "the case is about money and has no store"
+        self.opened.append(self.place())
+        return self.opened[-1]
+
+    def close(self) -> None:
+        while self.opened:
+            self.opened.pop().close()
 
     def has(self, *names: str) -> bool:
         """Whether all of these inputs are stated."""
@@ -108,6 +133,16 @@ class Given:
             self.policies.append(policy)
         return True
 
+    def contest(self, rule: str, theirs: Figures) -> None:
+        """Note down the rule of ours that the case is against, and what its system's own rule comes to."""
+        self.dispute, self.theirs = rule, theirs
+
+    def is_disputed(self, expected: Any) -> bool:
+        """Whether what the case expects is what its system's own rule comes to, against a rule of ours."""
+        if not self.dispute or self.theirs is None:
+            return bool(self.dispute)
+        return not difference(self.theirs, expected, is_listing=False)
+
     def check_used(self) -> None:
         """Raise `NotRun` where an input was not used."""
         left = sorted(name for name in self.inputs if name not in self.asked)
@@ -126,6 +161,8 @@ class Outcome:
     kind: str
     why: str = ""
     policies: tuple[str, ...] = ()
+    figures: Figures = field(default_factory=dict)
+    by: tuple[str, ...] = ("prices",)  # What it was run by: prices alone, or books in these stores.
     is_documented: bool = False  # Not run because the engine refuses such a price, with a documented code.
 
     @property
@@ -162,11 +199,20 @@ def difference(found: Figures, expected: Any, *, is_listing: bool) -> str:
     wrong = [
         f"{name} is {shown(found[name])}, expected {value}"
         for name, value in named.items()
-        if (found[name] != value if isinstance(found[name], str) else found[name] != fraction(value))
+        if not agrees(found[name], value)
     ]
     return "; ".join(wrong)
 
 
+def agrees(found: Any, value: Any) -> bool:
+    """Return whether a figure, or each of a list of them, is the one expected."""
+    if isinstance(found, list):
+        return isinstance(value, list) and len(found) == len(value) and all(map(agrees, found, value))
+    return bool(found == value if isinstance(found, str) else found == fraction(value))
+
+
 def shown(figure: Any) -> str:
-    """Write a figure in full."""
+    """Write a figure, or a list of them, in full."""
+    if isinstance(figure, list):
+        return f"[{', '.join(map(shown, figure))}]"
     return figure if isinstance(figure, str) else decimal_text(figure)

@@ -12,18 +12,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import decimal
-import getpass
 import os
 import shutil
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
-from uuid import uuid4
 
 import asyncpg
 import pytest
 from hypothesis import settings
+from postgres_server import ABSENT, PostgresServer, postgres_programs
 
 from costplus.storage.postgres import PostgresStore
 
@@ -51,73 +50,14 @@ def shared_data() -> Path:
     return directory
 
 
-class PostgresServer:
-    """A PostgreSQL server of the tests' own, in a directory that goes with it; it speaks on a Unix socket.
-
-    It may not run as root: then it runs as the user `postgres`, which Debian's package makes.
-    """
-
-    def __init__(self, programs: Path, folder: Path) -> None:
-        self.programs = programs
-        self.folder = folder
-        self._template = ""
-        self._user = "postgres" if os.geteuid() == 0 else None
-        self.owner = self._user or getpass.getuser()
-        if self._user:
-            shutil.chown(folder, self._user)
-
-    def run(self, program: str, *arguments: str) -> None:
-        """Run one of PostgreSQL's programs to its end, in the C locale: its output does not matter here."""
-        subprocess.run(
-            [self.programs / program, *arguments],
-            user=self._user,
-            cwd=self.folder,
-            check=True,
-            stdout=subprocess.DEVNULL,
-            env={"PATH": os.environ["PATH"], "LC_ALL": "C"},
-            timeout=60,
-        )
-
-    def make(self) -> None:
-        """Make the cluster."""
-        self.run("initdb", "-D", "cluster", "-A", "trust", "-N", "--locale=C", "-E", "UTF8")
-
-    def start(self, *, durable: bool = True) -> None:
-        """Start the server and wait until it answers."""
-        options = f"-c listen_addresses='' -k {self.folder} -c max_connections=200"
-        if not durable:
-            options += " -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
-        self.run("pg_ctl", "-D", "cluster", "-w", "-s", "-l", "log", "-o", options, "start")
-
-    def stop(self, *, mode: str = "immediate") -> None:
-        """Stop the server: `immediate` is a crash, `fast` is not."""
-        self.run("pg_ctl", "-D", "cluster", "-w", "-s", "-m", mode, "stop")
-
-    def url(self, database: str) -> str:
-        """Return where a database is."""
-        return f"postgresql://{self.owner}@/{database}?host={self.folder}"
-
-    async def make_database(self) -> str:
-        """Return the URL of an empty database."""
-        name = f"costplus_{uuid4().hex}"
-        admin = await asyncpg.connect(self.url("postgres"))
-        try:
-            await admin.execute(f"CREATE DATABASE {name} TEMPLATE template0")
-        finally:
-            await admin.close()
-        return self.url(name)
-
-
 def _postgres_programs() -> Path:
     """Return where PostgreSQL's programs are, or skip; in continuous integration they must be there."""
-    found = shutil.which("initdb")
-    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[4]))
-    if found or debian:
-        return (Path(found) if found else debian[-1]).parent
-    reason = "no PostgreSQL here: install Debian's package `postgresql`, or put initdb on PATH"
+    programs = postgres_programs()
+    if programs is not None:
+        return programs
     if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
+        pytest.fail(ABSENT)
+    pytest.skip(ABSENT)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,8 @@ from functools import partial
 from costplus.billing.audit import Auditor
 from costplus.billing.finding import Finding
 from costplus.billing.store import Store, Tx
-from costplus.catalog.load import catalogue_of
+from costplus.catalog.exchange import FxRate
+from costplus.catalog.load import catalogue_of, every
 from costplus.config import Settings
 from costplus.core.ids import BUCKETS, bucket_of
 from costplus.database import open_existing
@@ -40,7 +41,7 @@ async def run(settings: Settings, *, customer: str = "", progress: Progress | No
 
 async def audit(store: Store, *, customer: str = "", progress: Progress | None = None) -> Audited:
     """Audit a store, or one customer of it and the bucket that it is in."""
-    auditor = Auditor(await store.read(catalogue_of))
+    auditor = await store.read(lambda tx: Auditor(catalogue_of(tx), every(tx, FxRate)))
     buckets: Iterable[int] = [bucket_of(customer)] if customer else range(BUCKETS)
     found: list[Finding] = []
     customers = charges = 0
@@ -54,6 +55,8 @@ async def audit(store: Store, *, customer: str = "", progress: Progress | None =
             charges += count
         if progress is not None:
             progress(done + 1)
+    if not customer:
+        found += await store.read(auditor.account)
     return Audited(tuple(found), customers, charges)
 
 

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from fractions import Fraction
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
@@ -22,9 +19,11 @@ import pytest
 
 from costplus.billing.alert import Alert
 from costplus.billing.allowance import Allowance
+from costplus.billing.audit import Auditor
 from costplus.billing.close import account_settings, close_customer
 from costplus.billing.customer import Customer, TestClock
 from costplus.billing.event import Event
+from costplus.billing.finding import Finding
 from costplus.billing.invoice import Invoice
 from costplus.billing.notify import cross
 from costplus.billing.plan import Plan
@@ -35,9 +34,13 @@ from costplus.billing.subscribe import subscribe
 from costplus.billing.subscription import Subscription
 from costplus.billing.surplus import SurplusEntry
 from costplus.billing.watched import save_alert
+from costplus.catalog.catalogue import Catalogue
+from costplus.catalog.exchange import FxRate
+from costplus.catalog.load import every
 from costplus.catalog.price import Component, PriceVersion
-from costplus.core.ids import milliseconds
-from costplus.core.money import NANO, nano_per_minor
+from costplus.catalog.sources.bundled import bundled_snapshot
+from costplus.core.ids import bucket_of, milliseconds
+from costplus.core.money import nano_per_minor
 from costplus.core.usage import Usage
 from costplus.ledger.balance import Balance
 from costplus.ledger.grant import Grant
@@ -54,6 +57,8 @@ DAY, HOUR, TICK = timedelta(days=1), timedelta(hours=1), timedelta(microseconds=
 CENT = 10_000_000
 FAR = datetime(2126, 1, 1, tzinfo=UTC)
 CUSTOMER = "cus_1"
+PRICES = Catalogue(bundled_snapshot())
+UNKNOWN = ("does not exist", "is none of price version pv_m")
 
 
 def at_once(work: Coroutine[Any, Any, T]) -> T:
@@ -266,7 +271,18 @@ class Shop:
                 for i in invoices
             ),
         }
-        return [name for name, holds_true in checks.items() if not holds_true]
+        return [name for name, holds_true in checks.items() if not holds_true] + self.audited(customer)
+
+    def audited(self, customer: str = CUSTOMER) -> list[str]:
+        """Return what an audit of the customer finds; a test's prices are in no catalogue."""
+
+        def verb(tx: Tx) -> list[Finding]:
+            auditor = Auditor(PRICES, every(tx, FxRate))
+            found = auditor.bucket(tx, bucket_of(customer)) + auditor.customer(tx, customer)[0]
+            return found + auditor.account(tx)
+
+        found = self.write(verb)
+        return [f"{f.kind} {f.subject}: {f.wrong}" for f in found if not f.wrong.endswith(UNKNOWN)]
 
 
 def shop_of(**request: Any) -> Shop:
@@ -274,73 +290,6 @@ def shop_of(**request: Any) -> Shop:
     made = Shop(**request)
     made.customer()
     return made
-
-
-def nano(units: Any) -> int:
-    return int(Fraction(units) * NANO)
-
-
-def left(shop: Shop) -> list[Fraction]:
-    """Return what remains of each grant, in the order they were given."""
-    return [Fraction(g.remaining_nano, NANO) for g in shop.write(lambda tx: tx.grants_of(CUSTOMER))]
-
-
-def overage(shop: Shop) -> Fraction:
-    return Fraction(shop.balance().owed_total_nano, NANO)
-
-
-def net(shop: Shop) -> Fraction:
-    """Return credit less what is owed."""
-    return Fraction(shop.credit(), NANO) - overage(shop)
-
-
-class NotExpressible(Exception):
-    """The engine has no words for the case yet."""
-
-
-def only(case: Mapping[str, Any], *names: str) -> list[Any]:
-    """Return the input's values in this order; anything else in it cannot be expressed."""
-    extra = sorted(name for name, value in case.items() if name not in names and value is not None)
-    if extra:
-        raise NotExpressible(f"input '{extra[0]}'")
-    return [case.get(name) for name in names]
-
-
-def agrees(actual: Any, expected: Any) -> bool:
-    """Return whether every figure that is expected was found; others may have been found besides."""
-    if isinstance(expected, dict):
-        return all(name in actual and agrees(actual[name], value) for name, value in expected.items())
-    if isinstance(expected, list):
-        return len(actual) == len(expected) and all(map(agrees, actual, expected))
-    return Fraction(actual) == Fraction(expected)
-
-
-def run_vectors(
-    build: SimpleNamespace, cases: Sequence[Mapping[str, Any]], runners: Mapping[str, Any], policy: Any
-) -> SimpleNamespace:
-    """Run what can be run; return how many, what was wrong, and why the others were not."""
-    outcome = SimpleNamespace(run=0, wrong={}, skipped=Counter())
-    for case in cases:
-        runner = runners.get(case["model"])
-        try:
-            if runner is None:
-                raise NotExpressible(f"{case['area']}/{case['model']}")
-            actual = runner(build, case["input"])
-        except NotExpressible as reason:
-            outcome.skipped[str(reason)] += 1
-            continue
-        outcome.run += 1
-        expected = policy.get(case["id"], case["expected"])
-        if not agrees(actual, expected):
-            outcome.wrong[case["id"]] = (actual, expected)
-    return outcome
-
-
-@pytest.fixture(scope="session")
-def vectors(shared_data: Path) -> SimpleNamespace:
-    """Return the cases of other systems and how to run them."""
-    cases = json.loads((shared_data / "billing_vectors.json").read_text("utf-8"))
-    return SimpleNamespace(cases=cases, run=run_vectors)
 
 
 @pytest.fixture
@@ -364,15 +313,8 @@ def build() -> SimpleNamespace:
         shop=Shop,
         shop_of=shop_of,
         void_grant=void_grant,
-        nano=nano,
-        left=left,
-        overage=overage,
-        net=net,
         sheet=sheet,
-        only=only,
         set_up_request=set_up_request,
-        not_expressible=NotExpressible,
         decimal=Decimal,
-        agrees=agrees,
         allowances=lambda units: (Allowance(id="tokens", name="tokens", units=units),),
     )

@@ -10,7 +10,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -24,28 +24,61 @@ import pricing_models
 pytestmark = pytest.mark.e2e
 
 MERCHANT_KEY = "sk_test_e2e_0123456789"
-FIGURES = ("subtotal", "total", "amount_due")
+NANO = 10**9
+CENT = 10**7
 Told = Callable[[str], pricing_models.Story]
 
 
 @pytest.fixture
 def told(serve: Callable[..., Any], tmp_path: Path) -> Iterator[Told]:
-    """Play a story on a server of its own; afterwards every book must agree."""
-    with _told(serve) as tell:
+    """Play a story on a server of its own; afterwards every line and every book must agree."""
+    book = pricing_models.Book(serve().url, MERCHANT_KEY)
+    stories: list[pricing_models.Story] = []
+
+    def tell(name: str) -> pricing_models.Story:
+        stories.append(pricing_models.STORIES[name](book))
+        return stories[-1]
+
+    try:
         yield tell
+        for story in stories:
+            check_charges(book, story)
+    finally:
+        book.close()
     audit = [sys.executable, "-m", "costplus", "audit", "--json", "--data-dir", str(tmp_path / "data")]
     done = subprocess.run(audit, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["findings"] == 0
 
 
-@contextmanager
-def _told(serve: Callable[..., Any]) -> Iterator[Told]:
-    book = pricing_models.Book(serve().url, MERCHANT_KEY)
-    try:
-        yield lambda name: pricing_models.STORIES[name](book)
-    finally:
-        book.close()
+def check_charges(book: pricing_models.Book, story: pricing_models.Story) -> None:
+    """Every usage line is the sum of its charges, page after page."""
+    for invoice in story.invoices:
+        working = book.get(f"/v1/token_billing/invoices/{invoice.id}/explain")
+        for line in working["lines"]:
+            if line["kind"] != "usage":
+                assert line["charges"] is None
+                continue
+            charges = list(pages(book, line["charges"]))
+            assert charges
+            assert sum(Fraction(c["exact_price"]) for c in charges) == Fraction(line["exact_amount"])
+            units = sum(charge["quantity"] for charge in charges)
+            # What a minimum lacks is counted in nanos, and stands on its line as one amount.
+            assert units == (
+                line["quantity"] if line["token_type"] != "minimum" else line["amount_minor"] * CENT
+            )
+            # Events are rounded up to a nano each: the ledger has a little more than the exact sum.
+            assert 0 <= Fraction(line["ledger_amount"]) * NANO - Fraction(line["exact_amount"]) * NANO < units
+
+
+def pages(book: pricing_models.Book, path: str) -> Iterator[dict[str, Any]]:
+    query: dict[str, Any] = {"limit": 1}
+    while True:
+        page = book.get(path, **query)
+        yield from page["data"]
+        if not page["has_more"]:
+            return
+        query["starting_after"] = page["data"][-1]["id"]
 
 
 def pdf_text(url: str) -> str:
@@ -106,6 +139,11 @@ def test_prepaid_credit_pays_for_everything_and_at_zero_the_customer_is_blocked(
     assert story.seen["refusal"] == (402, "customer_credit_exhausted")
     for invoice in story.invoices:
         check_pdf(invoice, f"Credit applied {dollars(-invoice.subtotal)}", "$3.00 / 1M tokens")
+    for receipt in story.receipts:
+        text = pdf_text(receipt["receipt_pdf"])
+        assert f"Receipt {receipt['number']}" in text and "Acme Research, Inc." in text
+        assert f"Amount paid {dollars(receipt['amount'])}" in text
+        assert ("Promotional credit of $2.00" in text) is (receipt["promotional_amount"] == 200)
 
 
 def test_a_fee_includes_tokens_that_roll_over_and_credit_and_what_is_beyond_has_its_price(told: Told) -> None:

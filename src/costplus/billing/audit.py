@@ -10,21 +10,27 @@ Rule 3: money moves within a bucket, so a bucket's postings sum to zero.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from costplus.billing.audit_invoice import invoice_findings
+from costplus.billing.audit_documents import document_findings
+from costplus.billing.audit_invoice import account_findings, invoice_findings, pending_findings
+from costplus.billing.audit_moves import grant_findings, moves_of, usage_findings
 from costplus.billing.finding import Finding
+from costplus.billing.invoice import Invoice
+from costplus.billing.minimum import COMMITTED, lacking_rate
+from costplus.billing.pinned import card_named
 from costplus.billing.store import ChargedEvent, Tx
 from costplus.catalog.catalogue import Catalogue
+from costplus.catalog.exchange import MARK, FxRate, converted
+from costplus.catalog.load import every
 from costplus.catalog.price import PriceVersion
 from costplus.core.period import hour_floor
 from costplus.ledger import account
-from costplus.ledger.transaction import Transaction
-from costplus.metering.event import METER
-from costplus.rating.proof import charge_wrongs, coverage_wrongs, rate_wrongs
-from costplus.rating.rate_card import RateCardVersion
+from costplus.ledger.balance import Balance
+from costplus.metering.event import METER, UsageEvent, rerated
+from costplus.rating.proof import charge_wrongs, coverage_wrongs, rate_wrongs, waives
 from costplus.rating.sheet import UnitRate
 
 PAGE = 1000
@@ -58,8 +64,9 @@ class Sums:
 class Auditor:
     """Audits one customer or bucket after the other; each call is a verb that only reads."""
 
-    def __init__(self, catalogue: Catalogue) -> None:
+    def __init__(self, catalogue: Catalogue, exchange: Iterable[FxRate] = ()) -> None:
         self._catalogue = catalogue
+        self._exchange = tuple(exchange)
         self._proven: dict[str, UnitRate] = {}  # Rates never change: each is looked at once.
 
     def bucket(self, tx: Tx, bucket: int) -> list[Finding]:
@@ -90,30 +97,81 @@ class Auditor:
             sums.add(entry)
         found += [Finding("event", id, "has no charge, or is none") for id in tx.unpaired(customer)]
         found += _rollups(tx, customer, sums)
-        found += _postings(tx, customer, sums)
-        found += _grants(tx, customer)
-        found += _balance(tx, customer)
-        found += invoice_findings(tx, customer)
+        balance, grants = tx.balance_for_update(customer), tx.grants_of(customer)
+        invoices = [*every(tx, Invoice, parent=customer)]
+        moves = moves_of(tx, customer)
+        found += usage_findings(moves, sums.posted)
+        found += grant_findings(tx, customer, grants, moves)
+        found += _balance(tx, balance)
+        found += pending_findings(balance, invoices, charged_nano=sum(sums.price_nano.values()))
+        found += invoice_findings(tx, invoices)
+        found += document_findings(tx, customer, invoices=invoices, grants=grants, moves=moves)
         return found, sums.events
+
+    def account(self, tx: Tx) -> list[Finding]:
+        """Prove what customers share: the series of numbers, and how often coupons were used."""
+        return [*account_findings(tx)]
 
     def _charge(self, tx: Tx, entry: ChargedEvent) -> Iterator[Finding]:
         event, charge = entry.event, entry.charge
-        wrongs = [*charge_wrongs(charge)]
+        wrongs = [*_cost_back_wrongs(tx, entry)] if _is_cost_back(entry) else [*charge_wrongs(charge)]
         if event.provider != METER and not event.is_correction:
             wrongs += coverage_wrongs(charge, event.usage)
         yield from (Finding("charge", event.id, wrong) for wrong in wrongs)
         for line in charge.lines:
             rate = line.rate
-            if self._proven.get(rate.id) == rate:
-                continue
-            card = tx.find(RateCardVersion, rate.rate_card_version)
-            price, basis = self._version(rate.price_version), self._version(rate.basis_version)
-            wrongs = [*rate_wrongs(rate, price=price, basis=basis, card=card)]
-            yield from (Finding("unit_rate", rate.id, wrong) for wrong in wrongs)
-            self._proven[rate.id] = rate
+            if self._proven.get(rate.id) != rate:
+                yield from (Finding("unit_rate", rate.id, wrong) for wrong in self._rate(tx, event, rate))
+                self._proven[rate.id] = rate
+
+    def _rate(self, tx: Tx, event: UsageEvent, rate: UnitRate) -> Iterator[str]:
+        """Yield how a rate differs from what it was made of; a waived one from the rate that it waives."""
+        if rate.waived:
+            whole = waives(rate)
+            if whole is None:
+                yield "its id does not follow from the rate that it waives"
+                return
+            rate = whole
+        card = card_named(tx, rate.rate_card_version, customer=event.customer)
+        if rate.provider == METER and rate.model == COMMITTED:
+            if rate != lacking_rate(rate.rate_card_version):
+                yield "is not what asks for what is lacking to a minimum commitment"
+            return
+        price, basis = self._version(rate.price_version), self._version(rate.basis_version)
+        if exchange := exchange_in(rate.conditions):
+            fx = next((fx for fx in self._exchange if fx.words == exchange), None)
+            if fx is None:
+                yield f"no stored exchange rate is '{exchange}'"
+                return
+            price, basis = price and converted(price, fx), basis and converted(basis, fx)
+        yield from rate_wrongs(rate, price=price, basis=basis, card=card)
 
     def _version(self, id: str) -> PriceVersion | None:
         return self._catalogue.price_version(id) if id else None
+
+
+def exchange_in(conditions: str) -> str:
+    """Return what a rate's conditions say about the exchange rate that it was converted by, or nothing."""
+    _, mark, rest = f", {conditions}".rpartition(f", {MARK}")
+    return MARK + rest if mark else ""
+
+
+def _is_cost_back(entry: ChargedEvent) -> bool:
+    """Return whether it takes back what usage cost; its price, which a final invoice asked for, is credit."""
+    charge = entry.charge
+    return entry.event.source == "reversal" and not charge.lines and charge.price_nano == 0
+
+
+def _cost_back_wrongs(tx: Tx, entry: ChargedEvent) -> Iterator[str]:
+    customer = entry.event.customer
+    original = tx.charge_of(customer, entry.event.corrects)
+    if original is None:
+        yield f"takes back {entry.event.corrects}, which has no charge"
+        return
+    again = tx.charge_of(customer, rerated(original.event).id)
+    costs = [known.charge.cost_nano for known in (original, again) if known is not None]
+    if -entry.charge.cost_nano not in costs:
+        yield f"takes back a cost of {-entry.charge.cost_nano}, which was {costs[-1]}"
 
 
 def _charges(tx: Tx, customer: str) -> Iterator[ChargedEvent]:
@@ -155,37 +213,8 @@ def _differences(kind: str, name: str, kept: Mapping[str, int], made: Mapping[st
             yield Finding(kind, name, f"{key} has {kept.get(key, 0)}, its charges make {made.get(key, 0)}")
 
 
-def _postings(tx: Tx, customer: str, sums: Sums) -> Iterator[Finding]:
-    """Compare what usage transactions moved with the charges that they stand for."""
-    for id, (price_nano, cost_nano) in sorted(sums.posted.items()):
-        entry = tx.transaction(customer, id) if id else None
-        if entry is None:
-            if price_nano or cost_nano or id:
-                wrong = f"charges of {price_nano} (cost {cost_nano}) name it, and there is none"
-                yield Finding("transaction", id or "(none)", wrong)
-            continue
-        revenue, cost = _moved(entry, account.book("revenue")), _moved(entry, account.book("cost"))
-        if revenue != price_nano:
-            yield Finding("transaction", id, f"revenue of {revenue}, its charges make {price_nano}")
-        if -cost != cost_nano:
-            yield Finding("transaction", id, f"cost of {-cost}, its charges make {cost_nano}")
-
-
-def _moved(entry: Transaction, name: str) -> int:
-    return sum(posting.amount_nano for posting in entry.postings if posting.account == name)
-
-
-def _grants(tx: Tx, customer: str) -> Iterator[Finding]:
-    for grant in tx.grants_of(customer):
-        kept = tx.account_balance(customer, account.credit(customer, grant.id))
-        if grant.remaining_nano != kept:
-            yield Finding("grant", grant.id, f"has {grant.remaining_nano} left, its account {kept}")
-        if not 0 <= grant.remaining_nano <= grant.amount_nano:
-            yield Finding("grant", grant.id, f"has {grant.remaining_nano} left of {grant.amount_nano}")
-
-
-def _balance(tx: Tx, customer: str) -> Iterator[Finding]:
-    balance = tx.balance_for_update(customer)
+def _balance(tx: Tx, balance: Balance) -> Iterator[Finding]:
+    customer = balance.customer
     held_nano = sum(hold.amount_nano for hold in tx.placed_holds(customer=customer))
     if balance.held_nano != held_nano:
         yield Finding("balance", customer, f"{balance.held_nano} is held, placed holds make {held_nano}")

@@ -24,6 +24,8 @@ from costplus.rating.rate_card import RateCardVersion, UnpricedPolicy
 
 def enqueue(tx: Tx, charged: Sequence[ChargedEvent], subscription: Subscription, *, at: datetime) -> None:
     """Queue those of a customer's new charges that say that something is unpriced."""
+    if not any(entry.charge.unpriced for entry in charged):
+        return
     seen: Counter[tuple[str, str]] = Counter()
     waiting: Counter[tuple[str, str]] = Counter()
     for entry in charged:

@@ -94,6 +94,7 @@ class InvoiceLine:
     leaf: str = ""
     quantity: int = 1
     unit_price: str = ""  # Exact, in currency units.
+    rate: str = ""  # Of usage: the unit rate that its charges have units at.
     is_late: bool = False  # Of usage from `period`, whose own invoice was final already.
     item: str = ""  # The invoice item that it stands for.
     is_proration: bool = False
@@ -293,6 +294,7 @@ def _usage_line(
         provider=rate.provider,
         model=rate.model,
         leaf=rate.leaf,
+        rate=rate.id,
         quantity=1 if is_amount else total.quantity,
         unit_price=decimal_text(rate.unit_price * total.quantity if is_amount else rate.unit_price),
     )

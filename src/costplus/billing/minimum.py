@@ -91,8 +91,13 @@ def _served(subscription: Subscription, period: Period, before: int, minimum: Mi
 
 def lacking_line(subscription: Subscription, nano: int) -> ChargeLine:
     """Return the line that asks for what is lacking: so many nanos at one nano each."""
-    parts = (METER, COMMITTED, subscription.rate_card_version, decimal_text(ONE_NANO))
-    rate = UnitRate(
+    return ChargeLine(nano, lacking_rate(subscription.rate_card_version))
+
+
+def lacking_rate(card_version: str) -> UnitRate:
+    """Return the rate that what is lacking is asked for at, under a card version."""
+    parts = (METER, COMMITTED, card_version, decimal_text(ONE_NANO))
+    return UnitRate(
         id="ur_" + hashlib.sha256("\x00".join(parts).encode()).hexdigest()[:24],
         provider=METER,
         model=COMMITTED,
@@ -103,10 +108,9 @@ def lacking_line(subscription: Subscription, nano: int) -> ChargeLine:
         unit_price=ONE_NANO,
         adjustment=FIXED,
         price_version="",
-        rate_card_version=subscription.rate_card_version,
+        rate_card_version=card_version,
         conditions=TITLE,
     )
-    return ChargeLine(nano, rate)
 
 
 def book_lacking(

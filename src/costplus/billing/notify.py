@@ -62,9 +62,13 @@ def cross(
     announce_movements(tx, crossing.transactions)
     if crossing.before_nano == crossing.after_nano and not crossing.refused:
         return
+    if alerts is None:
+        alerts = Watch(tx).alerts(crossing.customer)
+    if not alerts:
+        return
     balance = tx.balance_for_update(crossing.customer)
     firing, recovering = passed(
-        Watch(tx).alerts(crossing.customer) if alerts is None else alerts,
+        alerts,
         crossing,
         fired=balance.fired,
         currency=currency,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from costplus.billing.agenda import remember_late_usage, wake
@@ -172,7 +172,7 @@ def settle_customer(
         for item in fresh.values()
     ]
     charged = (inclusions or Inclusions(tx)).applied(record, subscription, rated, at=at)
-    price_nano, used_at = _by_period(subscription, charged, at=at)
+    price_nano, used_at = _by_period(charged, subscription, at=at)
     posted = post_usage(
         tx,
         UsagePosting(
@@ -190,7 +190,14 @@ def settle_customer(
         at=at,
     )
     reference = posted.transaction.id if posted.transaction else ""
-    tx.append_charges([replace(entry, transaction=reference) for entry in charged])
+    tx.append_charges(
+        [
+            ChargedEvent(
+                event=entry.event, charge=entry.charge, billed_at=entry.billed_at, transaction=reference
+            )
+            for entry in charged
+        ]
+    )
     _count_metered(tx, subscription, charged, fresh)
     keep_late(tx, subscription, charged, at=at)
     reached = watch_threshold(tx, subscription, charged, at=at)
@@ -200,7 +207,8 @@ def settle_customer(
         announce(tx, "billing.credit_grant.created", posted.spare, at=at)
     alerts = watch.alerts(customer)
     cross(tx, posted.crossing, currency=record.currency, at=at, alerts=alerts)
-    watch_spending(tx, record, subscription, charged, watch=watch, alerts=alerts, at=at)
+    if alerts or watch.is_watched(customer):
+        watch_spending(tx, record, subscription, charged, watch=watch, alerts=alerts, at=at)
     free_reservations(tx, [part for item in fresh.values() for part in item.caps])
     enqueue(tx, charged, subscription, at=at)
     ends = subscription.ended_at
@@ -211,17 +219,19 @@ def settle_customer(
 
 
 def _by_period(
-    subscription: Subscription, charged: Sequence[ChargedEvent], *, at: datetime
-) -> tuple[dict[int, int], dict[int, datetime]]:
-    """Return what is charged by period (its start in milliseconds); of periods that have ended, when it was.
+    charged: Sequence[ChargedEvent], subscription: Subscription, *, at: datetime
+) -> tuple[Mapping[int, int], Mapping[int, datetime]]:
+    """Return what is charged per period, by its start (ms); and when periods that have ended were last used.
 
-    What was effective then pays it.
+    What was effective then pays.
     """
     price_nano: dict[int, int] = defaultdict(int)
     used_at: dict[int, datetime] = {}
+    period, start = None, 0
     for entry in charged:
-        period = subscription.billed_in(entry.billed_at)
-        start = milliseconds(period.start)
+        if period is None or entry.billed_at not in period:
+            period = subscription.billed_in(entry.billed_at)
+            start = milliseconds(period.start)
         price_nano[start] += entry.charge.price_nano
         if period.end <= at:
             used_at[start] = max(entry.billed_at, used_at.get(start, entry.billed_at))

@@ -274,6 +274,8 @@ class Subscription(Record):
         Usage from before it began, or from a period already invoiced, falls to the first one that is not.
         """
         bound = max(at, self.finalized_until)
+        if self.ordinal >= self.first_ordinal and bound in (present := self.period):
+            return present
         first = self.period_at(self.first_ordinal)
         if bound < first.start:
             ahead = (known for known in self.earlier if bound < known.end)

@@ -218,15 +218,17 @@ def post_usage(store: LedgerStore, posting: UsagePosting, *, at: datetime) -> Po
     customer = posting.customer
     balance = store.balance_for_update(customer)
     grants = store.live_grants(customer)
-    before = credit_nano = sum(grant.remaining_nano for grant in burnable(grants, at=at))
+    in_order = burnable(grants, at=at)
+    before = credit_nano = sum(grant.remaining_nano for grant in in_order)
     if balance.owed_nano and (
         late := [g for g in grants if g.begins and g.scope.is_all and g.is_burnable(at)]
     ):
         before -= sum(grant.remaining_nano for grant in late)  # They have become effective just now.
         for grant in late:
             begin_grant(store, grant, at=at)
-        balance, grants = store.balance_for_update(customer), store.live_grants(customer)
-        credit_nano = sum(grant.remaining_nano for grant in burnable(grants, at=at))
+        balance = store.balance_for_update(customer)
+        in_order = burnable(store.live_grants(customer), at=at)
+        credit_nano = sum(grant.remaining_nano for grant in in_order)
     owed, paid = dict(balance.owed_nano), paid_copy(balance.paid_nano)
     returned, spare = take_back(
         store,
@@ -237,7 +239,8 @@ def post_usage(store: LedgerStore, posting: UsagePosting, *, at: datetime) -> Po
         paid=paid,
         at=at,
     )
-    parts, owed_nano = _burn(store, posting, owed=owed, paid=paid, at=at)
+    known = None if returned else in_order
+    parts, owed_nano = _burn(store, posting, known, owed=owed, paid=paid, at=at)
     freed = _release(store, posting)
     left = {period: nano for period, nano in owed.items() if nano}
     store.save_balance(replace(balance, held_nano=balance.held_nano - freed, owed_nano=left, paid_nano=paid))
@@ -273,6 +276,7 @@ def _book_usage(
 def _burn(
     store: LedgerStore,
     posting: UsagePosting,
+    known: Sequence[Grant] | None,
     *,
     owed: dict[int, int],
     paid: dict[int, dict[str, int]],
@@ -280,22 +284,25 @@ def _burn(
 ) -> tuple[list[tuple[Grant, int]], int]:
     """Pay what was charged, the oldest period first, and note in `owed` and `paid` who bears it.
 
-    Returns what each grant paid, and what none did.
+    `known` are the burnable grants in order, where they are at hand as they stand. Returns what each grant
+    paid, and what none did.
     """
     parts: list[tuple[Grant, int]] = []
     uncovered_nano = 0
     for period in sorted(start for start, nano in posting.price_nano.items() if nano > 0):
         used_at, currency = posting.used_at.get(period), posting.currency
         if used_at is None:
-            in_order = burnable(store.live_grants(posting.customer), at=at, currency=currency)
+            live = store.live_grants(posting.customer) if known is None else known
+            in_order = burnable(live, at=at, currency=currency)
         else:
             grants = store.grants_of(posting.customer)
             in_order = burnable_late(grants, used_at=used_at, at=at, currency=currency)
         burned, rest = _paid_by(posting, period, in_order)
+        known = None
         for grant, part in burned:
-            known = store.grant(grant.id) if used_at else grant
-            assert known is not None
-            _spend(store, known, part, at=at)
+            newest = store.grant(grant.id) if used_at else grant
+            assert newest is not None
+            _spend(store, newest, part, at=at)
             note_paid(paid, period, grant.id, part)
         parts += burned
         if rest:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from itertools import chain, combinations
 
@@ -18,9 +19,10 @@ from costplus.core.money import decimal_text, for_ledger
 from costplus.core.usage import LEAVES, Usage
 from costplus.metering.event import METER
 from costplus.rating.charge import MODEL, NOT_ON_CARD, Charge
-from costplus.rating.item_charge import item_rate_id
+from costplus.rating.item_charge import AMOUNT, charge_of_amount, item_rate_id
 from costplus.rating.rate_card import FIXED, RateCardVersion
 from costplus.rating.sheet import UnitRate, unit_id
+from costplus.rating.waive import list_price, waived_rate
 
 STANDS_IN = "pv_fallback"  # What begins the id of a price that is none: it says what stands in for it.
 
@@ -29,14 +31,21 @@ def charge_wrongs(charge: Charge) -> Iterator[str]:
     """Yield how a charge's amounts differ from the sum of its lines."""
     price = sum((line.quantity * line.rate.unit_price for line in charge.lines), Fraction(0))
     cost = sum((line.quantity * line.rate.unit_cost for line in charge.lines), Fraction(0))
+    if is_amount(charge):  # What an amount costs was estimated with it.
+        cost = Fraction(charge.cost_nano)
     for name, kept, exact in (("price", charge.price_nano, price), ("cost", charge.cost_nano, cost)):
         if kept not in (for_ledger(exact), -for_ledger(-exact)):
             yield f"{name}_nano is {kept}, its lines make {decimal_text(exact)}"
 
 
+def is_amount(charge: Charge) -> bool:
+    """Return whether an amount was charged that follows from no usage."""
+    return any(line.rate.leaf == AMOUNT for line in charge.lines)
+
+
 def coverage_wrongs(charge: Charge, usage: Usage) -> Iterator[str]:
     """Yield the leaves of a model's usage that a charge has fewer or (but for minimums) other units of."""
-    if {MODEL, NOT_ON_CARD} & set(charge.unpriced):
+    if {MODEL, NOT_ON_CARD} & set(charge.unpriced) or is_amount(charge):
         return
     charged: Counter[str] = Counter()
     for line in charge.lines:
@@ -48,11 +57,42 @@ def coverage_wrongs(charge: Charge, usage: Usage) -> Iterator[str]:
         yield f"{charged[leaf]} units of {leaf} were charged, none used"
 
 
+def waives(rate: UnitRate) -> UnitRate | None:
+    """Return the rate that a waived one stands in for; None where its id does not follow from any."""
+    parts = rate.conditions.split(", ")
+    for cut in range(len(parts)):  # What it was waived for is said last, and may have commas in it.
+        whole = replace(
+            rate,
+            unit_price=list_price(rate),
+            conditions=", ".join(parts[:cut]),
+            waived="",
+            list_price=None,
+        )
+        whole = replace(whole, id=_id_of(whole))
+        if waived_rate(whole, reason=rate.waived, title=", ".join(parts[cut:])) == rate:
+            return whole
+    return None
+
+
+def _id_of(rate: UnitRate) -> str:
+    if rate.leaf == AMOUNT:
+        return _amount_rate(rate).id
+    return item_rate_id(rate) if rate.provider == METER else unit_id(rate)
+
+
+def _amount_rate(rate: UnitRate) -> UnitRate:
+    return charge_of_amount(1, provider=rate.provider, model=rate.model).lines[0].rate
+
+
 def rate_wrongs(
     rate: UnitRate, *, price: PriceVersion | None, basis: PriceVersion | None, card: RateCardVersion | None
 ) -> Iterator[str]:
     """Yield how a unit rate differs from what it names: its price versions and its card (None: not found)."""
-    if rate.id != (item_rate_id(rate) if rate.provider == METER else unit_id(rate)):
+    if rate.leaf == AMOUNT:
+        if rate != _amount_rate(rate):
+            yield "is not what an amount is charged at"
+        return
+    if rate.id != _id_of(rate):
         yield "its id does not follow from its content"
     if card is None:
         yield f"rate card version {rate.rate_card_version} does not exist"

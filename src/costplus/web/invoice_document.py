@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from costplus.billing.coupon import Coupon
 from costplus.billing.customer import Customer
@@ -100,8 +101,8 @@ def document_of(
         title=f"Invoice {invoice.number}" if invoice.number else "Invoice (draft)",
         state=STATES[invoice.status],
         currency=invoice.currency.upper(),
-        seller=_seller(seller) if seller else (),
-        buyer=_buyer(customer, invoice),
+        seller=seller_lines(seller) if seller else (),
+        buyer=buyer_lines(customer, invoice.customer, billed_to=invoice.billed_to),
         facts=tuple(_facts(invoice)),
         groups=tuple(_groups(invoice)),
         totals=tuple(_totals(invoice, {rate.id: rate for rate in rates}, coupon)),
@@ -109,25 +110,24 @@ def document_of(
     )
 
 
-def _seller(seller: Seller) -> tuple[str, ...]:
+def seller_lines(seller: Seller) -> tuple[str, ...]:
+    """Return who sells, line by line."""
     tax_id = f"Tax ID: {seller.tax_id}" if seller.tax_id else ""
     return tuple(text for text in (seller.name, *seller.address, seller.email, tax_id) if text)
 
 
-def _buyer(customer: Customer | None, invoice: Invoice) -> tuple[str, ...]:
-    """Return who is billed as the invoice keeps it: what customers change later changes no invoice."""
-    billed = invoice.billed_to
+def buyer_lines(
+    customer: Customer | None, id: str, *, billed_to: Mapping[str, Any] | None = None
+) -> tuple[str, ...]:
+    """Return who is billed, line by line: as the invoice keeps it, else as the customer is now."""
+    billed = billed_to or {}
     if not billed and customer is not None:
         profile = customer.profile
         billed = {"name": customer.name, "email": customer.email, "address": profile.get("address")}
     address = billed.get("address") or {}
     lines = [" ".join(str(address[name]) for name in names if address.get(name)) for names in ADDRESS_LINES]
     tax_ids = [f"Tax ID: {tax_id['value']}" for tax_id in billed.get("tax_ids") or ()]
-    return tuple(
-        text
-        for text in (billed.get("name") or invoice.customer, *lines, billed.get("email"), *tax_ids)
-        if text
-    )
+    return tuple(text for text in (billed.get("name") or id, *lines, billed.get("email"), *tax_ids) if text)
 
 
 def _facts(invoice: Invoice) -> Iterator[Fact]:

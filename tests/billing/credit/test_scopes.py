@@ -28,7 +28,7 @@ def left(shop: Shop) -> list[int]:
 def use(shop: Shop, build: SimpleNamespace, tokens: int, *, model: str = "m", leaf: str = "input") -> Any:
     """Use input tokens of a model, each worth a nano."""
     rates = build.sheet(model=model)
-    return shop.use(0, rates=rates, charge=rate(Usage({"input": tokens}), rates))
+    return shop.use(tokens, rates=rates)
 
 
 @pytest.mark.parametrize(

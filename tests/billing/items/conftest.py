@@ -9,7 +9,6 @@ import itertools
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,10 +26,8 @@ from costplus.catalog.snapshot import ModelEntry, ProviderEntry, Snapshot, Versi
 from costplus.core.ids import new_id
 from costplus.core.money import NANO
 from costplus.core.period import monthly_period
-from costplus.core.usage import Usage, usage_of
-from costplus.metering.aggregate import Reading, aggregate
+from costplus.core.usage import usage_of
 from costplus.metering.event import METER, UsageEvent, usage_event
-from costplus.metering.meter import Meter
 from costplus.rating.item import CardItem, ItemTier
 from costplus.rating.pricing import Pricing
 from costplus.rating.rate_card import RateCardVersion
@@ -159,15 +156,4 @@ def items(build: SimpleNamespace) -> SimpleNamespace:
         made.customer()
         return ItemShop(made, *sold)
 
-    def exact(meter: Meter, values: list[int]) -> Fraction:
-        """Return the exact figure of values, as the meter's summary shows it."""
-        return aggregate(meter.formula, [Reading(_LONG_AGO, value) for value in values])
-
-    def taking_back(made: ItemShop, units: int) -> UsageEvent:
-        """Return an event of so many units below zero."""
-        event = made.event(units)
-        return replace(event, usage=Usage({"unit": -units}))
-
-    return SimpleNamespace(
-        item=item, tiers=tiers, shop=shop, name=CALLS, exact=exact, taking_back=taking_back
-    )
+    return SimpleNamespace(item=item, tiers=tiers, shop=shop, name=CALLS)

@@ -6,6 +6,8 @@ from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from costplus.billing.close import close_account
 from costplus.billing.customer import Customer
 from costplus.core.period import monthly_period
@@ -212,3 +214,16 @@ def test_a_charge_explains_itself_with_what_the_units_cost(items: SimpleNamespac
         "2 package × 0 with a fixed price, packages of 10",
         "12 unit × 0.05 with a fixed price, units used",
     ]
+
+
+@pytest.mark.parametrize(("late", "total"), [(0, 15_000), (1, 8_000)])
+def test_a_volume_price_falls_for_all_units_when_late_ones_reach_the_next_tier(
+    build: SimpleNamespace, items: SimpleNamespace, late: int, total: int
+) -> None:
+    shop = items.shop(items.item("volume", tiers=items.tiers((15, "10"), (None, "5"))))
+    shop.use(15)
+    end = monthly_period(build.at, 0).end
+    shop.shop.close(end)
+    if late:
+        shop.use(late, at=end - build.tick)
+    assert shop.close().total_minor == total

@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from costplus.billing.proration import capped_credit, change, prorated, share_left, split, to_minor
+from costplus.billing.proration import (
+    ProratedTier,
+    capped_credit,
+    change,
+    prorated,
+    prorated_graduated,
+    share_left,
+    split,
+    to_minor,
+)
 from costplus.core.period import Period
 
 MONTH = Period(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC))
@@ -77,3 +86,9 @@ def test_a_change_to_the_same_comes_to_nothing(old: int, new: int, share: Fracti
 @given(st.integers(0, 10**6), st.lists(st.fractions(0, 1), min_size=1, max_size=9))
 def test_one_amount_over_several_items_adds_up(amount: int, parts: list[Fraction]) -> None:
     assert sum(split(amount, parts)) == amount
+
+
+@pytest.mark.parametrize("units_gone", [-1, -5, -6])
+def test_units_that_go_before_any_came_leave_the_first_flat_amount_at_most(units_gone: int) -> None:
+    tiers = [ProratedTier(5, Fraction(10), Fraction(100)), ProratedTier(None, Fraction(5))]
+    assert 0 <= prorated_graduated(tiers, [(units_gone, Fraction(units_gone))]) <= 100

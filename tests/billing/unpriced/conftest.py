@@ -47,7 +47,7 @@ class SqliteAtOnce:
         db = self._tx.connection
         db.execute("BEGIN IMMEDIATE")
         try:
-            result = verb(self._tx)
+            result = self._tx.run(verb)
         except BaseException:
             db.execute("ROLLBACK")
             self._tx.batch_lost()

@@ -10,7 +10,6 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
 
 import msgspec
 
@@ -58,6 +57,8 @@ class SqliteCharges(Tables):
         super().__init__(connection)
         self._rates: dict[str, UnitRate] = {}  # Known to be stored; a rate never changes.
         self.fresh_rates: list[str] = []  # Stored since the last commit.
+        self._charge_rows: dict[str, list[Row]] = defaultdict(list)  # What waits, by its statement.
+        self._metered: dict[Row, Metered] = {}  # Sums as they are in this verb.
 
     def forget_fresh_rates(self) -> None:
         """Forget the rates that a rolled-back verb may have stored; asking for one finds it again."""
@@ -68,8 +69,22 @@ class SqliteCharges(Tables):
         self._rates.clear()
         self.fresh_rates.clear()
 
+    def forget_sums(self) -> None:
+        """Forget what waits, and what was counted."""
+        self._charge_rows.clear()
+        self._metered.clear()
+
+    def flush_charges(self) -> None:
+        """Execute what waits, and forget that it does."""
+        if not self._charge_rows:
+            return
+        waiting = list(self._charge_rows.items())
+        self._charge_rows.clear()
+        for sql, rows in waiting:
+            self._add(sql, rows)
+
     def append_charges(self, charged: Sequence[ChargedEvent]) -> None:
-        rows: list[Any] = []
+        rows = self._charge_rows[SQL.append_charge]
         units: dict[tuple[int, str, int, str], list[int]] = defaultdict(lambda: [0, 0])
         totals: dict[tuple[int, str, int, str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
         for entry in charged:
@@ -107,9 +122,8 @@ class SqliteCharges(Tables):
                     entry.transaction,
                 )
             )
-        self._db.executemany(SQL.append_charge, rows)
-        self._add(SQL.add_to_units, ((*key, *sums) for key, sums in units.items()))
-        self._add(SQL.add_to_totals, ((*key, *sums) for key, sums in totals.items()))
+        self._charge_rows[SQL.add_to_units] += [(*key, *sums) for key, sums in units.items()]
+        self._charge_rows[SQL.add_to_totals] += [(*key, *sums) for key, sums in totals.items()]
 
     def _add(self, sql: str, rows: Iterable[Row]) -> None:
         try:
@@ -172,12 +186,17 @@ class SqliteCharges(Tables):
         return totals, price_nano
 
     def metered(self, customer: str, meter: str, period_start: datetime) -> Metered:
-        row = self._one(SQL.find_metered, (bucket_of(customer), customer, meter, micros(period_start)))
-        return Metered() if row is None else Metered(*row)
+        key = (bucket_of(customer), customer, meter, micros(period_start))
+        if key not in self._metered:
+            row = self._one(SQL.find_metered, key)
+            self._metered[key] = Metered() if row is None else Metered(*row)
+        return self._metered[key]
 
     def add_metered(self, customer: str, meter: str, period_start: datetime, added: Metered) -> None:
         key = (bucket_of(customer), customer, meter, micros(period_start))
-        self._add(SQL.add_to_metered, [(*key, added.units, added.price_nano)])
+        self._charge_rows[SQL.add_to_metered].append((*key, added.units, added.price_nano))
+        if (known := self._metered.get(key)) is not None:
+            self._metered[key] = Metered(known.units + added.units, known.price_nano + added.price_nano)
 
     def spent_between(
         self,

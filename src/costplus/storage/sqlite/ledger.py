@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -9,11 +10,12 @@ from datetime import datetime
 import msgspec
 
 from costplus.core.ids import CustomerId, bucket_of
-from costplus.core.money import checked_nano
+from costplus.core.money import InvalidAmount, checked_nano
 from costplus.ledger.balance import Balance
 from costplus.ledger.grant import Grant
 from costplus.ledger.hold import Hold
 from costplus.ledger.transaction import Posting, Transaction
+from costplus.storage.books import Books
 from costplus.storage.codec import (
     Row,
     encode_json,
@@ -25,7 +27,7 @@ from costplus.storage.codec import (
     micros,
 )
 from costplus.storage.queries import load_queries
-from costplus.storage.sqlite.tables import Tables, joined
+from costplus.storage.sqlite.tables import Tables, as_json, is_plain, joined, keys_of
 
 SQL = load_queries("costplus.storage.sqlite", "ledger.sql")
 
@@ -37,68 +39,90 @@ _decode_fired = msgspec.json.Decoder(tuple[str, ...]).decode
 class SqliteLedger(Tables):
     """Satisfies `LedgerStore`. One writer at a time, so a balance needs no lock of its own."""
 
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        super().__init__(connection)
+        self._books = Books()
+        self._with_holds: dict[str, None] = {}  # Customers whose placed holds are known.
+
+    def forget_books(self) -> None:
+        """Forget what is known of the ledger, and what of it waits."""
+        self._books.clear()
+        self._with_holds.clear()
+
     def balance(self, customer: str) -> Balance:
         return self.balance_for_update(customer)
 
     def balance_for_update(self, customer: str) -> Balance:
-        row = self._one(SQL.find_balance, (bucket_of(customer), customer))
-        if row is None:
-            return Balance(customer=CustomerId(customer))
-        return Balance(
-            customer=CustomerId(customer),
-            held_nano=row[0],
-            carried_nano=row[1],
-            owed_nano=_decode_owed(row[2]),
-            fired=_decode_fired(row[3]),
-            paid_nano=_decode_paid(row[4]),
-        )
+        known = self._books.balances
+        if (found := known.get(customer)) is not None:
+            return found
+        asked = self._those_of(customer, known)
+        known.update((name, Balance(customer=CustomerId(name))) for name in asked)
+        if len(asked) == 1:
+            rows = self._peek(SQL.find_balance, (bucket_of(customer), customer))
+        else:
+            rows = self._peek(SQL.balances_of, (keys_of(asked),))
+        for name, held_nano, carried_nano, owed, fired, paid in rows:
+            known[name] = Balance(
+                customer=CustomerId(name),
+                held_nano=held_nano,
+                carried_nano=carried_nano,
+                owed_nano=_decode_owed(owed),
+                fired=_decode_fired(fired),
+                paid_nano=_decode_paid(paid),
+            )
+        return known[customer]
 
     def save_balance(self, balance: Balance) -> None:
-        owed = {period: checked_nano(nano) for period, nano in balance.owed_nano.items()}
-        self._db.execute(
-            SQL.save_balance,
-            (
-                bucket_of(balance.customer),
-                balance.customer,
-                checked_nano(balance.held_nano),
-                checked_nano(balance.carried_nano),
-                encode_json(owed),
-                encode_json(balance.fired),
-                encode_json(balance.paid_nano),
-            ),
-        )
+        for nano in (balance.held_nano, balance.carried_nano, *balance.owed_nano.values()):
+            checked_nano(nano)
+        self._books.change_balance(balance)
 
     def append_transaction(self, transaction: Transaction) -> None:
-        customer, bucket = transaction.customer, bucket_of(transaction.customer)
-        inserted = self._all(
-            SQL.append_transaction,
-            {
-                "bucket": bucket,
-                "customer": customer,
-                "id": transaction.id,
-                "at": micros(transaction.at),
-                "kind": transaction.kind,
-                "reference": transaction.reference,
-            },
-        )
-        if not inserted:
-            return
-        ((seq,),) = inserted
-        postings = transaction.postings
-        self._db.executemany(
-            SQL.append_posting,
-            [(bucket, customer, seq, i, p.account, p.amount_nano) for i, p in enumerate(postings)],
-        )
-        moved: dict[str, int] = defaultdict(int)
-        for posting in postings:
-            moved[posting.account] += posting.amount_nano
-        self._db.executemany(
-            SQL.save_account,
-            [
-                (bucket, account, checked_nano(self.account_balance(customer, account) + nano))
-                for account, nano in moved.items()
-            ],
-        )
+        self._books.appended.setdefault((transaction.customer, transaction.id), transaction)
+
+    def flush_ledger(self) -> None:
+        """Execute what waits, and forget that it does."""
+        if balances := self._books.take_balances():
+            self._db.executemany(SQL.save_balance, map(_balance_row, balances))
+        if grants := self._books.take_grants():
+            self._db.executemany(SQL.save_grant, map(grant_row, grants))
+        if holds := self._books.take_holds():
+            self._db.executemany(SQL.save_hold, map(hold_row, holds))
+        if appended := self._books.take_appended():
+            self._append(appended)
+
+    def _append(self, entries: Sequence[Transaction]) -> None:
+        """Append transactions with their postings and move their accounts; known ones move nothing."""
+        rows: list[Row] = []
+        posted: list[Row] = []
+        moved: dict[tuple[int, str], int] = defaultdict(int)
+        last_of: dict[str, int] = {}
+        new: set[tuple[int, str]] = set()
+        for entry, (last, is_known) in zip(entries, self._places(entries), strict=True):
+            customer, bucket = entry.customer, bucket_of(entry.customer)
+            if is_known or (bucket, entry.id) in new:
+                continue
+            new.add((bucket, entry.id))
+            seq = last_of[customer] = last_of.get(customer, last) + 1
+            rows.append((bucket, customer, seq, entry.id, micros(entry.at), entry.kind, entry.reference))
+            for position, posting in enumerate(entry.postings):
+                posted.append((bucket, customer, seq, position, posting.account, posting.amount_nano))
+                moved[bucket, posting.account] += posting.amount_nano
+        self._db.executemany(SQL.append_transaction, rows)
+        self._db.executemany(SQL.append_posting, posted)
+        try:
+            self._db.executemany(SQL.move_account, ((*key, nano) for key, nano in moved.items()))
+        except (sqlite3.IntegrityError, OverflowError) as error:
+            # Beyond 64 bits SQLite turns to REAL, which a STRICT table refuses; Python refuses to bind it.
+            raise InvalidAmount("An amount is beyond what one ledger account can hold.") from error
+
+    def _places(self, entries: Sequence[Transaction]) -> list[tuple[int, int]]:
+        """Return for each its customer's last number as stored, and whether it is stored itself."""
+        asked = [(bucket_of(entry.customer), entry.customer, entry.id) for entry in entries]
+        if all(is_plain(customer) and is_plain(id) for _, customer, id in asked):
+            return self._peek(SQL.places_of, (as_json(asked),))
+        return [self._peek(SQL.place_of, (bucket, id, bucket, name))[0] for bucket, name, id in asked]
 
     def account_balance(self, customer: str, account: str) -> int:
         row = self._one(SQL.find_account, (bucket_of(customer), account))
@@ -139,17 +163,36 @@ class SqliteLedger(Tables):
     def save_grant(self, grant: Grant) -> None:
         checked_nano(grant.amount_nano)
         checked_nano(grant.remaining_nano)
-        self._db.execute(SQL.save_grant, grant_row(grant))
+        self._books.change_grant(grant)
 
     def grant(self, id: str) -> Grant | None:
-        row = self._one(SQL.find_grant, (id,))
-        return None if row is None else grant_from_row(row)
+        known = self._books.grants
+        if id not in known:
+            for row in self._peek(SQL.find_grant, (id,)):
+                known[id] = grant_from_row(row)
+        return known.get(id)
 
     def grants_of(self, customer: str) -> Sequence[Grant]:
         return [grant_from_row(row) for row in self._all(SQL.grants_of, (bucket_of(customer), customer))]
 
     def live_grants(self, customer: str) -> Sequence[Grant]:
-        return [grant_from_row(row) for row in self._all(SQL.live_grants, (bucket_of(customer), customer))]
+        found = self._books.live_of(customer)
+        if found is None:
+            self._read_live(self._those_of(customer, self._books.live))
+            found = self._books.live_of(customer)
+            assert found is not None
+        return found
+
+    def _read_live(self, customers: Sequence[str]) -> None:
+        if len(customers) == 1:
+            rows = self._all(SQL.live_grants, (bucket_of(customers[0]), customers[0]))
+        else:
+            rows = self._all(SQL.live_grants_of, (keys_of(customers),))
+        live: dict[str, list[Grant]] = {customer: [] for customer in customers}
+        for grant in map(grant_from_row, rows):
+            live[grant.customer].append(grant)
+        for customer, grants in live.items():
+            self._books.know_live(customer, grants)
 
     def grants_expiring(self, before: datetime, *, limit: int = 1000) -> Sequence[Grant]:
         return [grant_from_row(row) for row in self._all(SQL.grants_expiring, (micros(before), limit))]
@@ -177,11 +220,19 @@ class SqliteLedger(Tables):
     def save_hold(self, hold: Hold) -> None:
         checked_nano(hold.amount_nano)
         checked_nano(hold.captured_nano)
-        self._db.execute(SQL.save_hold, hold_row(hold))
+        self._books.change_hold(hold)
 
     def hold(self, customer: str, id: str) -> Hold | None:
-        row = self._one(SQL.find_hold, (bucket_of(customer), customer, id))
-        return None if row is None else hold_from_row(row)
+        known, key = self._books.holds, (customer, id)
+        if key not in known and customer in self._siblings and customer not in self._with_holds:
+            asked = self._those_of(customer, self._with_holds)
+            for hold in map(hold_from_row, self._peek(SQL.placed_holds_of, (keys_of(asked),))):
+                known.setdefault((hold.customer, hold.id), hold)
+            self._with_holds.update(dict.fromkeys(asked))
+        if key not in known:
+            for row in self._peek(SQL.find_hold, (bucket_of(customer), customer, id)):
+                known[key] = hold_from_row(row)
+        return known.get(key)
 
     def placed_holds(self, *, owner: str | None = None, customer: str | None = None) -> Sequence[Hold]:
         if customer is None:
@@ -190,6 +241,18 @@ class SqliteLedger(Tables):
             filters = {"owner": owner, "customer": customer, "bucket": bucket_of(customer)}
             rows = self._all(SQL.placed_holds_of_customer, filters)
         return [hold_from_row(row) for row in rows]
+
+
+def _balance_row(balance: Balance) -> Row:
+    return (
+        bucket_of(balance.customer),
+        balance.customer,
+        balance.held_nano,
+        balance.carried_nano,
+        encode_json(balance.owed_nano),
+        encode_json(balance.fired),
+        encode_json(balance.paid_nano),
+    )
 
 
 def _transaction(customer: str, row: Row, postings: Sequence[Posting]) -> Transaction:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 from costplus.core.ids import bucket_of, milliseconds
 from costplus.metering.event import UsageEvent
-from costplus.storage.codec import KEY_WINDOW_US, encode_json, event_from_row, event_row, micros
+from costplus.storage.codec import KEY_WINDOW_US, Row, event_from_row, event_row, micros
 from costplus.storage.queries import load_queries
-from costplus.storage.sqlite.tables import Tables
+from costplus.storage.sqlite.tables import Tables, as_json, is_plain
 
 SQL = load_queries("costplus.storage.sqlite", "metering.sql")
 
@@ -23,32 +22,39 @@ class SqliteEvents(Tables):
         by_customer: dict[str, list[UsageEvent]] = defaultdict(list)
         for event in events:
             by_customer[event.customer].append(event)
-        rows: list[Any] = []
+        self.know(by_customer)
+        times = self._known_times(by_customer)
+        rows: list[Row] = []
         for customer, batch in by_customer.items():
-            rows += self._new_rows(customer, batch)
+            bucket = bucket_of(customer)
+            for event in batch:
+                at_us, seen = micros(event.at), times[customer, event.key]
+                if any(abs(at_us - other) <= KEY_WINDOW_US for other in seen):
+                    continue
+                seen.append(at_us)
+                rows.append(event_row(event, bucket=bucket, at_us=at_us))
         self._db.executemany(SQL.append_event, rows)
         return {row[2] for row in rows}
 
-    def _new_rows(self, customer: str, batch: Sequence[UsageEvent]) -> list[Any]:
-        """Return the rows of the customer's events that are neither stored nor earlier in the batch."""
-        bucket = bucket_of(customer)
-        keys = {event.key for event in batch}
-        known_keys: dict[str, list[int]] = defaultdict(list)
-        found = self._all(SQL.known_keys, (bucket, customer, encode_json(list(keys))))
-        for key in keys:
-            if "\x00" in key:  # SQLite's JSON ends a text at its NUL.
-                found += self._all(SQL.times_of_key, (bucket, customer, key))
-        for key, at_us in found:
-            known_keys[key].append(at_us)
-        rows = []
-        for event in batch:
-            at_us = micros(event.at)
-            times = known_keys[event.key]
-            if any(abs(at_us - other) <= KEY_WINDOW_US for other in times):
-                continue
-            times.append(at_us)
-            rows.append(event_row(event, bucket=bucket, at_us=at_us))
-        return rows
+    def _known_times(
+        self, by_customer: Mapping[str, Sequence[UsageEvent]]
+    ) -> dict[tuple[str, str], list[int]]:
+        """Return when each customer's keys were used before."""
+        asked = {(customer, event.key): None for customer, batch in by_customer.items() for event in batch}
+        plain = [(customer, key) for customer, key in asked if is_plain(customer) and is_plain(key)]
+        if len(by_customer) == 1:
+            (customer,) = by_customer
+            keys = as_json(key for _, key in plain)
+            found = self._all(SQL.known_keys, (bucket_of(customer), customer, keys))
+        else:
+            keys = as_json((bucket_of(customer), customer, key) for customer, key in plain)
+            found = self._all(SQL.known_keys_of, (keys,))
+        for customer, key in asked.keys() - plain:
+            found += self._all(SQL.times_of_key, (bucket_of(customer), customer, key))
+        times: dict[tuple[str, str], list[int]] = defaultdict(list)
+        for customer, key, at_us in found:
+            times[customer, key].append(at_us)
+        return times
 
     def event(self, customer: str, id: str) -> UsageEvent | None:
         row = self._one(SQL.find_event, (bucket_of(customer), customer, id))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -24,7 +26,7 @@ from costplus.storage.codec import (
 )
 from costplus.storage.errors import LookupTaken
 from costplus.storage.queries import load_queries
-from costplus.storage.sqlite.tables import Tables
+from costplus.storage.sqlite.tables import Tables, as_json
 
 SQL = load_queries("costplus.storage.sqlite", "records.sql")
 OUTBOX_SQL = load_queries("costplus.storage.sqlite", "outbox.sql")
@@ -32,7 +34,17 @@ _decode_log = msgspec.json.Decoder(tuple[Attempt, ...]).decode
 
 
 class SqliteRecords(Tables):
-    """Satisfies `RecordStore`."""
+    """Satisfies `RecordStore`. What was found once in a verb is not asked for again."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        super().__init__(connection)
+        self._found: dict[str, dict[str, Any]] = defaultdict(dict)  # Kind → id → record, or None.
+        self._pages: dict[str, dict[int, dict[str, list[Any]]]] = {}  # Kind → limit → parent → newest first.
+
+    def forget_records(self) -> None:
+        """Forget what was found."""
+        self._found.clear()
+        self._pages.clear()
 
     def save(self, record: Record) -> None:
         kind, lookup = record.KIND, record.lookup
@@ -43,10 +55,22 @@ class SqliteRecords(Tables):
             self._db.execute(SQL.save_record, row)
         except sqlite3.IntegrityError as error:
             raise LookupTaken(f"Another {kind} has the key '{lookup}'.") from error
+        self._found[kind][record.id] = record
+        self._pages.pop(kind, None)
 
     def find(self, kind: type[R], id: str) -> R | None:
-        row = self._one(SQL.find_record, (kind.KIND, id))
-        return None if row is None else decode_record(kind, row[0])
+        known = self._found[kind.KIND]
+        if id not in known:
+            asked = self._those_of(id, known)
+            known.update(dict.fromkeys(asked))
+            if len(asked) == 1:
+                rows = self._peek(SQL.find_record, (kind.KIND, id))
+            else:
+                rows = self._peek(SQL.find_records, (as_json(asked), kind.KIND))
+            for body, found in rows:
+                known[found] = decode_record(kind, body)
+        record: R | None = known[id]
+        return record
 
     def find_by_lookup(self, kind: type[R], lookup: str) -> R | None:
         row = self._one(SQL.find_record_by_lookup, (kind.KIND, lookup))
@@ -55,6 +79,8 @@ class SqliteRecords(Tables):
     def remove(self, kind: type[R], id: str) -> None:
         check_removable(kind, id)
         self._db.execute(SQL.remove_record, (kind.KIND, id))
+        self._found[kind.KIND][id] = None
+        self._pages.pop(kind.KIND, None)
 
     def page(
         self,
@@ -65,6 +91,8 @@ class SqliteRecords(Tables):
         older_than: str | None = None,
         newer_than: str | None = None,
     ) -> Sequence[R]:
+        if parent is not None and older_than is None and newer_than is None:
+            return list(self._newest_of(kind, parent, limit=limit))
         rows = self._page(
             SQL.records_latest if parent is None else SQL.records_latest_of_parent,
             SQL.records_after if parent is None else SQL.records_after_of_parent,
@@ -76,6 +104,19 @@ class SqliteRecords(Tables):
             newer_than=newer_than,
         )
         return [decode_record(kind, row[0]) for row in rows]
+
+    def _newest_of(self, kind: type[R], parent: str, *, limit: int) -> list[R]:
+        known = self._pages.setdefault(kind.KIND, {}).setdefault(limit, {})
+        if parent not in known:
+            asked = self._those_of(parent, known)
+            known.update((owner, []) for owner in asked)
+            if len(asked) == 1:
+                rows = self._peek(SQL.newest_of_parent, (kind.KIND, parent, limit))
+            else:
+                rows = self._peek(SQL.newest_of_parents, (as_json(asked), kind.KIND, limit))
+            for owner, body in rows:
+                known[owner].append(decode_record(kind, body))
+        return known[parent]
 
 
 class SqliteOutbox(Tables):

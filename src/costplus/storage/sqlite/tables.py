@@ -1,12 +1,21 @@
-"""What every group of tables shares: the connection of the open transaction."""
+"""What every group of tables shares: the connection of the open transaction, and writes that wait.
+
+Rule 1: what many customers write is gathered and executed together, before the first query of such a table
+and at the verb's end.
+Rule 2: what is asked of one of the verb's customers is read for all of them: their siblings' turn comes next.
+"""
 
 from __future__ import annotations
 
+import re
 import sqlite3
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
-from costplus.storage.codec import Row
+from costplus.core.ids import bucket_of
+from costplus.storage.codec import Row, encode_json
 
 Parameters = Row | Mapping[str, Any]
 
@@ -19,17 +28,70 @@ def joined(high: int | None, low: int | None) -> int:
     return (high or 0) * HALF + (low or 0)
 
 
-class Tables:
+GATHERED = frozenset(
+    (
+        *("balances", "grants", "holds", "transactions", "postings", "accounts"),
+        *("charges", "rollup_units", "rollup_totals", "metered"),
+    )
+)
+"""The tables whose writes wait."""
+
+
+@lru_cache(maxsize=1000)
+def is_of_gathered(sql: str) -> bool:
+    """Return whether the statement reads a table whose writes wait."""
+    return not GATHERED.isdisjoint(re.findall(r"\w+", sql))
+
+
+def as_json(values: Iterable[object]) -> str:
+    """Return the values for `json_each`."""
+    return encode_json(list(values)).decode()
+
+
+def is_plain(name: str) -> bool:
+    """Return whether `json_each` gives the text as it is: SQLite's JSON ends one at its NUL."""
+    return "\x00" not in name
+
+
+def keys_of(customers: Iterable[str]) -> str:
+    """Return (bucket, customer) of each for `json_each`."""
+    return as_json((bucket_of(customer), customer) for customer in customers)
+
+
+class Tables(ABC):
     """One open transaction, as seen by the queries; it lives as long as its connection."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._db = connection
+        self._siblings: dict[str, None] = {}  # The customers whose turn comes in the same verb.
+
+    @abstractmethod
+    def flush(self) -> None:
+        """Execute the writes that wait."""
+
+    def know(self, customers: Iterable[str]) -> None:
+        """Note whose turn comes in this verb."""
+        self._siblings.update(dict.fromkeys(filter(is_plain, customers)))
+
+    def _those_of(self, customer: str, known: Mapping[str, object]) -> list[str]:
+        """Return for whom to read what is asked of one customer: its siblings without what is `known`."""
+        if customer not in self._siblings:
+            return [customer]
+        return [sibling for sibling in self._siblings if sibling not in known]
 
     def _one(self, sql: str, parameters: Parameters) -> Any:
         """Return the only row, or None."""
+        if is_of_gathered(sql):
+            self.flush()
         return self._db.execute(sql, parameters).fetchone()
 
     def _all(self, sql: str, parameters: Parameters) -> list[Any]:
+        if is_of_gathered(sql):
+            self.flush()
+        return self._db.execute(sql, parameters).fetchall()
+
+    def _peek(self, sql: str, parameters: Parameters) -> list[Any]:
+        """Return rows of which nothing waits."""
         return self._db.execute(sql, parameters).fetchall()
 
     def _page(

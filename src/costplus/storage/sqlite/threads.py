@@ -98,7 +98,8 @@ class Writer(SqliteWorker):
 
 def _run(tx: SqliteTx, attempt: Attempt) -> None:
     """Run the verb; where the database did not take what it did, say so instead of the driver."""
-    attempt.run(tx)
+    with attempt:
+        attempt.result = tx.run(attempt.verb, customers=attempt.customers)
     if isinstance(attempt.error, sqlite3.OperationalError):
         attempt.fail(attempt.error)
 

@@ -8,6 +8,7 @@ from costplus.billing.tax import REVERSE_CHARGE_NOTE
 from costplus.core.money import decimal_text, nano_text
 from costplus.web.invoice_pdf import can_make_pdf
 from costplus.web.objects.invoice_line import (
+    charges_path,
     credit_shares,
     discount_shares,
     line_object,
@@ -180,6 +181,8 @@ def invoice_explanation(invoice: Invoice, *, charges_nano: int) -> JsonObject:
                 "ledger_amount": nano_text(line.amount_nano),
                 "amount_minor": line.amount_minor,
                 "working": f"{line.quantity} × {decimal_text(unit_price)}",
+                "rate": line.rate or None,
+                "charges": charges_path(line, invoice),
                 "late": line.is_late,
                 "credits": [
                     {"credit_grant": share.grant or None, "amount_minor": share.amount_minor}

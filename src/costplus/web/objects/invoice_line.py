@@ -8,7 +8,8 @@ from fractions import Fraction
 
 from costplus.billing.coupon import discount_id
 from costplus.billing.invoice import CreditShare, Invoice, InvoiceLine, TaxShare
-from costplus.core.money import decimal_text, minor_exponent, parse_exact
+from costplus.billing.line_charges import LineCharge
+from costplus.core.money import decimal_text, minor_exponent, nano_text, parse_exact
 from costplus.web.objects.wire import JsonObject, Surroundings, cut_decimal, unix
 
 
@@ -125,4 +126,35 @@ def line_object(line: InvoiceLine, invoice: Invoice, surroundings: Surroundings)
         "subscription": invoice.subscription or None,
         "subtotal": line.amount_minor,
         "taxes": tax_shares(line.taxes),
+    }
+
+
+def charges_path(line: InvoiceLine, invoice: Invoice) -> str | None:
+    """Return where a line's charges are listed; only usage has some."""
+    if line.kind != "usage" or not line.rate:
+        return None
+    return f"/v1/token_billing/invoices/{invoice.id}/lines/{line.id}/charges"
+
+
+def line_charge_object(made: LineCharge, line: InvoiceLine, surroundings: Surroundings) -> JsonObject:
+    """Return a charge's part of a line: exact as the line has it; what the event came to is rounded up."""
+    charged = made.charged
+    unit_price = parse_exact(made.steps[0].unit_price)
+    return {
+        "id": made.id,
+        "object": "token_billing.line_charge",
+        "at": unix(charged.event.at),
+        "billed_at": unix(charged.billed_at),
+        "corrects": charged.event.corrects or None,
+        "event_price": nano_text(charged.charge.price_nano),
+        "exact_price": decimal_text(made.quantity * unit_price),
+        "line": line.id,
+        "livemode": surroundings.livemode,
+        "quantity": made.quantity,
+        "request_id": charged.event.request_id or None,
+        "source": charged.event.source,
+        "transaction": charged.transaction or None,
+        "unit_price": decimal_text(unit_price),
+        "usage_event": charged.event.id,
+        "working": [step.working for step in made.steps],
     }

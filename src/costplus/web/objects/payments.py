@@ -10,7 +10,8 @@ from costplus.billing.payments.payment import Attempt, Payment
 from costplus.billing.payments.policy import CollectionPolicy
 from costplus.billing.payments.refund import PaymentRefund
 from costplus.billing.top_up import Receipt, TopUp
-from costplus.web.objects.wire import JsonObject, Surroundings, plain, unix, unix_or_none
+from costplus.web.invoice_pdf import can_make_pdf
+from costplus.web.objects.wire import JsonObject, Surroundings, link_token, plain, unix, unix_or_none
 
 
 def _attempt(attempt: Attempt) -> JsonObject:
@@ -144,7 +145,11 @@ def top_up_object(top_up: TopUp, surroundings: Surroundings) -> JsonObject:
 
 
 def receipt_object(receipt: Receipt, surroundings: Surroundings) -> JsonObject:
-    """Return a receipt."""
+    """Return a receipt; surroundings without links have no page of it."""
+    hosted = None
+    if surroundings.link_secret:
+        token = link_token(receipt.id, secret=surroundings.link_secret)
+        hosted = f"{surroundings.base_url}/r/{receipt.id}/{token}"
     return {
         "id": receipt.id,
         "object": "token_billing.receipt",
@@ -153,12 +158,14 @@ def receipt_object(receipt: Receipt, surroundings: Surroundings) -> JsonObject:
         "currency": receipt.currency,
         "customer": receipt.customer,
         "description": receipt.description,
+        "hosted_receipt_url": hosted,
         "livemode": surroundings.livemode,
         "number": receipt.number,
         "paid_at": unix(receipt.paid_at),
         "paid_by": receipt.method,
         "payment": receipt.payment,
         "promotional_amount": receipt.promotional_minor,
+        "receipt_pdf": f"{hosted}/pdf" if hosted and can_make_pdf() else None,
         "top_up": receipt.top_up,
     }
 

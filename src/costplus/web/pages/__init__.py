@@ -1,6 +1,7 @@
-"""Pages that people read in a browser without JavaScript: hosted invoices and the seller's overview.
+"""Pages that people read in a browser without JavaScript: hosted documents and the seller's overview.
 
-Owns: the hosted invoice, the admin session, the overview and a customer's page; their templates and style.
+Owns: hosted invoices and receipts, the admin session, the overview and a customer's page; their templates
+and style.
 Does not own: the API (`web.api`), figures (billing and rating make them; pages only write them down).
 Words: page, view, invoice link, login link, admin session.
 Invariants: a customer's page never shows provider cost; every value is escaped; nothing is loaded from
@@ -15,7 +16,7 @@ from starlette.routing import Route
 
 from costplus.web.context import WebContext
 from costplus.web.pages.admin import AdminPages
-from costplus.web.pages.invoice import InvoicePages
+from costplus.web.pages.invoice import DocumentPages, find_invoice, find_receipt
 from costplus.web.pages.landing import LandingPages
 from costplus.web.pages.session import OneTimeTokens
 
@@ -30,13 +31,16 @@ def routes(
 ) -> list[Route]:
     """Return the pages' routes. `provider_names` tells which providers this process has a key for."""
     landing = LandingPages(context)
-    invoices = InvoicePages(context)
+    invoices = DocumentPages(context, find_invoice, noun="invoice")
+    receipts = DocumentPages(context, find_receipt, noun="receipt")
     admin = AdminPages(context, login_tokens, provider_names)
     return [
         Route("/", landing.show),
         Route("/static/pages.css", landing.style),
-        Route("/i/{invoice_id}/{token}", invoices.show),
-        Route("/i/{invoice_id}/{token}/pdf", invoices.pdf),
+        Route("/i/{id}/{token}", invoices.show),
+        Route("/i/{id}/{token}/pdf", invoices.pdf),
+        Route("/r/{id}/{token}", receipts.show),
+        Route("/r/{id}/{token}/pdf", receipts.pdf),
         Route("/admin", admin.overview),
         Route("/admin/login", admin.log_in),
         Route("/admin/logout", admin.log_out, methods=["POST"]),

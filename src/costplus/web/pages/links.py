@@ -1,4 +1,4 @@
-"""Links that carry their own proof: whoever holds an invoice's link may read that invoice."""
+"""Links that carry their own proof: whoever holds a document's link may read that document."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def invoice_path(invoice_id: str, *, secret: bytes) -> str:
     return f"/i/{invoice_id}/{link_token(invoice_id, secret=secret)}"
 
 
-def opens_invoice(invoice_id: str, token: str, *, secret: bytes) -> bool:
-    """Return, in a time that tells nothing, whether the token is the invoice's."""
-    expected = link_token(invoice_id, secret=secret)
+def opens(id: str, token: str, *, secret: bytes) -> bool:
+    """Return, in a time that tells nothing, whether the token is that of the invoice or receipt."""
+    expected = link_token(id, secret=secret)
     return hmac.compare_digest(token.encode("utf-8", "replace"), expected.encode())

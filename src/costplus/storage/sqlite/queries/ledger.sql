@@ -1,5 +1,5 @@
 -- :name find_balance
-SELECT held_nano, carried_nano, owed, fired, paid FROM balances WHERE bucket = ? AND customer = ?
+SELECT customer, held_nano, carried_nano, owed, fired, paid FROM balances WHERE bucket = ? AND customer = ?
 
 -- :name save_balance
 INSERT INTO balances (bucket, customer, held_nano, carried_nano, owed, fired, paid) VALUES (?, ?, ?, ?, ?, ?, ?)
@@ -7,14 +7,28 @@ ON CONFLICT (bucket, customer) DO UPDATE SET
     held_nano = excluded.held_nano, carried_nano = excluded.carried_nano, owed = excluded.owed,
     fired = excluded.fired, paid = excluded.paid
 
+-- :name balances_of
+SELECT b.customer, b.held_nano, b.carried_nano, b.owed, b.fired, b.paid
+FROM json_each(?) AS asked CROSS JOIN balances AS b
+    ON b.bucket = json_extract(asked.value, '$[0]') AND b.customer = json_extract(asked.value, '$[1]')
+
+-- :name places_of
+SELECT coalesce((
+        SELECT max(seq) FROM transactions AS t
+        WHERE t.bucket = json_extract(asked.value, '$[0]') AND t.customer = json_extract(asked.value, '$[1]')
+    ), 0),
+    EXISTS (
+        SELECT 1 FROM transactions AS t
+        WHERE t.bucket = json_extract(asked.value, '$[0]') AND t.id = json_extract(asked.value, '$[2]')
+    )
+FROM json_each(?) AS asked ORDER BY asked.key
+
+-- :name place_of
+SELECT coalesce(max(seq), 0), EXISTS (SELECT 1 FROM transactions WHERE bucket = ? AND id = ?)
+FROM transactions WHERE bucket = ? AND customer = ?
+
 -- :name append_transaction
-INSERT INTO transactions (bucket, customer, seq, id, at, kind, reference)
-VALUES (
-    :bucket, :customer,
-    1 + coalesce((SELECT max(seq) FROM transactions WHERE bucket = :bucket AND customer = :customer), 0),
-    :id, :at, :kind, :reference
-)
-ON CONFLICT (bucket, id) DO NOTHING RETURNING seq
+INSERT INTO transactions (bucket, customer, seq, id, at, kind, reference) VALUES (?, ?, ?, ?, ?, ?, ?)
 
 -- :name append_posting
 INSERT INTO postings (bucket, customer, seq, position, account, amount_nano) VALUES (?, ?, ?, ?, ?, ?)
@@ -22,9 +36,9 @@ INSERT INTO postings (bucket, customer, seq, position, account, amount_nano) VAL
 -- :name find_account
 SELECT balance_nano FROM accounts WHERE bucket = ? AND account = ?
 
--- :name save_account
+-- :name move_account
 INSERT INTO accounts (bucket, account, balance_nano) VALUES (?, ?, ?)
-ON CONFLICT (bucket, account) DO UPDATE SET balance_nano = excluded.balance_nano
+ON CONFLICT (bucket, account) DO UPDATE SET balance_nano = balance_nano + excluded.balance_nano
 
 -- :name transactions_of
 SELECT seq, id, at, kind, reference FROM transactions
@@ -79,6 +93,15 @@ SELECT customer, id, created, amount_nano, remaining_nano, currency, effective_a
 FROM grants
 WHERE bucket = ? AND customer = ? AND remaining_nano > 0 AND voided_at IS NULL AND expired_at IS NULL
 ORDER BY seq
+
+-- :name live_grants_of
+SELECT g.customer, g.id, g.created, g.amount_nano, g.remaining_nano, g.currency, g.effective_at, g.expires_at,
+    g.category, g.priority, g.name, g.metadata, g.voided_at, g.expired_at, g.source, g.updated,
+    g.minor_amount, g.lapsed_nano, g.scope, g.begun_at, g.unit, g.unit_amount
+FROM json_each(?) AS asked CROSS JOIN grants AS g
+    ON g.bucket = json_extract(asked.value, '$[0]') AND g.customer = json_extract(asked.value, '$[1]')
+WHERE g.remaining_nano > 0 AND g.voided_at IS NULL AND g.expired_at IS NULL
+ORDER BY g.seq
 
 -- :name grants_expiring
 SELECT customer, id, created, amount_nano, remaining_nano, currency, effective_at, expires_at, category,
@@ -140,6 +163,13 @@ SELECT customer, id, kind, owner, amount_nano, placed_at, expires_at, state, cap
 FROM holds
 WHERE bucket = :bucket AND customer = :customer AND state = 'placed' AND (:owner IS NULL OR owner = :owner)
 ORDER BY placed_at, id
+
+-- :name placed_holds_of
+SELECT h.customer, h.id, h.kind, h.owner, h.amount_nano, h.placed_at, h.expires_at, h.state, h.captured_nano,
+    h.subject
+FROM json_each(?) AS asked CROSS JOIN holds AS h
+    ON h.bucket = json_extract(asked.value, '$[0]') AND h.customer = json_extract(asked.value, '$[1]')
+WHERE h.state = 'placed'
 
 -- :name account_balances
 SELECT account, balance_nano FROM accounts WHERE bucket = ?

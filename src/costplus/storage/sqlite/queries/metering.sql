@@ -1,10 +1,15 @@
 -- :name known_keys
 -- An id follows from its event's time and key, so a known id is found here as well.
-SELECT key, at FROM usage_events
+SELECT customer, key, at FROM usage_events
 WHERE bucket = ? AND customer = ? AND key IN (SELECT value FROM json_each(?))
 
+-- :name known_keys_of
+SELECT e.customer, e.key, e.at FROM json_each(?) AS asked CROSS JOIN usage_events AS e
+    ON e.bucket = json_extract(asked.value, '$[0]') AND e.customer = json_extract(asked.value, '$[1]')
+    AND e.key = json_extract(asked.value, '$[2]')
+
 -- :name times_of_key
-SELECT key, at FROM usage_events WHERE bucket = ? AND customer = ? AND key = ?
+SELECT customer, key, at FROM usage_events WHERE bucket = ? AND customer = ? AND key = ?
 
 -- :name append_event
 INSERT INTO usage_events (
