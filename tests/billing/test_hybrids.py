@@ -6,8 +6,8 @@ Rule 1: the expected figures are those of a simple model of whole numbers, writt
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from costplus.billing.allowance import Allowance, CreditTerms, MinimumSpend, Rollover
 from costplus.core.period import monthly_period
 from costplus.storage.memory import MemoryStore
+from costplus.storage.postgres import PostgresStore
 from costplus.storage.sqlite import SqliteStore
 
 CENT = 10_000_000
@@ -146,11 +147,11 @@ def test_a_mixture_bills_its_sum_in_memory(build: SimpleNamespace, mix: Mixture)
 
 
 class Blocking:
-    """A SQLite store whose verbs are over when they return."""
+    """A database whose verbs are over when they return."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, opening: Coroutine[Any, Any, Any]) -> None:
         self._runner = asyncio.Runner()
-        self._store = self._runner.run(SqliteStore.open(Path(folder) / "costplus.db"))
+        self._store = self._runner.run(opening)
 
     async def write(self, verb: Callable[..., Any]) -> Any:
         return self._runner.run(self._store.write(verb))
@@ -162,12 +163,11 @@ class Blocking:
 
 @contextmanager
 def sqlite() -> Iterator[Blocking]:
-    with TemporaryDirectory() as folder:
-        store = Blocking(folder)
-        try:
-            yield store
-        finally:
-            store.close()
+    with (
+        TemporaryDirectory() as folder,
+        closing(Blocking(SqliteStore.open(Path(folder) / "costplus.db"))) as store,
+    ):
+        yield store
 
 
 @pytest.mark.slow
@@ -193,4 +193,12 @@ EXAMPLE = Mixture(
 
 def test_one_mixture_bills_its_sum_on_sqlite(build: SimpleNamespace) -> None:
     with sqlite() as store:
+        check(build, EXAMPLE, store)
+
+
+def test_one_mixture_bills_its_sum_on_postgres(build: SimpleNamespace, postgres_server: Any) -> None:
+    async def opened() -> PostgresStore:
+        return await PostgresStore.open(await postgres_server.make_database(), writers=1, readers=1)
+
+    with closing(Blocking(opened())) as store:
         check(build, EXAMPLE, store)
