@@ -120,7 +120,13 @@ class Money(RuleBasedStateMachine):
             Plan(
                 id="plan_a", display_name="A", fee_minor=999, credit_minor=250, credit_terms=rolls, **fields
             ),
-            Plan(id="plan_b", display_name="B", minimum=MinimumSpend(amount_minor=2_000), allowances=(tokens,), **fields),
+            Plan(
+                id="plan_b",
+                display_name="B",
+                minimum=MinimumSpend(amount_minor=2_000),
+                allowances=(tokens,),
+                **fields,
+            ),
             Plan(
                 id="plan_c", display_name="C", interval="week", fee_minor=77, late_usage="write_off", **fields
             ),
