@@ -148,6 +148,8 @@ class Money(RuleBasedStateMachine):
 
     @rule(nano=amounts, hours_ago=st.sampled_from([0, 0, 0, 1, 30, 24 * 33]))
     def use(self, nano: int, hours_ago: int) -> None:
+        if not self.shop.subscription().is_live:
+            return  # What comes between two subscriptions: see test_between_subscriptions.
         item = self.shop.settlement(nano, at=self.at - timedelta(hours=hours_ago))
         with contextlib.suppress(BillingError):
             self.shop.settle(item)
@@ -228,7 +230,7 @@ class Money(RuleBasedStateMachine):
         if not holds:
             return
         hold = holds[number % len(holds)]
-        if captures:
+        if captures and self.shop.subscription().is_live:
             item = self.shop.settlement(nano, hold=hold.id, release_nano=nano, closes=True)
             self.shop.settle(item)
             self.settled.append(item)
@@ -295,7 +297,11 @@ class Money(RuleBasedStateMachine):
                 lambda tx: cancel_later(tx, customer, known, cancel_at=None, at_period_end=True, at=self.at)
             )
         else:
+            # Usage of the very instant of an end and a new beginning would belong to both.
+            self.shop.close(self.at + timedelta(hours=1))
+            known = self.shop.subscription()
             self.do(lambda tx: cancel(tx, customer, known, prorates=quantity > 1, at=self.at))
+            self.shop.close(self.at + timedelta(hours=1))
 
     def seen(self) -> object:
         """Return what must not change where nothing happens."""
