@@ -189,6 +189,11 @@ TAMPERED = [
     ("UPDATE balances SET held_nano = 7 WHERE customer = 'cus_1'", {"balance"}),
     ("UPDATE balances SET carried_nano = carried_nano + 1", {"balance"}),
     ("UPDATE holds SET amount_nano = 3", {"balance"}),
+    ("UPDATE grants SET lapsed_nano = lapsed_nano + 1", {"grant"}),
+    ("UPDATE grants SET amount_nano = amount_nano + 1", {"grant", "payments"}),
+    ("DELETE FROM grants WHERE customer = 'cus_1'", {"grant", "payments"}),
+    ('UPDATE balances SET paid = CAST(\'{"1793698200000":{"a":5}}\' AS BLOB)', {"balance"}),
+    ("DELETE FROM records WHERE kind = 'invoice' AND parent = 'cus_1'", {"receivable", "number", "balance"}),
 ]
 
 
@@ -202,7 +207,12 @@ INVOICE = """UPDATE records SET body = CAST(replace(CAST(body AS TEXT), ?, ?) AS
 WHERE kind = 'invoice' AND CAST(body AS TEXT) LIKE '%subscription_cycle%'"""
 
 
-@pytest.mark.parametrize("name", ["usage_nano", "total_minor", "subtotal_minor"])
+FIGURES = ("usage_nano", "total_minor", "subtotal_minor", "discount_minor", "surplus_minor", "tax_minor")
+FIGURES += ("tax_inclusive_minor", "carried_out_nano", "carried_in_nano", "written_off_nano", "paid_minor")
+FIGURES += ("credited_minor", "credited_tax_minor", "overpaid_minor")
+
+
+@pytest.mark.parametrize("name", FIGURES)
 async def test_a_changed_invoice_is_named(books: Books, name: str) -> None:
     found = await books.kinds(INVOICE, f'"{name}":', f'"{name}":1')
     assert "invoice" in found
