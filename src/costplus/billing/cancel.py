@@ -116,8 +116,11 @@ def gather_owed(tx: Tx, customer: str, period: Period) -> None:
 def invoice_late_usage(tx: Tx, customer: Customer, subscription: Subscription, *, at: datetime) -> None:
     """Draft an invoice for usage that came after the last invoice of a subscription that ended."""
     start = subscription.finalized_until
-    latest = tx.charged_page(customer=customer.id, limit=1)
-    period = Period(start, max([at, *(entry.billed_at + _TICK for entry in latest)]))
+    end = subscription.ended_at
+    if end is None or end <= start:  # No other subscription has begun since.
+        latest = tx.charged_page(customer=customer.id, limit=1)
+        end = max([at, *(entry.billed_at + _TICK for entry in latest)])
+    period = Period(start, end)
     subscription = replace(subscription, ended_at=period.end)
     gather_owed(tx, customer.id, period)
     tx.save(subscription)

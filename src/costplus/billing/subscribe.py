@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from costplus.billing.account import account_settings
-from costplus.billing.agenda import every_of, plan_ahead
+from costplus.billing.agenda import UsageAfterEnd, every_of, plan_ahead
 from costplus.billing.compose import open_draft
 from costplus.billing.customer import Customer
 from costplus.billing.include import begin_period
@@ -39,6 +39,7 @@ from costplus.core.ids import new_id
 from costplus.core.period import Period
 
 Fee = tuple[str, int, Period]
+TICK = timedelta(microseconds=1)
 
 
 def subscribe(tx: Tx, customer: Customer, plan: Plan, *, at: datetime) -> Subscription:
@@ -52,6 +53,8 @@ def subscribe(tx: Tx, customer: Customer, plan: Plan, *, at: datetime) -> Subscr
 def start(tx: Tx, customer: Customer, order: Order, *, at: datetime) -> Subscription:
     """Subscribe the customer at `at`, its present, as of then or of when the order says."""
     pricing = check_chosen(tx, order.chosen)
+    if pricing:
+        _end_late_usage(tx, customer, at=at)
     starts = max(order.starts or at, ended_until(tx, customer.id) if pricing else at)
     lead = pricing or order.chosen[0].plan
     if customer.currency != lead.currency:  # A book is in one currency.
@@ -98,6 +101,16 @@ def start(tx: Tx, customer: Customer, order: Order, *, at: datetime) -> Subscrip
         subscription = begin(tx, customer, subscription, prorates=order.prorates, at=at)
     plan_ahead(tx, customer)
     return subscription
+
+
+def _end_late_usage(tx: Tx, customer: Customer, *, at: datetime) -> None:
+    """Let usage that came after a subscription's end be that one's, up to where the next one may begin."""
+    for late in every_of(tx, UsageAfterEnd, customer.id):
+        before = tx.find(Subscription, late.id)
+        latest = tx.charged_page(customer=customer.id, limit=1)
+        if before is not None:
+            ends = max([at, before.ended_at or at, *(entry.billed_at + TICK for entry in latest)])
+            tx.save(replace(before, ended_at=ends))
 
 
 def _checked(order: Order, cycle: Cycle, *, starts: datetime, at: datetime) -> Cycle:
