@@ -18,6 +18,7 @@ import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import asyncpg
 import pytest
@@ -161,3 +162,10 @@ async def listen() -> AsyncIterator[Listen]:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     await pause(0)  # The transports close in the next round of the loop.
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave a parametrised test's turn on PostgreSQL to `make test`: its databases take their time."""
+    for item in items:
+        if "postgres" in getattr(item, "callspec", SimpleNamespace(id="")).id:
+            item.add_marker(pytest.mark.slow)

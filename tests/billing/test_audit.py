@@ -197,6 +197,7 @@ TAMPERED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sql", "kinds"), TAMPERED, ids=[sql[:60] for sql, _ in TAMPERED])
 async def test_a_changed_figure_is_named(books: Books, sql: str, kinds: set[str]) -> None:
     sql = sql.replace("WHERE rowid_is_first", "WHERE position = 0 AND bucket = " + str(bucket_of("cus_1")))
@@ -212,6 +213,7 @@ FIGURES += ("tax_inclusive_minor", "carried_out_nano", "carried_in_nano", "writt
 FIGURES += ("credited_minor", "credited_tax_minor", "overpaid_minor")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FIGURES)
 async def test_a_changed_invoice_is_named(books: Books, name: str) -> None:
     found = await books.kinds(INVOICE, f'"{name}":', f'"{name}":1')

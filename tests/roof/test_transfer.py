@@ -33,6 +33,8 @@ from costplus.rating.charge import Charge
 from costplus.rating.rate_card import adjustment
 from costplus.storage.sqlite import SqliteStore
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime.now(UTC)
 CARD = SetUpRequest(
     plan_name="AI",

@@ -23,6 +23,8 @@ from costplus.ledger.post import credit_of, grant_credit
 from costplus.ledger.reserve import place_hold
 from costplus.storage.postgres import PostgresStore
 
+pytestmark = pytest.mark.slow
+
 WAIT_S = 10
 
 

@@ -29,6 +29,8 @@ import asyncio, sys
 from costplus.core.errors import Unavailable
 from costplus.storage.postgres import PostgresStore
 
+pytestmark = pytest.mark.slow
+
 async def count(store, kept):
     while True:
         try:
