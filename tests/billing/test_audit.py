@@ -85,7 +85,7 @@ class Books:
 def in_postgres(sql: str) -> str:
     """Return one of the statements below as PostgreSQL writes it."""
     sql = re.sub(r"CAST\((\w+) AS TEXT\)", r"convert_from(\1, 'UTF8')", sql)
-    sql = re.sub(r"CAST\((replace.*) AS BLOB\)", r"convert_to(\1, 'UTF8')", sql)
+    sql = re.sub(r"CAST\((replace.*|'[^']*') AS BLOB\)", r"convert_to(\1, 'UTF8')", sql)
     for number in range(sql.count("?")):
         sql = sql.replace("?", f"${number + 1}::text", 1)
     return sql.replace("x'5b5d'", "'[]'")

@@ -66,7 +66,7 @@ class SqliteAtOnce:
         db = self._tx.connection
         db.execute("BEGIN IMMEDIATE")
         try:
-            result = verb(self._tx)
+            result = self._tx.run(verb, customers=customers)
         except BaseException:
             db.execute("ROLLBACK")
             self._tx.batch_lost()

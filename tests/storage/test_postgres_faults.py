@@ -24,12 +24,12 @@ from costplus.storage.postgres import PostgresStore
 WAIT_S = 20
 SOCKET = ".s.PGSQL.5432"
 
+pytestmark = pytest.mark.slow
+
 COUNT_UNTIL_TOLD = """
 import asyncio, sys
 from costplus.core.errors import Unavailable
 from costplus.storage.postgres import PostgresStore
-
-pytestmark = pytest.mark.slow
 
 async def count(store, kept):
     while True:

@@ -159,7 +159,7 @@ def test_fifty_kills_lose_nothing_and_bill_nothing_twice(
     worked: tuple[Client, Any, Path], receiver: Any
 ) -> None:
     client, server, database = worked
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240  # What a killed server had claimed is free again after a minute.
     while undelivered(database) and time.monotonic() < deadline:
         client.stopped.wait(0.2)
     assert undelivered(database) == 0
