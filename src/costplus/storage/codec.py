@@ -7,21 +7,27 @@ Rule 3: a record's JSON is decoded as its own type; what does not fit it is an e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 
-from costplus.core.ids import bucket_of
+from costplus.billing.event import Attempt, Delivery
+from costplus.billing.store import ChargedEvent, StoredReply
+from costplus.core.ids import CustomerId, bucket_of
 from costplus.core.money import decimal_text, parse_exact
 from costplus.core.records import R, Record
 from costplus.core.usage import Usage
+from costplus.ledger.balance import Balance
 from costplus.ledger.grant import Grant
 from costplus.ledger.hold import Hold
 from costplus.ledger.scope import ALL_USAGE, Scope
+from costplus.ledger.transaction import Posting, Transaction
 from costplus.metering.event import UsageEvent
+from costplus.rating.charge import Charge, ChargeLine
 from costplus.rating.rate_card import Adjustment
 from costplus.rating.sheet import UnitRate
 
@@ -36,9 +42,19 @@ KEY_WINDOW_US = KEY_WINDOW // _MICROSECOND
 
 encode_json = msgspec.json.Encoder().encode
 _decode_usage = msgspec.json.Decoder(Usage).decode
+# msgspec notes on a dataclass what it learns of it while it is still learning: a second thread that builds
+# a decoder of the same dataclass then decodes by half a description, and the process dies. So records' are
+# built one at a time, and all others as their module is imported.
 _record_decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {}
+_building_decoder = threading.Lock()
 _decode_scope = msgspec.json.Decoder(Scope).decode
 _decode_metadata = msgspec.json.Decoder(dict[str, str]).decode
+_decode_paid = msgspec.json.Decoder(dict[int, dict[str, int]]).decode
+_decode_owed = msgspec.json.Decoder(dict[int, int]).decode
+_decode_fired = msgspec.json.Decoder(tuple[str, ...]).decode
+_decode_log = msgspec.json.Decoder(tuple[Attempt, ...]).decode
+decode_lines = msgspec.json.Decoder(list[tuple[str, int]]).decode
+_decode_unpriced = msgspec.json.Decoder(tuple[str, ...]).decode
 
 
 def micros(at: datetime) -> int:
@@ -71,7 +87,8 @@ def encode_record(record: Record) -> bytes:
 def decode_record(kind: type[R], body: bytes) -> R:
     decoder = _record_decoders.get(kind)
     if decoder is None:
-        decoder = _record_decoders[kind] = msgspec.json.Decoder(kind)
+        with _building_decoder:
+            decoder = _record_decoders.setdefault(kind, msgspec.json.Decoder(kind))
     record: R = decoder.decode(body)
     return record
 
@@ -121,6 +138,33 @@ def event_from_row(row: Row) -> UsageEvent:
 
 
 EVENT_COLUMNS = 16  # How many of them `event_from_row` reads; a charge's follow.
+
+
+def charge_row(entry: ChargedEvent, lines: Sequence[tuple[str, int]], *, bucket: int, billed_us: int) -> Row:
+    """Return the row of a charge; its lines are (id of the unit rate, quantity)."""
+    charge = entry.charge
+    return (
+        bucket,
+        entry.event.customer,
+        entry.event.id,
+        billed_us,
+        charge.price_nano,
+        charge.cost_nano,
+        encode_json(lines),
+        encode_json(charge.unpriced),
+        entry.transaction,
+    )
+
+
+def charged_from_row(row: Row, lines: Iterable[ChargeLine]) -> ChargedEvent:
+    """Read back an event's columns with its charge's; its lines come with their rates."""
+    billed_us, price_nano, cost_nano, _, unpriced, transaction = row[EVENT_COLUMNS:]
+    charge = Charge(
+        price_nano=price_nano, cost_nano=cost_nano, lines=tuple(lines), unpriced=_decode_unpriced(unpriced)
+    )
+    return ChargedEvent(
+        event=event_from_row(row), charge=charge, billed_at=from_micros(billed_us), transaction=transaction
+    )
 
 
 def unit_rate_row(rate: UnitRate) -> Row:
@@ -249,4 +293,86 @@ def hold_from_row(row: Row) -> Hold:
         state=row[7],
         captured_nano=row[8],
         subject=row[9],
+    )
+
+
+def balance_row(balance: Balance) -> Row:
+    return (
+        bucket_of(balance.customer),
+        balance.customer,
+        balance.held_nano,
+        balance.carried_nano,
+        encode_json(balance.owed_nano),
+        encode_json(balance.fired),
+        encode_json(balance.paid_nano),
+    )
+
+
+def balance_from_row(customer: str, row: Row) -> Balance:
+    """Read back what `balance_row` wrote, without its bucket and customer."""
+    return Balance(
+        customer=CustomerId(customer),
+        held_nano=row[0],
+        carried_nano=row[1],
+        owed_nano=_decode_owed(row[2]),
+        fired=_decode_fired(row[3]),
+        paid_nano=_decode_paid(row[4]),
+    )
+
+
+def transaction_from_row(customer: str, row: Row, postings: Sequence[Posting]) -> Transaction:
+    _, id, at, kind, reference = row
+    return Transaction(
+        id=id,
+        customer=CustomerId(customer),
+        at=from_micros(at),
+        kind=kind,
+        postings=tuple(postings),
+        reference=reference,
+    )
+
+
+def delivery_row(delivery: Delivery) -> Row:
+    return (
+        delivery.id,
+        delivery.event,
+        delivery.endpoint,
+        micros(delivery.due_at),
+        delivery.attempts,
+        delivery.status,
+        delivery.response_status,
+        delivery.error,
+        micros_or_none(delivery.delivered_at),
+        delivery.object,
+        micros_or_none(delivery.created),
+        delivery.response_body,
+        encode_json(delivery.log),
+    )
+
+
+def delivery_from_row(row: Row) -> Delivery:
+    return Delivery(
+        id=row[0],
+        event=row[1],
+        endpoint=row[2],
+        due_at=from_micros(row[3]),
+        attempts=row[4],
+        status=row[5],
+        response_status=row[6],
+        error=row[7],
+        delivered_at=from_micros_or_none(row[8]),
+        object=row[9],
+        created=from_micros_or_none(row[10]),
+        response_body=row[11],
+        log=_decode_log(row[12]),
+    )
+
+
+def reply_row(reply: StoredReply) -> Row:
+    return reply.key, reply.request_digest, reply.status, reply.body, micros(reply.created)
+
+
+def reply_from_row(row: Row) -> StoredReply:
+    return StoredReply(
+        key=row[0], request_digest=row[1], status=row[2], body=row[3], created=from_micros(row[4])
     )

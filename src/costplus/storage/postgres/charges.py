@@ -10,23 +10,21 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, MutableMapping, Sequence
 from datetime import datetime
 
-import msgspec
-
 from costplus.billing.invoice import UsageTotal
 from costplus.billing.store import ChargedEvent, ModelTotal
 from costplus.core.ids import bucket_of, milliseconds
 from costplus.core.period import hour_ceil, hour_floor
 from costplus.core.records import check_unchanged
-from costplus.rating.charge import Charge, ChargeLine
+from costplus.rating.charge import ChargeLine
 from costplus.rating.item_charge import Metered
 from costplus.rating.sheet import UnitRate
 from costplus.storage.codec import (
     EVENT_COLUMNS,
     HOUR_US,
     Row,
-    encode_json,
-    event_from_row,
-    from_micros,
+    charge_row,
+    charged_from_row,
+    decode_lines,
     hour_of,
     micros,
     unit_rate_from_row,
@@ -43,9 +41,6 @@ SQL = load_queries("costplus.storage.postgres", "charges.sql")
 COLUMNS = (
     *("bucket", "customer", "event_id", "billed_at", "price_nano", "cost_nano", "lines", "unpriced", "txn"),
 )
-
-_decode_lines = msgspec.json.Decoder(list[tuple[str, int]]).decode
-_decode_unpriced = msgspec.json.Decoder(tuple[str, ...]).decode
 
 
 class PostgresCharges(PostgresEvents):
@@ -78,19 +73,7 @@ class PostgresCharges(PostgresEvents):
             total[0] += counted
             total[1] += charge.price_nano
             total[2] += charge.cost_nano
-            self._new_charges.append(
-                (
-                    bucket,
-                    customer,
-                    event.id,
-                    billed_us,
-                    charge.price_nano,
-                    charge.cost_nano,
-                    encode_json(lines),
-                    encode_json(charge.unpriced),
-                    entry.transaction,
-                )
-            )
+            self._new_charges.append(charge_row(entry, lines, bucket=bucket, billed_us=billed_us))
 
     def _keep_rates(self, charged: Sequence[ChargedEvent]) -> None:
         """Store the rates that are new; one that is known must be equal."""
@@ -164,24 +147,12 @@ class PostgresCharges(PostgresEvents):
     def _charged_by(self, sql: str, *arguments: object) -> list[ChargedEvent]:
         self._flush_charges()
         rows = self._all(sql, *arguments)
-        charged = [(row, _decode_lines(row[EVENT_COLUMNS + 3])) for row in rows]
+        charged = [(row, decode_lines(row[EVENT_COLUMNS + 3])) for row in rows]
         self._find_rates({id for _, lines in charged for id, _ in lines})
-        return [self._charged(row, lines) for row, lines in charged]
-
-    def _charged(self, row: Row, lines: Sequence[tuple[str, int]]) -> ChargedEvent:
-        billed_us, price_nano, cost_nano, _, unpriced, transaction = row[EVENT_COLUMNS:]
-        charge = Charge(
-            price_nano=price_nano,
-            cost_nano=cost_nano,
-            lines=tuple(ChargeLine(quantity, self._rate(id)) for id, quantity in lines),
-            unpriced=_decode_unpriced(unpriced),
-        )
-        return ChargedEvent(
-            event=event_from_row(row),
-            charge=charge,
-            billed_at=from_micros(billed_us),
-            transaction=transaction,
-        )
+        return [
+            charged_from_row(row, (ChargeLine(quantity, self._rate(id)) for id, quantity in lines))
+            for row, lines in charged
+        ]
 
     def usage_totals(self, customer: str, start: datetime, end: datetime) -> tuple[Sequence[UsageTotal], int]:
         if start >= end:
@@ -204,7 +175,7 @@ class PostgresCharges(PostgresEvents):
             found = self._all(SQL.charges_billed_between, *key, first, last, below) if first < last else []
             for nano, lines in found:
                 price_nano += nano
-                for id, quantity in _decode_lines(lines):
+                for id, quantity in decode_lines(lines):
                     quantities[id] += quantity
         self._find_rates([id for id, quantity in quantities.items() if quantity])
         totals = [UsageTotal(self._rate(id), quantity) for id, quantity in quantities.items() if quantity]

@@ -7,16 +7,14 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Any
 
-import msgspec
-
 from costplus.core.ids import CustomerId, bucket_of
 from costplus.core.money import checked_nano
 from costplus.ledger.balance import Balance
 from costplus.ledger.grant import Grant
 from costplus.ledger.hold import Hold
 from costplus.storage.codec import (
-    Row,
-    encode_json,
+    balance_from_row,
+    balance_row,
     grant_from_row,
     grant_row,
     hold_from_row,
@@ -32,9 +30,6 @@ SQL = load_queries("costplus.storage.postgres", "ledger.sql")
 
 BOOK_LOCK = 0x636F7374_626F6F6B  # "costbook": shared by writers of customers, exclusive to one that is alone.
 
-_decode_paid = msgspec.json.Decoder(dict[int, dict[str, int]]).decode
-_decode_owed = msgspec.json.Decoder(dict[int, int]).decode
-_decode_fired = msgspec.json.Decoder(tuple[str, ...]).decode
 
 # The columns of `find_balance`, `find_grant` and `find_hold`: a row of a table has more, in its own order.
 _balance_of = itemgetter("held_nano", "carried_nano", "owed", "fired", "paid")
@@ -76,7 +71,7 @@ class PostgresLedger(Tables):
         arguments = map(kept, ([bucket_of(customer) for customer in customers], list(customers), asked))
         for balance, live, known in self._session.fetch(SQL.lock_customers, BOOK_LOCK, *arguments):
             (customer,) = plain_row((balance["customer"],))
-            self._balances[customer] = _balance(customer, _balance_of(balance))
+            self._balances[customer] = balance_from_row(customer, _balance_of(balance))
             grants = [grant_from_row(plain_row(_grant_of(grant))) for grant in live]
             self._live[customer] = {grant.id: grant for grant in grants}
             self._grants.update(self._live[customer])
@@ -89,7 +84,7 @@ class PostgresLedger(Tables):
         if customer in self._balances:  # It is locked: what is known of it is the newest.
             return self._balances[customer]
         row = self._one(SQL.find_balance, bucket_of(customer), customer)
-        return Balance(customer=CustomerId(customer)) if row is None else _balance(customer, row)
+        return Balance(customer=CustomerId(customer)) if row is None else balance_from_row(customer, row)
 
     def balance_for_update(self, customer: str) -> Balance:
         if self._reads_only:
@@ -211,7 +206,7 @@ class PostgresLedger(Tables):
     def ledger_writes(self) -> Iterator[Write]:
         """Yield what waits, and forget that it does."""
         if self._changed_balances:
-            rows = [_balance_row(self._balances[customer]) for customer in self._changed_balances]
+            rows = [balance_row(self._balances[customer]) for customer in self._changed_balances]
             yield Write("save_balances", SQL.save_balances, columns_of(rows))
         if self._changed_grants:
             grants = [grant_row(self._grants[id]) for id in self._changed_grants]
@@ -225,26 +220,3 @@ class PostgresLedger(Tables):
 def _lock_order(customer: str) -> tuple[int, str]:
     """Return by what customers are locked: the same order everywhere, so that nobody waits in a circle."""
     return bucket_of(customer), customer
-
-
-def _balance(customer: str, row: Row) -> Balance:
-    return Balance(
-        customer=CustomerId(customer),
-        held_nano=row[0],
-        carried_nano=row[1],
-        owed_nano=_decode_owed(row[2]),
-        fired=_decode_fired(row[3]),
-        paid_nano=_decode_paid(row[4]),
-    )
-
-
-def _balance_row(balance: Balance) -> Row:
-    return (
-        bucket_of(balance.customer),
-        balance.customer,
-        balance.held_nano,
-        balance.carried_nano,
-        encode_json(balance.owed_nano),
-        encode_json(balance.fired),
-        encode_json(balance.paid_nano),
-    )

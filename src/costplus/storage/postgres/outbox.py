@@ -6,11 +6,17 @@ from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-import msgspec
-
-from costplus.billing.event import Attempt, Delivery
+from costplus.billing.event import Delivery
 from costplus.billing.store import StoredReply
-from costplus.storage.codec import Row, encode_json, from_micros, from_micros_or_none, micros, micros_or_none
+from costplus.storage.codec import (
+    Row,
+    delivery_from_row,
+    delivery_row,
+    from_micros_or_none,
+    micros,
+    reply_from_row,
+    reply_row,
+)
 from costplus.storage.postgres.session import Session
 from costplus.storage.postgres.tables import Tables, Write
 from costplus.storage.postgres.text import columns_of
@@ -18,38 +24,22 @@ from costplus.storage.queries import load_queries
 
 SQL = load_queries("costplus.storage.postgres", "outbox.sql")
 
-_decode_log = msgspec.json.Decoder(tuple[Attempt, ...]).decode
-
 
 class PostgresOutbox(Tables):
     """Satisfies `OutboxStore` and `ReplyStore`, and numbers invoices."""
 
     def __init__(self, session: Session, customers: Collection[str] | None, *, reads_only: bool) -> None:
         super().__init__(session, customers, reads_only=reads_only)
-        self._deliveries: dict[str, tuple[Any, ...]] = {}
+        self._deliveries: dict[str, Row] = {}
 
     def save_delivery(self, delivery: Delivery) -> None:
         self.changing()
-        self._deliveries[delivery.id] = (
-            delivery.id,
-            delivery.event,
-            delivery.endpoint,
-            micros(delivery.due_at),
-            delivery.attempts,
-            delivery.status,
-            delivery.response_status,
-            delivery.error,
-            micros_or_none(delivery.delivered_at),
-            delivery.object,
-            micros_or_none(delivery.created),
-            delivery.response_body,
-            encode_json(delivery.log),
-        )
+        self._deliveries[delivery.id] = delivery_row(delivery)
 
     def _deliveries_by(self, sql: str, *arguments: Any) -> list[Delivery]:
         if self._deliveries:
             self.flush()
-        return [_delivery(row) for row in self._all(sql, *arguments)]
+        return [delivery_from_row(row) for row in self._all(sql, *arguments)]
 
     def due_deliveries(self, at: datetime, *, limit: int = 100) -> Sequence[Delivery]:
         return self._deliveries_by(SQL.due_deliveries, micros(at), limit)
@@ -102,7 +92,7 @@ class PostgresOutbox(Tables):
             older_than=older_than,
             newer_than=newer_than,
         )
-        return [_delivery(row) for row in rows]
+        return [delivery_from_row(row) for row in rows]
 
     def deliveries_of(self, event: str) -> Sequence[Delivery]:
         return self._deliveries_by(SQL.deliveries_of, event)
@@ -115,17 +105,11 @@ class PostgresOutbox(Tables):
 
     def reply(self, key: str) -> StoredReply | None:
         row = self._one(SQL.find_reply, key)
-        if row is None:
-            return None
-        return StoredReply(
-            key=row[0], request_digest=row[1], status=row[2], body=row[3], created=from_micros(row[4])
-        )
+        return None if row is None else reply_from_row(row)
 
     def save_reply(self, reply: StoredReply) -> None:
         self.changing()
-        self._all(
-            SQL.save_reply, reply.key, reply.request_digest, reply.status, reply.body, micros(reply.created)
-        )
+        self._all(SQL.save_reply, *reply_row(reply))
 
     def forget_replies(self, before: datetime) -> int:
         self.changing()
@@ -142,21 +126,3 @@ class PostgresOutbox(Tables):
         if self._deliveries:
             yield Write("save_deliveries", SQL.save_deliveries, columns_of(self._deliveries.values()))
         self._deliveries = {}
-
-
-def _delivery(row: Row) -> Delivery:
-    return Delivery(
-        id=row[0],
-        event=row[1],
-        endpoint=row[2],
-        due_at=from_micros(row[3]),
-        attempts=row[4],
-        status=row[5],
-        response_status=row[6],
-        error=row[7],
-        delivered_at=from_micros_or_none(row[8]),
-        object=row[9],
-        created=from_micros_or_none(row[10]),
-        response_body=row[11],
-        log=_decode_log(row[12]),
-    )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 
-from costplus.core.ids import CustomerId, bucket_of
+from costplus.core.ids import bucket_of
 from costplus.ledger.transaction import Posting, Transaction
-from costplus.storage.codec import Row, from_micros, micros
+from costplus.storage.codec import micros, transaction_from_row
 from costplus.storage.postgres.ledger import SQL
 from costplus.storage.postgres.session import Session
 from costplus.storage.postgres.tables import Tables, Write
@@ -43,7 +43,7 @@ class PostgresPostings(Tables):
         if row is None:
             return None
         postings = self._all(SQL.postings_of_one, bucket, row[0])
-        return _transaction(customer, row, [Posting(account, nano) for account, nano in postings])
+        return transaction_from_row(customer, row, [Posting(account, nano) for account, nano in postings])
 
     def transactions_of(
         self, customer: str, *, limit: int = 100_000, after: str = ""
@@ -56,7 +56,7 @@ class PostgresPostings(Tables):
         postings: dict[int, list[Posting]] = defaultdict(list)
         for seq, account, nano in self._all(SQL.postings_of, bucket, customer, rows[0][0], rows[-1][0]):
             postings[seq].append(Posting(account, nano))
-        return [_transaction(customer, row, postings[row[0]]) for row in rows]
+        return [transaction_from_row(customer, row, postings[row[0]]) for row in rows]
 
     def posting_writes(self) -> Iterator[Write]:
         """Yield what waits, and forget that it does. A known transaction moves nothing."""
@@ -76,15 +76,3 @@ class PostgresPostings(Tables):
         yield Write("append_transactions", SQL.append_transactions, columns_of(rows))
         yield Write("append_postings", SQL.append_postings, [])
         yield Write("move_accounts", SQL.move_accounts, [])
-
-
-def _transaction(customer: str, row: Row, postings: Sequence[Posting]) -> Transaction:
-    _, id, at, kind, reference = row
-    return Transaction(
-        id=id,
-        customer=CustomerId(customer),
-        at=from_micros(at),
-        kind=kind,
-        postings=tuple(postings),
-        reference=reference,
-    )

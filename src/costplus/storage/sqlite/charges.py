@@ -11,24 +11,22 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-import msgspec
-
 from costplus.billing.invoice import UsageTotal
 from costplus.billing.store import ChargedEvent, ModelTotal
 from costplus.core.ids import bucket_of, milliseconds
 from costplus.core.money import InvalidAmount
 from costplus.core.period import hour_ceil, hour_floor
 from costplus.core.records import check_unchanged
-from costplus.rating.charge import Charge, ChargeLine
+from costplus.rating.charge import ChargeLine
 from costplus.rating.item_charge import Metered
 from costplus.rating.sheet import UnitRate
 from costplus.storage.codec import (
     EVENT_COLUMNS,
     HOUR_US,
     Row,
-    encode_json,
-    event_from_row,
-    from_micros,
+    charge_row,
+    charged_from_row,
+    decode_lines,
     hour_of,
     micros,
     unit_rate_from_row,
@@ -40,9 +38,6 @@ from costplus.storage.sqlite.tables import Tables, joined
 SQL = load_queries("costplus.storage.sqlite", "charges.sql")
 
 _LAST_ID = "~"  # Above every event id, which is hexadecimal.
-
-_decode_lines = msgspec.json.Decoder(list[tuple[str, int]]).decode
-_decode_unpriced = msgspec.json.Decoder(tuple[str, ...]).decode
 
 
 def _id_from(at: datetime, *, after: int = 0) -> str:
@@ -112,19 +107,7 @@ class SqliteCharges(Tables):
             total[0] += counted
             total[1] += charge.price_nano
             total[2] += charge.cost_nano
-            rows.append(
-                (
-                    bucket,
-                    customer,
-                    event.id,
-                    billed_us,
-                    charge.price_nano,
-                    charge.cost_nano,
-                    encode_json(lines),
-                    encode_json(charge.unpriced),
-                    entry.transaction,
-                )
-            )
+            rows.append(charge_row(entry, lines, bucket=bucket, billed_us=billed_us))
         self._charge_rows[SQL.add_to_units] += [(*key, *sums) for key, sums in units.items()]
         self._charge_rows[SQL.add_to_totals] += [(*key, *sums) for key, sums in totals.items()]
 
@@ -150,19 +133,8 @@ class SqliteCharges(Tables):
         return [self._charged(row) for row in rows]
 
     def _charged(self, row: Row) -> ChargedEvent:
-        billed_us, price_nano, cost_nano, lines, unpriced, transaction = row[EVENT_COLUMNS:]
-        charge = Charge(
-            price_nano=price_nano,
-            cost_nano=cost_nano,
-            lines=tuple(ChargeLine(quantity, self._rate(id)) for id, quantity in _decode_lines(lines)),
-            unpriced=_decode_unpriced(unpriced),
-        )
-        return ChargedEvent(
-            event=event_from_row(row),
-            charge=charge,
-            billed_at=from_micros(billed_us),
-            transaction=transaction,
-        )
+        lines = decode_lines(row[EVENT_COLUMNS + 3])
+        return charged_from_row(row, (ChargeLine(quantity, self._rate(id)) for id, quantity in lines))
 
     def usage_totals(self, customer: str, start: datetime, end: datetime) -> tuple[Sequence[UsageTotal], int]:
         if start >= end:
@@ -189,7 +161,7 @@ class SqliteCharges(Tables):
         for first, last in ends:
             for nano, lines in self._all(SQL.charges_billed_between, (*key, first, last)):
                 price_nano += nano
-                for id, quantity in _decode_lines(lines):
+                for id, quantity in decode_lines(lines):
                     quantities[id] += quantity
         totals = [UsageTotal(self._rate(id), quantity) for id, quantity in quantities.items() if quantity]
         totals.sort(key=lambda total: (total.rate.provider, total.rate.model, total.rate.leaf, total.rate.id))

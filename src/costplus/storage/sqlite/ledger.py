@@ -7,8 +7,6 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-import msgspec
-
 from costplus.core.ids import CustomerId, bucket_of
 from costplus.core.money import InvalidAmount, checked_nano
 from costplus.ledger.balance import Balance
@@ -18,22 +16,19 @@ from costplus.ledger.transaction import Posting, Transaction
 from costplus.storage.books import Books
 from costplus.storage.codec import (
     Row,
-    encode_json,
-    from_micros,
+    balance_from_row,
+    balance_row,
     grant_from_row,
     grant_row,
     hold_from_row,
     hold_row,
     micros,
+    transaction_from_row,
 )
 from costplus.storage.queries import load_queries
 from costplus.storage.sqlite.tables import Tables, as_json, is_plain, joined, keys_of
 
 SQL = load_queries("costplus.storage.sqlite", "ledger.sql")
-
-_decode_paid = msgspec.json.Decoder(dict[int, dict[str, int]]).decode
-_decode_owed = msgspec.json.Decoder(dict[int, int]).decode
-_decode_fired = msgspec.json.Decoder(tuple[str, ...]).decode
 
 
 class SqliteLedger(Tables):
@@ -62,15 +57,7 @@ class SqliteLedger(Tables):
             rows = self._peek(SQL.find_balance, (bucket_of(customer), customer))
         else:
             rows = self._peek(SQL.balances_of, (keys_of(asked),))
-        for name, held_nano, carried_nano, owed, fired, paid in rows:
-            known[name] = Balance(
-                customer=CustomerId(name),
-                held_nano=held_nano,
-                carried_nano=carried_nano,
-                owed_nano=_decode_owed(owed),
-                fired=_decode_fired(fired),
-                paid_nano=_decode_paid(paid),
-            )
+        known.update((name, balance_from_row(name, row)) for name, *row in rows)
         return known[customer]
 
     def save_balance(self, balance: Balance) -> None:
@@ -84,7 +71,7 @@ class SqliteLedger(Tables):
     def flush_ledger(self) -> None:
         """Execute what waits, and forget that it does."""
         if balances := self._books.take_balances():
-            self._db.executemany(SQL.save_balance, map(_balance_row, balances))
+            self._db.executemany(SQL.save_balance, map(balance_row, balances))
         if grants := self._books.take_grants():
             self._db.executemany(SQL.save_grant, map(grant_row, grants))
         if holds := self._books.take_holds():
@@ -134,7 +121,7 @@ class SqliteLedger(Tables):
         if row is None:
             return None
         postings = self._all(SQL.postings_of_one, (bucket, customer, row[0]))
-        return _transaction(customer, row, [Posting(account, nano) for account, nano in postings])
+        return transaction_from_row(customer, row, [Posting(account, nano) for account, nano in postings])
 
     def account_balances(self, bucket: int) -> Mapping[str, int]:
         return dict(self._all(SQL.account_balances, (bucket,)))
@@ -158,7 +145,7 @@ class SqliteLedger(Tables):
         postings: dict[int, list[Posting]] = defaultdict(list)
         for seq, account, nano in self._all(SQL.postings_of, (bucket, customer, rows[0][0], rows[-1][0])):
             postings[seq].append(Posting(account, nano))
-        return [_transaction(customer, row, postings[row[0]]) for row in rows]
+        return [transaction_from_row(customer, row, postings[row[0]]) for row in rows]
 
     def save_grant(self, grant: Grant) -> None:
         checked_nano(grant.amount_nano)
@@ -241,27 +228,3 @@ class SqliteLedger(Tables):
             filters = {"owner": owner, "customer": customer, "bucket": bucket_of(customer)}
             rows = self._all(SQL.placed_holds_of_customer, filters)
         return [hold_from_row(row) for row in rows]
-
-
-def _balance_row(balance: Balance) -> Row:
-    return (
-        bucket_of(balance.customer),
-        balance.customer,
-        balance.held_nano,
-        balance.carried_nano,
-        encode_json(balance.owed_nano),
-        encode_json(balance.fired),
-        encode_json(balance.paid_nano),
-    )
-
-
-def _transaction(customer: str, row: Row, postings: Sequence[Posting]) -> Transaction:
-    _, id, at, kind, reference = row
-    return Transaction(
-        id=id,
-        customer=CustomerId(customer),
-        at=from_micros(at),
-        kind=kind,
-        postings=tuple(postings),
-        reference=reference,
-    )

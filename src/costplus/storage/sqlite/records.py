@@ -9,20 +9,19 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-import msgspec
-
-from costplus.billing.event import Attempt, Delivery
+from costplus.billing.event import Delivery
 from costplus.billing.store import StoredReply
 from costplus.core.records import R, Record, check_removable, check_unchanged
 from costplus.storage.codec import (
-    Row,
     decode_record,
+    delivery_from_row,
+    delivery_row,
     encode_json,
     encode_record,
-    from_micros,
     from_micros_or_none,
     micros,
-    micros_or_none,
+    reply_from_row,
+    reply_row,
 )
 from costplus.storage.errors import LookupTaken
 from costplus.storage.queries import load_queries
@@ -30,7 +29,6 @@ from costplus.storage.sqlite.tables import Tables, as_json
 
 SQL = load_queries("costplus.storage.sqlite", "records.sql")
 OUTBOX_SQL = load_queries("costplus.storage.sqlite", "outbox.sql")
-_decode_log = msgspec.json.Decoder(tuple[Attempt, ...]).decode
 
 
 class SqliteRecords(Tables):
@@ -123,27 +121,10 @@ class SqliteOutbox(Tables):
     """Satisfies `OutboxStore` and `ReplyStore`, and numbers invoices."""
 
     def save_delivery(self, delivery: Delivery) -> None:
-        self._db.execute(
-            OUTBOX_SQL.save_delivery,
-            (
-                delivery.id,
-                delivery.event,
-                delivery.endpoint,
-                micros(delivery.due_at),
-                delivery.attempts,
-                delivery.status,
-                delivery.response_status,
-                delivery.error,
-                micros_or_none(delivery.delivered_at),
-                delivery.object,
-                micros_or_none(delivery.created),
-                delivery.response_body,
-                encode_json(delivery.log),
-            ),
-        )
+        self._db.execute(OUTBOX_SQL.save_delivery, delivery_row(delivery))
 
     def due_deliveries(self, at: datetime, *, limit: int = 100) -> Sequence[Delivery]:
-        return [_delivery(row) for row in self._all(OUTBOX_SQL.due_deliveries, (micros(at), limit))]
+        return [delivery_from_row(row) for row in self._all(OUTBOX_SQL.due_deliveries, (micros(at), limit))]
 
     def claim_deliveries(
         self, at: datetime, until: datetime, limit: int = 100, *, but_of: Collection[str] = ()
@@ -152,18 +133,18 @@ class SqliteOutbox(Tables):
         but = encode_json(sorted(but_of)).decode()
         rows = self._all(OUTBOX_SQL.claimable_deliveries, (micros(at), but, limit))
         self._db.executemany(OUTBOX_SQL.claim_delivery, [(until_us, row[0]) for row in rows])
-        return [replace(_delivery(row), due_at=until) for row in rows]
+        return [replace(delivery_from_row(row), due_at=until) for row in rows]
 
     def delivery(self, id: str) -> Delivery | None:
         row = self._one(OUTBOX_SQL.find_delivery, (id,))
-        return None if row is None else _delivery(row)
+        return None if row is None else delivery_from_row(row)
 
     def delivery_ahead(self, delivery: Delivery, *, attempts_below: int) -> Delivery | None:
         if not delivery.object:
             return None
         parameters = (delivery.endpoint, delivery.object, delivery.id, attempts_below)
         row = self._one(OUTBOX_SQL.delivery_ahead, parameters)
-        return None if row is None else _delivery(row)
+        return None if row is None else delivery_from_row(row)
 
     def deliveries_page(
         self,
@@ -189,25 +170,20 @@ class SqliteOutbox(Tables):
             older_than=older_than,
             newer_than=newer_than,
         )
-        return [_delivery(row) for row in rows]
+        return [delivery_from_row(row) for row in rows]
 
     def deliveries_of(self, event: str) -> Sequence[Delivery]:
-        return [_delivery(row) for row in self._all(OUTBOX_SQL.deliveries_of, (event,))]
+        return [delivery_from_row(row) for row in self._all(OUTBOX_SQL.deliveries_of, (event,))]
 
     def next_delivery_at(self) -> datetime | None:
         return from_micros_or_none(self._one(OUTBOX_SQL.next_delivery_at, ())[0])
 
     def reply(self, key: str) -> StoredReply | None:
         row = self._one(OUTBOX_SQL.find_reply, (key,))
-        if row is None:
-            return None
-        return StoredReply(
-            key=row[0], request_digest=row[1], status=row[2], body=row[3], created=from_micros(row[4])
-        )
+        return None if row is None else reply_from_row(row)
 
     def save_reply(self, reply: StoredReply) -> None:
-        row = (reply.key, reply.request_digest, reply.status, reply.body, micros(reply.created))
-        self._db.execute(OUTBOX_SQL.save_reply, row)
+        self._db.execute(OUTBOX_SQL.save_reply, reply_row(reply))
 
     def forget_replies(self, before: datetime) -> int:
         return self._db.execute(OUTBOX_SQL.forget_replies, (micros(before),)).rowcount
@@ -215,21 +191,3 @@ class SqliteOutbox(Tables):
     def next_number(self, series: str) -> int:
         (number,) = self._all(OUTBOX_SQL.next_number, (series,))[0]
         return int(number)
-
-
-def _delivery(row: Row) -> Delivery:
-    return Delivery(
-        id=row[0],
-        event=row[1],
-        endpoint=row[2],
-        due_at=from_micros(row[3]),
-        attempts=row[4],
-        status=row[5],
-        response_status=row[6],
-        error=row[7],
-        delivered_at=from_micros_or_none(row[8]),
-        object=row[9],
-        created=from_micros_or_none(row[10]),
-        response_body=row[11],
-        log=_decode_log(row[12]),
-    )
