@@ -17,7 +17,6 @@ from datetime import datetime
 from typing import Literal, TypeVar
 
 import httpx2
-import msgspec
 
 from costplus.catalog.agreement import BUNDLED
 from costplus.catalog.book import PriceBase, PriceChange, SourceState
@@ -25,7 +24,7 @@ from costplus.catalog.catalogue import Catalogue
 from costplus.catalog.feeds.document import SourceRejected
 from costplus.catalog.guard import lacks_models, rejection
 from costplus.catalog.load import snapshot_of
-from costplus.catalog.snapshot import Snapshot
+from costplus.catalog.snapshot import decode_snapshot
 from costplus.catalog.sources.archive import Archive, ArchiveDamaged
 from costplus.catalog.sources.fetch import Fetched, SourceUnavailable, fetch
 from costplus.catalog.sources.registry import SOURCES
@@ -181,7 +180,7 @@ class Gatherer:
         if known.base is None or known.base.digest == digest:
             return None
         base = snapshot_of(known.base)
-        snapshot = msgspec.json.decode(body, type=Snapshot)
+        snapshot = decode_snapshot(body)
         if snapshot.taken_on < base.taken_on:
             return None
         view = packaged_view.view(snapshot, revision=f"sha256:{digest}")

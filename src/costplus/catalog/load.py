@@ -11,12 +11,10 @@ import zlib
 from collections.abc import Iterator
 from datetime import datetime
 
-import msgspec
-
 from costplus.catalog.book import BOOK, BookState, ModelAlias, PriceBase, PriceEnd, RecordedPrice
 from costplus.catalog.catalogue import Catalogue
 from costplus.catalog.exchange import Exchange, FxRate
-from costplus.catalog.snapshot import Snapshot
+from costplus.catalog.snapshot import Snapshot, decode_snapshot
 from costplus.catalog.sources.bundled import bundled_body, bundled_snapshot
 from costplus.core.records import R, RecordStore
 
@@ -34,7 +32,7 @@ def begin_book(store: RecordStore, *, at: datetime) -> None:
 
 def snapshot_of(base: PriceBase) -> Snapshot:
     """Return the snapshot that a book began with."""
-    return msgspec.json.decode(zlib.decompress(base.body), type=Snapshot)
+    return decode_snapshot(zlib.decompress(base.body))
 
 
 def catalogue_of(store: RecordStore) -> Catalogue:

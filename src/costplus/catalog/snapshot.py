@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 
+import msgspec
+
 from costplus.catalog.condition import Condition, when_of, when_text
 from costplus.catalog.price import (
     ALWAYS,
@@ -87,6 +89,9 @@ class Snapshot:
     currency: str
     sources: dict[str, str]  # Source name → its release.
     providers: dict[str, ProviderEntry]
+
+
+decode_snapshot = msgspec.json.Decoder(Snapshot).decode
 
 
 def component_entry(component: Component) -> ComponentEntry:

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from importlib import resources
 
-import msgspec
-
 from costplus.catalog.catalogue import Catalogue
-from costplus.catalog.snapshot import Snapshot
+from costplus.catalog.snapshot import Snapshot, decode_snapshot
 
 
 def bundled_body() -> bytes:
@@ -20,7 +18,7 @@ def bundled_body() -> bytes:
 
 def bundled_snapshot() -> Snapshot:
     """Read and validate the packaged snapshot."""
-    return msgspec.json.decode(bundled_body(), type=Snapshot)
+    return decode_snapshot(bundled_body())
 
 
 def bundled_catalogue() -> Catalogue:

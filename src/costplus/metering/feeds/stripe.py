@@ -113,6 +113,9 @@ class Kept:
     payload: dict[str, str]
 
 
+_decode_kept = msgspec.json.Decoder(Kept).decode
+
+
 def payload_of(values: Mapping[str, Any], *, param: str) -> dict[str, str]:
     """Return the payload's values as text; whole numbers are taken for their text."""
     payload: dict[str, str] = {}
@@ -239,7 +242,7 @@ def usage_event_of(
 
 def reported_again(event: UsageEvent) -> tuple[Reported, datetime]:
     """Return what a kept event was reported as, and when it arrived."""
-    kept = msgspec.json.decode(event.raw_usage, type=Kept)
+    kept = _decode_kept(event.raw_usage)
     reported = Reported(
         event_name=event.meter, payload=kept.payload, identifier=event.key, timestamp=event.at
     )

@@ -226,6 +226,7 @@ _SUBJECTS: Mapping[str, type[Any]] = {
         )
     },
 }
+_SUBJECT_DECODERS = {name: msgspec.json.Decoder(kind) for name, kind in _SUBJECTS.items()}
 
 
 def object_of(record: object, context: Surroundings) -> JsonObject:
@@ -255,7 +256,7 @@ def event_object(
 def _event_object(
     event: Event, context: Surroundings, *, pending_webhooks: int, api_version: str | None
 ) -> JsonObject:
-    subject: object = msgspec.json.decode(event.snapshot, type=_SUBJECTS[event.object_kind])
+    subject: object = _SUBJECT_DECODERS[event.object_kind].decode(event.snapshot)
     if isinstance(subject, AlertTriggered):
         shown = alert_triggered_object(subject, context, preview=is_preview(api_version))
     else:

@@ -32,6 +32,7 @@ _RELATED: Mapping[str, tuple[str, str]] = {
     "unpriced_usage": ("token_billing.unpriced_usage", "/v1/token_billing/unpriced_usage/{id}"),
     "webhook_endpoint": ("v2.core.event_destination", "/v2/core/event_destinations/{id}"),
 }
+_decode_report = msgspec.json.Decoder(MeterErrorReport).decode
 
 
 def related_id(event: Event) -> str:
@@ -40,7 +41,7 @@ def related_id(event: Event) -> str:
         alert: dict[str, Any] = msgspec.json.decode(event.snapshot)["alert"]
         return str(alert["id"])
     if event.object_kind == MeterErrorReport.KIND:
-        return msgspec.json.decode(event.snapshot, type=MeterErrorReport).meter
+        return _decode_report(event.snapshot).meter
     return event.object_id
 
 
@@ -70,7 +71,7 @@ def thin_event_object(event: Event, context: Surroundings) -> JsonObject:
     if not is_thin_only(event.type):
         return {**shown, "snapshot_event": event.id}
     if event.object_kind == MeterErrorReport.KIND:
-        report = msgspec.json.decode(event.snapshot, type=MeterErrorReport)
+        report = _decode_report(event.snapshot)
         return {**shown, "data": _report_data(report)}
     return shown
 
