@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
@@ -50,6 +51,8 @@ from costplus.rating.charge import Charge, rate
 from costplus.rating.rate_card import Adjustment, RateCardVersion, adjustment
 from costplus.rating.sheet import RateSheet, compile_sheet
 from costplus.storage.memory import MemoryStore
+from costplus.storage.sqlite.connection import connect_writer
+from costplus.storage.sqlite.transaction import SqliteTx
 
 T = TypeVar("T")
 AT = datetime(2026, 1, 31, 12, tzinfo=UTC)  # A day that most months do not have.
@@ -59,6 +62,29 @@ FAR = datetime(2126, 1, 1, tzinfo=UTC)
 CUSTOMER = "cus_1"
 PRICES = Catalogue(bundled_snapshot())
 UNKNOWN = ("does not exist", "is none of price version pv_m")
+
+
+class SqliteAtOnce:
+    """A database file whose verbs run in the caller's thread, one a transaction."""
+
+    def __init__(self, path: Path) -> None:
+        self._tx = SqliteTx(connect_writer(path))
+
+    async def write(self, verb: Callable[[Tx], T], *, customers: Collection[str] | None = None) -> T:
+        db = self._tx.connection
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            result = self._tx.run(verb, customers=customers)
+        except BaseException:
+            db.execute("ROLLBACK")
+            self._tx.batch_lost()
+            raise
+        db.execute("COMMIT")
+        self._tx.committed()
+        return result
+
+    async def read(self, verb: Callable[[Tx], T]) -> T:
+        return await self.write(verb)
 
 
 def at_once(work: Coroutine[Any, Any, T]) -> T:
@@ -304,6 +330,7 @@ def shop() -> Shop:
 def build() -> SimpleNamespace:
     """Return the builders, and the instants and amounts that they take for granted."""
     return SimpleNamespace(
+        sqlite_at_once=SqliteAtOnce,
         at=AT,
         day=DAY,
         hour=HOUR,

@@ -47,33 +47,11 @@ from costplus.metering.event import reversed_event
 from costplus.rating.charge import reversal_of
 from costplus.storage.memory import MemoryStore
 from costplus.storage.postgres import PostgresStore
-from costplus.storage.sqlite.connection import connect_writer
-from costplus.storage.sqlite.transaction import SqliteTx
 
 CENT = 10_000_000
 CUSTOMER = "cus_1"
 SETTINGS = settings(max_examples=40, stateful_step_count=30, deadline=None, phases=(Phase.generate,))
 amounts = st.integers(1, 40_000).map(lambda tenths: tenths * 1_000_003)  # Up to $40, in odd nanos.
-
-
-class SqliteAtOnce:
-    """A database file whose transactions run in the caller's thread."""
-
-    def __init__(self, path: Path) -> None:
-        self._tx = SqliteTx(connect_writer(path))
-
-    async def write(self, verb: Callable[..., Any], *, customers: Collection[str] | None = None) -> Any:
-        db = self._tx.connection
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            result = self._tx.run(verb, customers=customers)
-        except BaseException:
-            db.execute("ROLLBACK")
-            self._tx.batch_lost()
-            raise
-        db.execute("COMMIT")
-        self._tx.committed()
-        return result
 
 
 class PostgresAtOnce:
@@ -341,7 +319,7 @@ def test_money_in_memory(build: SimpleNamespace) -> None:
 @pytest.mark.slow
 def test_money_on_sqlite(build: SimpleNamespace, tmp_path: Path) -> None:
     numbers = iter(range(10_000))
-    run(build, lambda: SqliteAtOnce(tmp_path / f"{next(numbers)}.db"))
+    run(build, lambda: build.sqlite_at_once(tmp_path / f"{next(numbers)}.db"))
 
 
 @pytest.fixture

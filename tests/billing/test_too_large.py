@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,35 +12,13 @@ import pytest
 from costplus.core.errors import BillingError
 from costplus.core.money import NANO_MAX
 from costplus.storage.memory import MemoryStore
-from costplus.storage.sqlite.connection import connect_writer
-from costplus.storage.sqlite.transaction import SqliteTx
 
 Shop = Any  # The shop of conftest.
 
 
-class SqliteAtOnce:
-    """A database file whose transactions run in the caller's thread."""
-
-    def __init__(self, path: Path) -> None:
-        self._tx = SqliteTx(connect_writer(path))
-
-    async def write(self, verb: Callable[..., Any], *, customers: Collection[str] | None = None) -> Any:
-        db = self._tx.connection
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            result = self._tx.run(verb, customers=customers)
-        except BaseException:
-            db.execute("ROLLBACK")
-            self._tx.batch_lost()
-            raise
-        db.execute("COMMIT")
-        self._tx.committed()
-        return result
-
-
 @pytest.fixture(params=["memory", "sqlite"])
 def big(request: pytest.FixtureRequest, build: SimpleNamespace, tmp_path: Path) -> Iterator[Shop]:
-    store = MemoryStore() if request.param == "memory" else SqliteAtOnce(tmp_path / "books.db")
+    store = MemoryStore() if request.param == "memory" else build.sqlite_at_once(tmp_path / "books.db")
     shop = build.shop(store=store)
     shop.customer()
     yield shop

@@ -6,12 +6,12 @@ Rule 2: what the processor really took is read from its own books, apart from ou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
@@ -30,35 +30,9 @@ from costplus.billing.payments.payment import Payment
 from costplus.billing.store import Tx
 from costplus.billing.top_up import TopUp
 from costplus.storage.memory import MemoryStore
-from costplus.storage.sqlite.connection import connect_writer
-from costplus.storage.sqlite.transaction import SqliteTx
 
-T = TypeVar("T")
 CUSTOMER = "cus_1"
 CENT = 10_000_000
-
-
-class SqliteAtOnce:
-    """A database file whose transactions run in the caller's thread."""
-
-    def __init__(self, path: Path) -> None:
-        self._tx = SqliteTx(connect_writer(path))
-
-    async def write(self, verb: Callable[[Tx], T], *, customers: Collection[str] | None = None) -> T:
-        db = self._tx.connection
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            result = self._tx.run(verb)
-        except BaseException:
-            db.execute("ROLLBACK")
-            self._tx.batch_lost()
-            raise
-        db.execute("COMMIT")
-        self._tx.committed()
-        return result
-
-    async def read(self, verb: Callable[[Tx], T]) -> T:
-        return await self.write(verb)
 
 
 def run(work: Any) -> Any:
@@ -222,7 +196,7 @@ class Till:
 @pytest.fixture(params=["memory", "sqlite"])
 def till(request: pytest.FixtureRequest, build: SimpleNamespace, tmp_path: Path) -> Till:
     """Return a till with one customer that has no payment method."""
-    store = MemoryStore() if request.param == "memory" else SqliteAtOnce(tmp_path / "till.db")
+    store = MemoryStore() if request.param == "memory" else build.sqlite_at_once(tmp_path / "till.db")
     shop = build.shop(store=store)
     shop.customer()
     return Till(shop)

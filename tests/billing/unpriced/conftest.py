@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
@@ -28,33 +28,10 @@ from costplus.metering.event import Source, UsageEvent, usage_event
 from costplus.rating.charge import Charge, rate
 from costplus.rating.pricing import Pricing
 from costplus.rating.rate_card import RateCard, RateCardVersion
-from costplus.storage.sqlite.connection import connect_writer
-from costplus.storage.sqlite.transaction import SqliteTx
 
-T = TypeVar("T")
 AT = datetime(2026, 1, 31, 12, tzinfo=UTC)  # When the shop opens.
 DAY = timedelta(days=1)
 CUSTOMER = "cus_1"
-
-
-class SqliteAtOnce:
-    """A database file whose writes run in the caller's thread, one a transaction."""
-
-    def __init__(self, path: Path) -> None:
-        self._tx = SqliteTx(connect_writer(path))
-
-    async def write(self, verb: Callable[[Tx], T]) -> T:
-        db = self._tx.connection
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            result = self._tx.run(verb)
-        except BaseException:
-            db.execute("ROLLBACK")
-            self._tx.batch_lost()
-            raise
-        db.execute("COMMIT")
-        self._tx.committed()
-        return result
 
 
 def prices(learned: Mapping[str, Mapping[str, str]] | None = None) -> Pricing:
@@ -163,7 +140,7 @@ class Queue:
 @pytest.fixture(params=["memory", "sqlite"])
 def any_shop(request: pytest.FixtureRequest, build: SimpleNamespace, tmp_path: Path) -> Queue:
     """Return a shop on each store in turn, with the customer `cus_1` and an hour of grace."""
-    made = build.shop(store=None if request.param == "memory" else SqliteAtOnce(tmp_path / "shop.db"))
+    made = build.shop(store=None if request.param == "memory" else build.sqlite_at_once(tmp_path / "shop.db"))
     made.customer()
     return Queue(made)
 
