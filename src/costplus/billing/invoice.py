@@ -254,13 +254,19 @@ def exact_line_nanos(totals: Sequence[UsageTotal], *, usage_nano: int) -> list[i
 
     `usage_nano` is the sum of the charges, each of which was rounded up by less than one nano.
     """
-    exact = [total.quantity * total.rate.unit_price * NANO for total in totals]
-    floors = [value.numerator // value.denominator for value in exact]
+    exact = [
+        divmod(total.quantity * NANO * total.rate.unit_price.numerator, total.rate.unit_price.denominator)
+        for total in totals
+    ]
+    floors = [floor for floor, _ in exact]
     rest = usage_nano - sum(floors)
     assert rest >= 0  # Every event was rounded up.
-    fractions = [q - f for q, f in zip(exact, floors, strict=True)]
+    fractions = [
+        Fraction(part, total.rate.unit_price.denominator)
+        for (_, part), total in zip(exact, totals, strict=True)
+    ]
     # Where no line has a fraction, lines that ask for nothing bear no rounding either.
-    weights = fractions if any(fractions) else [max(q, Fraction(0)) for q in exact]
+    weights = fractions if any(fractions) else [max(floor, 0) for floor in floors]
     return [f + extra for f, extra in zip(floors, spread(rest, weights), strict=True)]
 
 
@@ -273,7 +279,7 @@ def _line_minors(usage_minor: int, nanos: Sequence[int], *, per_minor: int) -> l
     if not nanos:
         return []
     if min(nanos) >= 0:
-        return spread(usage_minor, [Fraction(nano) for nano in nanos])
+        return spread(usage_minor, nanos)
     floors = [nano // per_minor for nano in nanos]
     rest = spread(usage_minor - sum(floors), [nano % per_minor for nano in nanos])
     return [floor + extra for floor, extra in zip(floors, rest, strict=True)]

@@ -48,11 +48,13 @@ def totalled(
     surplus_minor: int,
 ) -> Total:
     """Return what the lines come to; `surplus_minor` is what the customer has to spend (or owes, below 0)."""
-    kept = _credited([replace(line, credits=(), discount_minor=0, taxes=()) for line in lines], credits)
-    kept = _discounted(kept, coupon)
-    kept, taxes = _taxed(kept, levy, policy)
+    credited = _credited(lines, credits)
+    discounts = _discounted(lines, coupon, credited)
+    bases = _bases(lines, credited, discounts, policy)
+    shares, taxes = _taxed(lines, bases, levy, policy)
+    kept = [_with_parts(*parts) for parts in zip(lines, credited, discounts, map(tuple, shares), strict=True)]
     subtotal_minor = sum(line.amount_minor for line in kept)
-    discount_minor = sum(line.discount_minor for line in kept)
+    discount_minor = sum(discounts)
     credit_minor = sum(share.amount_minor for share in credits)
     added = sum(share.amount_minor for share in taxes if not share.inclusive)
     included = sum(share.amount_minor for share in taxes if share.inclusive)
@@ -82,16 +84,25 @@ def credit_shares(credit_minor: int, paid_nano: Mapping[str, int]) -> tuple[Cred
     return tuple(CreditShare(grant, part) for (grant, _), part in zip(grants, parts, strict=True) if part)
 
 
-def _credited(lines: Sequence[InvoiceLine], credits: Sequence[CreditShare]) -> list[InvoiceLine]:
-    """Give each usage line its part of what credit paid; the grants follow each other along the lines."""
+def _with_parts(
+    line: InvoiceLine, credits: tuple[CreditShare, ...], discount_minor: int, taxes: tuple[TaxShare, ...]
+) -> InvoiceLine:
+    """Return the line with what is taken off it and put on it; most lines of most invoices have neither."""
+    if (line.credits, line.discount_minor, line.taxes) == (credits, discount_minor, taxes):
+        return line
+    return replace(line, credits=credits, discount_minor=discount_minor, taxes=taxes)
+
+
+def _credited(lines: Sequence[InvoiceLine], credits: Sequence[CreditShare]) -> list[tuple[CreditShare, ...]]:
+    """Return each line's part of what credit paid; the grants follow each other along the lines."""
     weights = [max(line.amount_minor, 0) if line.kind == "usage" else 0 for line in lines]
     total_minor = sum(share.amount_minor for share in credits)
     if total_minor <= 0 or not any(weights):
-        return list(lines)
+        return [()] * len(lines)
     parts = _fitted(total_minor, weights, rooms=weights)
     left = list(credits)
-    kept: list[InvoiceLine] = []
-    for line, part in zip(lines, parts, strict=True):
+    credited: list[tuple[CreditShare, ...]] = []
+    for part in parts:
         shares: list[CreditShare] = []
         while part and left:
             grant, rest = left[0].grant, left[0].amount_minor
@@ -99,18 +110,23 @@ def _credited(lines: Sequence[InvoiceLine], credits: Sequence[CreditShare]) -> l
             shares.append(CreditShare(grant, taken))
             part -= taken
             left[:1] = [CreditShare(grant, rest - taken)] if rest > taken else []
-        kept.append(replace(line, credits=tuple(shares)))
-    return kept
+        credited.append(tuple(shares))
+    return credited
 
 
-def _discounted(lines: Sequence[InvoiceLine], coupon: Coupon | None) -> list[InvoiceLine]:
-    """Take the coupon off the lines, never more than credit has left of them."""
+def _discounted(
+    lines: Sequence[InvoiceLine], coupon: Coupon | None, credited: Sequence[Sequence[CreditShare]]
+) -> list[int]:
+    """Return what the coupon takes off each line, never more than credit has left of it."""
     if coupon is None:
-        return list(lines)
+        return [0] * len(lines)
     amounts = [max(line.amount_minor, 0) if line.discountable else 0 for line in lines]
-    rooms = [max(amount - line.credit_minor, 0) for amount, line in zip(amounts, lines, strict=True)]
-    parts = _fitted(coupon.off_minor(sum(amounts)), amounts, rooms=rooms)
-    return [replace(line, discount_minor=part) for line, part in zip(lines, parts, strict=True)]
+    rooms = [max(amount - _paid(credits), 0) for amount, credits in zip(amounts, credited, strict=True)]
+    return _fitted(coupon.off_minor(sum(amounts)), amounts, rooms=rooms)
+
+
+def _paid(credits: Sequence[CreditShare]) -> int:
+    return sum(share.amount_minor for share in credits)
 
 
 def _fitted(total: int, weights: Sequence[int], *, rooms: Sequence[int]) -> list[int]:
@@ -134,11 +150,10 @@ def rounded(exact: Fraction, *, policy: InvoicePolicy) -> int:
 
 
 def _taxed(
-    lines: Sequence[InvoiceLine], levy: Levy, policy: InvoicePolicy
-) -> tuple[list[InvoiceLine], tuple[TaxShare, ...]]:
-    """Return the lines with their taxes, and the taxes of all lines together."""
+    lines: Sequence[InvoiceLine], bases: Sequence[int], levy: Levy, policy: InvoicePolicy
+) -> tuple[list[list[TaxShare]], tuple[TaxShare, ...]]:
+    """Return each line's taxes, and those of all lines together."""
     rates = [levy.rates_of(line) for line in lines]
-    bases = [_base(line, policy) for line in lines]
     shares: list[list[TaxShare]] = [[] for _ in lines]
     taxes: list[TaxShare] = []
     for rate in {rate.id: rate for of_line in rates for rate in of_line}.values():
@@ -152,14 +167,20 @@ def _taxed(
             shares[i].append(TaxShare(rate.id, minor, bases[i], rate.inclusive, levy.reason))
         base = sum(bases[i] for i in taxed)
         taxes.append(TaxShare(rate.id, sum(minors), base, rate.inclusive, levy.reason))
-    kept = [replace(line, taxes=tuple(each)) for line, each in zip(lines, shares, strict=True)]
-    return kept, tuple(taxes)
+    return shares, tuple(taxes)
 
 
-def _base(line: InvoiceLine, policy: InvoicePolicy) -> int:
-    """Return what of a line is taxed."""
-    base = line.amount_minor - line.discount_minor
-    return base - line.credit_minor if policy.credit_before_tax else base
+def _bases(
+    lines: Sequence[InvoiceLine],
+    credited: Sequence[Sequence[CreditShare]],
+    discounts: Sequence[int],
+    policy: InvoicePolicy,
+) -> list[int]:
+    """Return what of each line is taxed."""
+    return [
+        line.amount_minor - discount - (_paid(credits) if policy.credit_before_tax else 0)
+        for line, credits, discount in zip(lines, credited, discounts, strict=True)
+    ]
 
 
 def _exact_tax(base: int, rate: TaxRate, beside: Sequence[TaxRate]) -> Fraction:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
+from math import lcm
 from typing import Literal
 
 from costplus.core.errors import InvalidRequest
@@ -80,15 +81,20 @@ def spread(total: int, weights: Sequence[int | Fraction]) -> list[int]:
     Ties go to the earlier position. All-zero weights put everything on the first part.
     """
     assert weights or total == 0
-    whole = sum(weights)
+    scale = lcm(*(weight.denominator for weight in weights))
+    whole_weights = [weight.numerator * (scale // weight.denominator) for weight in weights]
+    whole = sum(whole_weights)
     if whole == 0:
         return [total if i == 0 else 0 for i in range(len(weights))]
-    shares = [Fraction(total) * w / whole for w in weights]
-    parts = [share.numerator // share.denominator for share in shares]
+    if whole < 0:
+        whole, whole_weights = -whole, [-weight for weight in whole_weights]
+    shares = [divmod(total * weight, whole) for weight in whole_weights]
+    parts = [part for part, _ in shares]
     rest = total - sum(parts)
-    order = sorted(range(len(parts)), key=lambda i: (parts[i] - shares[i], i))
-    for i in order[:rest]:
-        parts[i] += 1
+    if rest:
+        order = sorted(range(len(parts)), key=lambda i: -shares[i][1])  # Equal ones stay in order.
+        for i in order[:rest]:
+            parts[i] += 1
     assert sum(parts) == total
     return parts
 
