@@ -199,7 +199,7 @@ async def serve(
     )
     serving = asyncio.create_task(server.serve())
     await _accepting(settings.host, port, serving)
-    _leave_alone_what_stays()
+    leave_alone_what_stays()
     on_ready(url, made_key)
     stopping = asyncio.create_task(stop.wait())
     vital = [serving, *roles.vital]
@@ -214,7 +214,7 @@ async def serve(
         task.result()
 
 
-def _leave_alone_what_stays() -> None:
+def leave_alone_what_stays() -> None:
     """Take what was loaded at the start out of the garbage collector's sight, and let it look less often.
 
     A full collection over modules, prices and sheets is a pause that every open call would feel.

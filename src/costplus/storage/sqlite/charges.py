@@ -113,7 +113,7 @@ class SqliteCharges(Tables):
 
     def _add(self, sql: str, rows: Iterable[Row]) -> None:
         try:
-            self._db.executemany(sql, rows)
+            self._insert(sql, rows)
         except (sqlite3.IntegrityError, OverflowError) as error:
             # Beyond 64 bits SQLite turns to REAL, which a STRICT table refuses; Python refuses to bind it.
             raise InvalidAmount("A total is beyond what one roll-up can hold.") from error

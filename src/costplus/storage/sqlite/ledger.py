@@ -71,11 +71,11 @@ class SqliteLedger(Tables):
     def flush_ledger(self) -> None:
         """Execute what waits, and forget that it does."""
         if balances := self._books.take_balances():
-            self._db.executemany(SQL.save_balance, map(balance_row, balances))
+            self._insert(SQL.save_balance, map(balance_row, balances))
         if grants := self._books.take_grants():
-            self._db.executemany(SQL.save_grant, map(grant_row, grants))
+            self._insert(SQL.save_grant, ((*grant_row(grant), n) for n, grant in enumerate(grants, 1)))
         if holds := self._books.take_holds():
-            self._db.executemany(SQL.save_hold, map(hold_row, holds))
+            self._insert(SQL.save_hold, map(hold_row, holds))
         if appended := self._books.take_appended():
             self._append(appended)
 
@@ -96,10 +96,10 @@ class SqliteLedger(Tables):
             for position, posting in enumerate(entry.postings):
                 posted.append((bucket, customer, seq, position, posting.account, posting.amount_nano))
                 moved[bucket, posting.account] += posting.amount_nano
-        self._db.executemany(SQL.append_transaction, rows)
-        self._db.executemany(SQL.append_posting, posted)
+        self._insert(SQL.append_transaction, rows)
+        self._insert(SQL.append_posting, posted)
         try:
-            self._db.executemany(SQL.move_account, ((*key, nano) for key, nano in moved.items()))
+            self._insert(SQL.move_account, ((*key, nano) for key, nano in moved.items()))
         except (sqlite3.IntegrityError, OverflowError) as error:
             # Beyond 64 bits SQLite turns to REAL, which a STRICT table refuses; Python refuses to bind it.
             raise InvalidAmount("An amount is beyond what one ledger account can hold.") from error

@@ -33,7 +33,7 @@ class SqliteEvents(Tables):
                     continue
                 seen.append(at_us)
                 rows.append(event_row(event, bucket=bucket, at_us=at_us))
-        self._db.executemany(SQL.append_event, rows)
+        self._insert(SQL.append_event, rows)
         return {row[2] for row in rows}
 
     def _known_times(

@@ -20,6 +20,7 @@ from costplus.storage.codec import Row, encode_json
 Parameters = Row | Mapping[str, Any]
 
 SEQ_MAX = 2**63 - 1
+ROWS_AT_ONCE = (256, 64, 16, 4, 1)  # A few sizes, so that the statements stay prepared.
 HALF = 10**9  # Sums come as (sum of value / 10⁹, sum of value % 10⁹), each of which fits 64 bits.
 
 
@@ -58,6 +59,19 @@ def keys_of(customers: Iterable[str]) -> str:
     return as_json((bucket_of(customer), customer) for customer in customers)
 
 
+@lru_cache(maxsize=500)
+def for_rows(insert: str, count: int) -> str:
+    """Return the INSERT of one row as one of `count` rows."""
+    start = insert.index("(", insert.index("VALUES"))
+    end, depth = start, 0
+    for end in range(start, len(insert)):
+        depth += {"(": 1, ")": -1}.get(insert[end], 0)
+        if depth == 0:
+            break
+    row = insert[start : end + 1]
+    return insert[:start] + ", ".join([row] * count) + insert[end + 1 :]
+
+
 class Tables(ABC):
     """One open transaction, as seen by the queries; it lives as long as its connection."""
 
@@ -93,6 +107,18 @@ class Tables(ABC):
     def _peek(self, sql: str, parameters: Parameters) -> list[Any]:
         """Return rows of which nothing waits."""
         return self._db.execute(sql, parameters).fetchall()
+
+    def _insert(self, insert: str, rows: Iterable[Row]) -> None:
+        """Execute the INSERT of one row for each, many rows a statement.
+
+        A statement's step gives up the interpreter's lock and waits for it again: with one step a row, a busy
+        event loop would make each row wait.
+        """
+        rest = list(rows)
+        for size in ROWS_AT_ONCE:
+            while len(rest) >= size:
+                now, rest = rest[:size], rest[size:]
+                self._db.execute(for_rows(insert, size), [value for row in now for value in row])
 
     def _page(
         self,

@@ -63,7 +63,7 @@ INSERT INTO grants (
     unit, unit_amount, seq
 ) VALUES (
     ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
-    1 + coalesce((SELECT max(seq) FROM grants), 0)
+    ? + coalesce((SELECT max(seq) FROM grants), 0)
 )
 ON CONFLICT (bucket, customer, id) DO UPDATE SET
     created = excluded.created, amount_nano = excluded.amount_nano, remaining_nano = excluded.remaining_nano,
