@@ -186,7 +186,11 @@ async def start_gateway(
     )
     forwarder = Forwarder(journal=journal, settler=settler, pricing=pricing, fsync=settings.gateway.fsync)
     proxy = Proxy(
-        admitter=admitter, forwarder=forwarder, now=now, body_bytes_max=settings.gateway.body_bytes_max
+        admitter=admitter,
+        forwarder=forwarder,
+        providers=providers,
+        now=now,
+        body_bytes_max=settings.gateway.body_bytes_max,
     )
     tasks.append(asyncio.create_task(_sweep(leases, journal)))
     models = ModelList(directory=directory, pricing=pricing, providers=providers, now=now)

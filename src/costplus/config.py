@@ -29,6 +29,8 @@ KNOWN_PROVIDERS: Mapping[str, Mapping[str, str]] = {
     "anthropic": {"base_url": "https://api.anthropic.com/v1", "wire": "anthropic"},
     "cerebras": {"base_url": "https://api.cerebras.ai/v1"},
     "deepseek": {"base_url": "https://api.deepseek.com/v1"},
+    "cohere": {"base_url": "https://api.cohere.com", "wire": "cohere"},
+    "google": {"base_url": "https://generativelanguage.googleapis.com", "wire": "google"},
     "groq": {"base_url": "https://api.groq.com/openai/v1"},
     "mistral": {"base_url": "https://api.mistral.ai/v1"},
     "openrouter": {"base_url": "https://openrouter.ai/api/v1"},
@@ -56,7 +58,7 @@ class ProviderSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown
 
     base_url: str = ""
     api_key: str = ""
-    wire: Literal["openai", "anthropic"] = "openai"
+    wire: Literal["openai", "anthropic", "google", "vertex", "bedrock", "cohere", "azure"] = "openai"
     catalog: str = ""
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from urllib.parse import unquote
 
 from costplus.billing.entitlement import Terms
 from costplus.catalog.context import RequestContext, asking, circumstances
@@ -18,8 +19,8 @@ from costplus.catalog.price import PriceVersion
 from costplus.core.errors import InvalidRequest
 from costplus.core.ids import new_id
 from costplus.gateway.call import Call
-from costplus.gateway.dialect import Endpoint
 from costplus.gateway.directory import Directory
+from costplus.gateway.endpoint import Endpoint
 from costplus.gateway.journal import Intent, Journal
 from costplus.gateway.leases import Leases
 from costplus.gateway.providers import Provider, Providers
@@ -59,16 +60,18 @@ class Admitter:
         self._now = now
         self._output_tokens_default = output_tokens_default
 
-    async def admit(self, endpoint: Endpoint, headers: Mapping[str, str], body: bytes) -> Call:
+    async def admit(
+        self, endpoint: Endpoint, headers: Mapping[str, str], body: bytes, *, query: str = ""
+    ) -> Call:
         """Return the call, its credit held and its intent journalled, or raise what refuses it."""
         customer, key = await self._directory.caller_for(
-            secrets_in(headers), named=headers.get("x-stripe-customer-id")
+            secrets_in(headers, query), named=headers.get("x-stripe-customer-id")
         )
-        request = parse_request(body)
+        request = parse_request(body, wire=endpoint.wire, model=endpoint.model, streams=endpoint.streams)
         provider, model = self._provider_of(request.model, endpoint)
         terms = await self._directory.terms(customer)
         call = self._price(endpoint, provider, model, request, terms, body=body)
-        call.headers = provider.headers(headers)
+        call.headers = provider.headers(headers, endpoint)
         call.api_key = key.id
         if terms.holds(call.at):
             call.held = await self._leases.hold(
@@ -81,7 +84,17 @@ class Admitter:
         self._intend(call)
         return call
 
+    async def known(self, endpoint: Endpoint, headers: Mapping[str, str], *, query: str = "") -> Provider:
+        """Return the provider of what costs nothing; its caller must be a customer all the same."""
+        customer, _ = await self._directory.caller_for(
+            secrets_in(headers, query), named=headers.get("x-stripe-customer-id")
+        )
+        await self._directory.terms(customer)
+        return self._providers.serving(endpoint.provider, endpoint)
+
     def _provider_of(self, name: str, endpoint: Endpoint) -> tuple[Provider, str]:
+        if endpoint.is_native or endpoint.model:
+            return self._providers.serving(endpoint.provider, endpoint), name
         head, slash, rest = name.partition("/")
         if slash and rest and head in self._providers.names:
             return self._providers.serving(head, endpoint), rest
@@ -111,11 +124,11 @@ class Admitter:
             context = asking(context, [("speed", "fast")])
         _check_tier(context, priced.quoted.price)
         limit = None if request.max_tokens is None else request.max_tokens * request.choices_max
-        if provider.settings.wire == "anthropic":
+        if endpoint.shape == "anthropic" and not endpoint.is_native:
             model = model.replace(".", "-")  # Stripe writes claude-sonnet-4.5, Anthropic claude-sonnet-4-5.
         is_chat = endpoint.wire == "openai_chat"
         sent, injected = body, False
-        if model != request.model or (is_chat and request.stream):
+        if model != request.model or (is_chat and request.stream):  # A native call's model is as it was.
             sent, injected = rewrite(request, model=model, include_usage=is_chat)
         return Call(
             id=new_id("req", at=at),
@@ -164,13 +177,15 @@ class Admitter:
             raise
 
 
-def secrets_in(headers: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the keys that the caller sent: bearer token first, then `x-api-key` and `api-key`."""
+def secrets_in(headers: Mapping[str, str], query: str = "") -> tuple[str, ...]:
+    """Return the keys that the caller sent: bearer token first, then the other dialects' ways."""
     found = []
     scheme, _, token = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token:
         found.append(token.strip())
-    found += [headers[name] for name in ("x-api-key", "api-key") if headers.get(name)]
+    found += [headers[name] for name in ("x-api-key", "api-key", "x-goog-api-key") if headers.get(name)]
+    if "key=" in query:
+        found += [unquote(part[4:]) for part in query.split("&") if part.startswith("key=")]
     return tuple(found)
 
 

@@ -11,7 +11,7 @@ from costplus.billing.entitlement import Terms
 from costplus.billing.settle import Settlement
 from costplus.catalog.context import RequestContext, asking, circumstances
 from costplus.core.usage import ESTIMATED, OTHER_MODEL, Usage, usage_of
-from costplus.gateway.dialect import Endpoint
+from costplus.gateway.endpoint import Endpoint
 from costplus.gateway.journal import Used
 from costplus.gateway.leases import NOTHING_HELD, Held
 from costplus.gateway.providers import Provider

@@ -1,13 +1,12 @@
-"""Dialects: which endpoint speaks which wire, and how each says no.
+"""Dialects: how each says no.
 
 Rule 1: a refusal has the shape that the dialect's own SDKs understand, with our permanent code in it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 
@@ -22,8 +21,7 @@ from costplus.core.errors import (
     Unauthenticated,
     Unavailable,
 )
-
-Shape = Literal["openai", "anthropic"]
+from costplus.gateway.endpoint import Shape
 
 _STATUS: tuple[tuple[type[BillingError], int], ...] = (
     (Unauthenticated, 401),
@@ -56,28 +54,25 @@ _ANTHROPIC_TYPES = {
     503: "overloaded_error",
     529: "overloaded_error",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """One path of the gateway: its wire, its provider when the model names none, its upstream path."""
-
-    wire: str
-    shape: Shape
-    provider: str
-    upstream_path: str
-    has_output: bool = True
-
-
-_CHAT = Endpoint("openai_chat", "openai", "openai", "/chat/completions")
-_RESPONSES = Endpoint("openai_responses", "openai", "openai", "/responses")
-_EMBEDDINGS = Endpoint("openai_embeddings", "openai", "openai", "/embeddings", has_output=False)
-_MESSAGES = Endpoint("anthropic_messages", "anthropic", "anthropic", "/messages")
-
-ENDPOINTS: Mapping[str, Endpoint] = {
-    prefix + endpoint.upstream_path: endpoint
-    for prefix in ("", "/v1")
-    for endpoint in (_CHAT, _RESPONSES, _EMBEDDINGS, _MESSAGES)
+_GOOGLE_STATUSES = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    402: "FAILED_PRECONDITION",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    429: "RESOURCE_EXHAUSTED",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+_AMAZON_TYPES = {
+    401: "UnrecognizedClientException",
+    402: "ServiceQuotaExceededException",
+    403: "AccessDeniedException",
+    404: "ResourceNotFoundException",
+    429: "ThrottlingException",
+    502: "InternalServerException",
+    503: "ServiceUnavailableException",
+    504: "ModelTimeoutException",
 }
 
 
@@ -91,33 +86,74 @@ def status_of(error: BillingError) -> int:
 def refusal(shape: Shape, error: BillingError, *, request_id: str) -> tuple[int, bytes]:
     """Return status and body of a refusal in the dialect's envelope."""
     status = status_of(error)
-    body: dict[str, Any]
-    if shape == "anthropic":
-        kind = _ANTHROPIC_TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
-        body = {
-            "type": "error",
-            "error": {"type": kind, "message": error.sentence, "code": error.code},
-            "request_id": request_id,
-        }
-    else:
-        kind = "invalid_request_error" if status < 500 else "api_error"
-        body = {
-            "error": {
-                "message": error.sentence,
-                "type": kind,
-                "param": error.param,
-                "code": error.code,
-                "request_id": request_id,
-            }
-        }
-    return status, msgspec.json.encode(body)
+    return status, msgspec.json.encode(_ENVELOPES[shape](error, status, request_id))
+
+
+def refusal_headers(shape: Shape, error: BillingError) -> list[tuple[str, str]]:
+    """Return the headers that a dialect's SDKs look for the kind of an error in."""
+    if shape != "bedrock":
+        return []
+    return [("x-amzn-errortype", _AMAZON_TYPES.get(status_of(error), "ValidationException"))]
 
 
 def stream_error(shape: Shape, error: BillingError, *, request_id: str) -> bytes:
     """Return the event that tells a client in the middle of a stream that it ends here.
 
-    It begins by ending whatever event was under way.
+    It begins by ending whatever event was under way. Amazon's frames end with the connection: a client takes
+    that for what it is.
     """
+    if shape == "bedrock":
+        return b""
     _, body = refusal(shape, error, request_id=request_id)
     name = b"event: error\n" if shape == "anthropic" else b""
     return b"\n\n%bdata: %b\n\n" % (name, body)
+
+
+def _openai(error: BillingError, status: int, request_id: str) -> dict[str, Any]:
+    return {
+        "error": {
+            "message": error.sentence,
+            "type": "invalid_request_error" if status < 500 else "api_error",
+            "param": error.param,
+            "code": error.code,
+            "request_id": request_id,
+        }
+    }
+
+
+def _anthropic(error: BillingError, status: int, request_id: str) -> dict[str, Any]:
+    kind = _ANTHROPIC_TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
+    return {
+        "type": "error",
+        "error": {"type": kind, "message": error.sentence, "code": error.code},
+        "request_id": request_id,
+    }
+
+
+def _gemini(error: BillingError, status: int, request_id: str) -> dict[str, Any]:
+    detail = {
+        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+        "reason": error.code,
+        "domain": "costplus",
+        "metadata": {"request_id": request_id},
+    }
+    word = _GOOGLE_STATUSES.get(status, "INVALID_ARGUMENT" if status < 500 else "INTERNAL")
+    return {"error": {"code": status, "message": error.sentence, "status": word, "details": [detail]}}
+
+
+def _bedrock(error: BillingError, status: int, request_id: str) -> dict[str, Any]:
+    kind = _AMAZON_TYPES.get(status, "ValidationException")
+    return {"message": error.sentence, "__type": kind, "code": error.code, "request_id": request_id}
+
+
+def _cohere(error: BillingError, status: int, request_id: str) -> dict[str, Any]:
+    return {"id": request_id, "message": error.sentence, "code": error.code}
+
+
+_ENVELOPES: Mapping[Shape, Callable[[BillingError, int, str], dict[str, Any]]] = {
+    "openai": _openai,
+    "anthropic": _anthropic,
+    "gemini": _gemini,
+    "bedrock": _bedrock,
+    "cohere": _cohere,
+}

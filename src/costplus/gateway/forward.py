@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from typing import Protocol
 
 import structlog
@@ -19,8 +20,10 @@ from costplus.core.money import nano_text
 from costplus.core.usage import Usage
 from costplus.gateway.call import Call, charged, measured, used_by
 from costplus.gateway.dialect import stream_error
+from costplus.gateway.endpoint import Endpoint
 from costplus.gateway.errors import JournalFull, ProviderAnsweredGarbage, ProviderRefusedKey
 from costplus.gateway.journal import Journal
+from costplus.gateway.providers import Provider
 from costplus.gateway.settle import Settler
 from costplus.gateway.upstream import UpstreamError, UpstreamResponse
 from costplus.gateway.wire import READERS, Reading, WireReader
@@ -31,6 +34,7 @@ from costplus.rating.sheet import RateSheet
 
 DRAIN_S = 60
 SERVED_UNPRICED = "served_model_unpriced"  # Flag: charged as the model that was asked for.
+_STREAMS = ("text/event-stream", "application/vnd.amazon.eventstream")
 _KEPT_HEADERS = ("retry-after", "openai-version", "openai-processing-ms", "x-request-id", "request-id")
 
 log = structlog.get_logger("costplus.gateway.forward")
@@ -74,14 +78,14 @@ class Forwarder:
 
     async def forward(self, call: Call, client: Client) -> None:
         """Make the call. Raises what the client must be told where nothing was sent to it yet."""
-        path = call.endpoint.upstream_path
+        path = call.provider.path_of(call.endpoint)
         try:
             response = await call.provider.pool.request(
                 method="POST", path=path, headers=call.headers, body=call.body
             )
             if response.status >= 400:
                 await self._refused(call, response, client)
-            elif (response.header("content-type") or "").startswith("text/event-stream"):
+            elif (response.header("content-type") or "").startswith(_STREAMS):
                 await self._stream(call, response, client)
             else:
                 await self._whole(call, response, client)
@@ -91,6 +95,26 @@ class Forwarder:
         finally:
             if not call.ended:  # Cancelled, or a fault of ours: what is not known is estimated.
                 self._account(call, EMPTY_READING)
+
+    async def pass_on(
+        self,
+        provider: Provider,
+        endpoint: Endpoint,
+        headers: Sequence[tuple[str, str]],
+        body: bytes,
+        client: Client,
+    ) -> None:
+        """Pass on what costs nothing, and its answer."""
+        response = await provider.pool.request(
+            method="POST", path=provider.path_of(endpoint), headers=headers, body=body
+        )
+        answer = await response.read(self._answer_bytes_max)
+        if response.status in (401, 403):
+            log.error("provider_credentials_rejected", provider=provider.settings.name)
+            raise ProviderRefusedKey(f"Provider '{provider.settings.name}' rejected the gateway's key.")
+        client.answer(
+            response.status, [("content-type", response.header("content-type") or "application/json")], answer
+        )
 
     async def _refused(self, call: Call, response: UpstreamResponse, client: Client) -> None:
         """Pass the provider's own refusal on; it is not billed."""

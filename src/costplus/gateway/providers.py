@@ -2,17 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import urlsplit
 
-from costplus.gateway.dialect import Endpoint
-from costplus.gateway.errors import DialectUnsupported, ProviderNotConfigured
+from costplus.gateway.endpoint import (
+    BARE_PATHS,
+    Endpoint,
+    Shape,
+    native_endpoint,
+    own_endpoint,
+    rows_for,
+    split_native,
+    with_query,
+)
+from costplus.gateway.errors import DialectUnsupported, NoSuchEndpoint, ProviderNotConfigured
 from costplus.gateway.upstream import UpstreamPool
 
 ANTHROPIC_VERSION = "2023-06-01"
+Wire = Literal["openai", "anthropic", "google", "vertex", "bedrock", "cohere", "azure"]
 _PASSED_ON = ("anthropic-version", "anthropic-beta", "openai-beta", "traceparent", "tracestate")
+# Of a native call's headers, what stays here: credentials, whose account pays, and what belongs to one hop.
+_WITHHELD = frozenset(
+    (
+        *("authorization", "x-api-key", "api-key", "x-goog-api-key", "x-stripe-customer-id", "cookie"),
+        *("proxy-authorization", "openai-organization", "openai-project", "x-goog-user-project"),
+        *("host", "content-length", "accept-encoding", "connection", "keep-alive", "te", "trailer"),
+        *("transfer-encoding", "upgrade", "expect", "forwarded", "via", "x-real-ip"),
+    )
+)
+_WITHHELD_STARTS = ("x-forwarded-", "x-amz-", "proxy-", "costplus-")
+_SHAPES: Mapping[Wire, Shape] = {
+    "openai": "openai",
+    "azure": "openai",
+    "anthropic": "anthropic",
+    "google": "gemini",
+    "vertex": "gemini",
+    "bedrock": "bedrock",
+    "cohere": "cohere",
+}
+_KEY_HEADERS: Mapping[Wire, str] = {
+    "anthropic": "x-api-key",
+    "google": "x-goog-api-key",
+    "azure": "api-key",
+}
+_WHERE: Mapping[Shape, str] = {
+    "openai": "/v1/chat/completions",
+    "anthropic": "/v1/messages",
+    "gemini": "/v1beta/models/MODEL:generateContent",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,14 +61,18 @@ class ProviderSettings:
     name: str
     base_url: str
     api_key: str = ""
-    wire: Literal["openai", "anthropic"] = "openai"
+    wire: Wire = "openai"
     catalog: str = ""
 
 
-def upstream_base(settings: ProviderSettings) -> str:
-    """Return the base that endpoint paths are appended to: `/v1` is added where the URL has no path."""
-    base = settings.base_url.rstrip("/")
-    return base if urlsplit(base).path else f"{base}/v1"
+def api_path(settings: ProviderSettings) -> str:
+    """Return what the gateway's own endpoints are below: a version is added where the URL has no path."""
+    path = urlsplit(settings.base_url).path.rstrip("/")
+    if path:
+        return path
+    return {"openai": "/v1", "anthropic": "/v1", "google": "/v1beta", "azure": "/openai/v1"}.get(
+        settings.wire, ""
+    )
 
 
 class Provider:
@@ -38,20 +81,48 @@ class Provider:
     def __init__(self, settings: ProviderSettings) -> None:
         self.settings = settings
         self.catalog = settings.catalog or settings.name
-        self.pool = UpstreamPool(base_url=upstream_base(settings))
-        fixed = [("content-type", "application/json")]
-        if settings.wire == "anthropic":
-            fixed.append(("x-api-key", settings.api_key))
-        else:
-            fixed.append(("authorization", f"Bearer {settings.api_key}"))
-        self._fixed = tuple(fixed)
+        self.shape = _SHAPES[settings.wire]
+        self.speaks = rows_for(self.catalog, settings.wire)
+        url = urlsplit(settings.base_url)
+        self.pool = UpstreamPool(base_url=f"{url.scheme}://{url.netloc}")
+        self._api_path = api_path(settings)
+        self._base_path = url.path.rstrip("/")
+        key = settings.api_key
+        named = _KEY_HEADERS.get(settings.wire)
+        self._key = (named, key) if named else ("authorization", f"Bearer {key}")
+        self._fixed = (("content-type", "application/json"), self._key)
 
-    def headers(self, received: Mapping[str, str]) -> list[tuple[str, str]]:
+    def path_of(self, endpoint: Endpoint) -> str:
+        """Return the path that an endpoint's calls are sent to.
+
+        A native one may or may not repeat what the configured URL ends with (`/openai/v1` of Groq's, say).
+        """
+        path = endpoint.upstream_path
+        if not endpoint.is_native:
+            return self._api_path + path
+        base = self._base_path
+        if path in BARE_PATHS:
+            return self._api_path + path
+        if not base or path.startswith(f"{base}/"):
+            return path
+        version = f"/{base.rpartition('/')[2]}/"
+        return base + (path[len(version) - 1 :] if path.startswith(version) else path)
+
+    def headers(self, received: Mapping[str, str], endpoint: Endpoint) -> list[tuple[str, str]]:
         """Return the headers to send: ours, and what of the caller's the provider must see."""
-        passed = [(name, received[name]) for name in _PASSED_ON if name in received]
-        if self.settings.wire == "anthropic" and "anthropic-version" not in received:
+        if endpoint.is_native:
+            passed = [(name, value) for name, value in received.items() if not _is_withheld(name)]
+            fixed: Sequence[tuple[str, str]] = (self._key,)
+        else:
+            passed = [(name, received[name]) for name in _PASSED_ON if name in received]
+            fixed = self._fixed
+        if endpoint.shape == "anthropic" and "anthropic-version" not in received:
             passed.append(("anthropic-version", ANTHROPIC_VERSION))
-        return [*self._fixed, *passed]
+        return [*fixed, *passed]
+
+
+def _is_withheld(name: str) -> bool:
+    return name in _WITHHELD or name.startswith(_WITHHELD_STARTS)
 
 
 class Providers:
@@ -69,8 +140,42 @@ class Providers:
         """Return the name that a configured provider has in the price catalogue."""
         return self._by_name[name].catalog
 
+    def endpoint_at(self, path: str, query: str) -> Endpoint:
+        """Return what a path is for. Raises `NoSuchEndpoint`, `ProviderNotConfigured`."""
+        own = own_endpoint(path)
+        if own is not None:
+            return with_query(self._gemini_at(own), query)
+        name, rest = split_native(path)
+        provider = self._named(name)
+        native = native_endpoint(name, rest, speaks=provider.speaks)
+        if native is None:
+            raise NoSuchEndpoint(
+                f"'{rest or '/'}' is nothing that can be metered in the API of provider '{name}'.",
+                remedy="Calls that generate, embed or rank are passed on, and counting tokens; what is kept "
+                "at the provider (files, batches, stored answers) is not: it would not be one customer's.",
+            )
+        return with_query(native, query)
+
+    def _gemini_at(self, endpoint: Endpoint) -> Endpoint:
+        """Return the endpoint at the provider that is there: Google's own models may be served by Vertex."""
+        if endpoint.shape != "gemini" or endpoint.provider in self._by_name:
+            return endpoint
+        other = next((name for name, each in self._by_name.items() if each.shape == "gemini"), None)
+        return replace(endpoint, provider=other) if other else endpoint
+
     def serving(self, name: str, endpoint: Endpoint) -> Provider:
         """Return the provider, or raise where it is not configured or speaks another dialect."""
+        provider = self._named(name)
+        if not endpoint.is_native and provider.shape != endpoint.shape:
+            native = f"/providers/{name}/…"
+            raise DialectUnsupported(
+                f"Provider '{name}' does not speak the dialect of this endpoint.",
+                param="model",
+                remedy=f"Call its models at {_WHERE.get(provider.shape, native)}.",
+            )
+        return provider
+
+    def _named(self, name: str) -> Provider:
         provider = self._by_name.get(name)
         if provider is None:
             raise ProviderNotConfigured(
@@ -78,13 +183,6 @@ class Providers:
                 param="model",
                 remedy=f"Set COSTPLUS_PROVIDERS__{name.upper()}__BASE_URL and __API_KEY, "
                 f"or use one of: {', '.join(sorted(self._by_name)) or 'none yet'}.",
-            )
-        if provider.settings.wire != endpoint.shape:
-            paths = "/v1/messages" if provider.settings.wire == "anthropic" else "/v1/chat/completions"
-            raise DialectUnsupported(
-                f"Provider '{name}' does not speak the dialect of this endpoint.",
-                param="model",
-                remedy=f"Call its models at {paths}.",
             )
         return provider
 

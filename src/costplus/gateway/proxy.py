@@ -14,9 +14,11 @@ from costplus.billing.spend_cap import SpendCapReached
 from costplus.core.errors import BillingError
 from costplus.core.ids import milliseconds, new_id
 from costplus.gateway.admit import Admitter
-from costplus.gateway.dialect import ENDPOINTS, Endpoint, refusal
+from costplus.gateway.dialect import refusal, refusal_headers
+from costplus.gateway.endpoint import Endpoint, Shape, is_served
 from costplus.gateway.errors import BodyTooLarge, Draining, MethodNotAllowed
 from costplus.gateway.forward import ClientGone, Forwarder
+from costplus.gateway.providers import Providers
 from costplus.gateway.rsgi_asgi import RsgiProto, RsgiScope, RsgiStream
 
 log = structlog.get_logger("costplus.gateway.proxy")
@@ -72,10 +74,17 @@ class Proxy:
     """Serves the gateway's endpoints; `handles` says which paths are its own."""
 
     def __init__(
-        self, *, admitter: Admitter, forwarder: Forwarder, now: Callable[[], datetime], body_bytes_max: int
+        self,
+        *,
+        admitter: Admitter,
+        forwarder: Forwarder,
+        providers: Providers,
+        now: Callable[[], datetime],
+        body_bytes_max: int,
     ) -> None:
         self._admitter = admitter
         self._forwarder = forwarder
+        self._providers = providers
         self._now = now
         self._body_bytes_max = body_bytes_max
         self._in_flight = 0
@@ -86,7 +95,7 @@ class Proxy:
     @staticmethod
     def handles(path: str) -> bool:
         """Return whether the path is one of the gateway's."""
-        return path in ENDPOINTS
+        return is_served(path)
 
     async def drained(self) -> None:
         """Wait until no call is under way."""
@@ -94,19 +103,22 @@ class Proxy:
 
     async def __call__(self, scope: RsgiScope, proto: _Proto) -> None:
         """Serve one request."""
-        endpoint = ENDPOINTS[scope.path]
+        shape: Shape = "openai"
         client = _Client(proto)
         self._in_flight += 1
         self._idle.clear()
         try:
+            endpoint = self._providers.endpoint_at(scope.path, scope.query_string)
+            shape = endpoint.shape
             await self._serve(scope, proto, endpoint, client)
         except BodyCutShort:
             log.info("client_left_early", path=scope.path)
         except BillingError as error:
             if not client.started:
                 request_id = new_id("req", at=self._now())
-                status, body = refusal(endpoint.shape, error, request_id=request_id)
+                status, body = refusal(shape, error, request_id=request_id)
                 headers = [("content-type", "application/json"), ("costplus-request-id", request_id)]
+                headers += refusal_headers(shape, error)
                 if isinstance(error, SpendCapReached):
                     resets_s = max(milliseconds(error.resets_at) - milliseconds(self._now()), 0) // 1000
                     headers.append(("retry-after", str(resets_s)))
@@ -125,7 +137,14 @@ class Proxy:
         if self.draining:
             raise Draining("This gateway is stopping.")
         headers = dict(scope.headers.items())
-        call = await self._admitter.admit(endpoint, headers, body)
+        query = scope.query_string
+        if endpoint.is_free:
+            provider = await self._admitter.known(endpoint, headers, query=query)
+            await self._forwarder.pass_on(
+                provider, endpoint, provider.headers(headers, endpoint), body, client
+            )
+            return
+        call = await self._admitter.admit(endpoint, headers, body, query=query)
         await self._forwarder.forward(call, client)
 
     async def _body(self, scope: RsgiScope, proto: _Proto) -> bytes:

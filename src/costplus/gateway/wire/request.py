@@ -19,6 +19,33 @@ _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ANY: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
 _MAX_TOKENS_KEYS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 _CHOICES_KEYS = ("n", "best_of")
+# Where a provider's own API has them in an object of the body; Google's takes either spelling.
+_NESTED_LIMITS: Mapping[str, tuple[tuple[str, str], ...]] = {
+    "gemini_generate": (
+        ("generationConfig", "maxOutputTokens"),
+        ("generation_config", "max_output_tokens"),
+        ("generationConfig", "max_output_tokens"),
+        ("generation_config", "maxOutputTokens"),
+    ),
+    "vertex_predict": (("parameters", "maxOutputTokens"), ("parameters", "max_output_tokens")),
+    "bedrock_converse": (("inferenceConfig", "maxTokens"),),
+    "bedrock_invoke": (
+        ("inferenceConfig", "maxTokens"),
+        ("inferenceConfig", "max_new_tokens"),
+        ("textGenerationConfig", "maxTokenCount"),
+    ),
+}
+_NESTED_CHOICES: Mapping[str, tuple[tuple[str, str], ...]] = {
+    "gemini_generate": (
+        ("generationConfig", "candidateCount"),
+        ("generation_config", "candidate_count"),
+        ("generationConfig", "candidate_count"),
+        ("generation_config", "candidateCount"),
+    ),
+}
+_OWN_LIMITS: Mapping[str, tuple[str, ...]] = {
+    "bedrock_invoke": ("max_tokens_to_sample", "maxTokens", "max_gen_len", "max_new_tokens"),
+}
 _COUNT_MAX = 10**9
 
 
@@ -81,14 +108,23 @@ class WireRequest:
     fields: Mapping[str, msgspec.Raw]  # The top level, values as they were sent.
 
 
-def parse_request(body: bytes) -> WireRequest:
-    """Return what `body` asks for, or raise the `InvalidRequest` that says what is wrong with it."""
+def parse_request(
+    body: bytes, *, wire: str = "openai_chat", model: str = "", streams: bool = False
+) -> WireRequest:
+    """Return what `body` asks for, or raise the `InvalidRequest` that says what is wrong with it.
+
+    `model` and `streams` are what the path says of them already.
+    """
     fields = _fields_of(body)
-    limits = [_count(fields, key, MaxTokensInvalid, least=0) for key in _MAX_TOKENS_KEYS]
+    keys = (*_MAX_TOKENS_KEYS, *_OWN_LIMITS.get(wire, ()))
+    limits = [_count(fields, key, MaxTokensInvalid, least=0) for key in keys]
     choices = [_count(fields, key, ChoicesInvalid, least=1) for key in _CHOICES_KEYS]
+    if wire in _NESTED_LIMITS:
+        limits += _nested(fields, _NESTED_LIMITS[wire], MaxTokensInvalid, least=0)
+        choices += _nested(fields, _NESTED_CHOICES.get(wire, ()), ChoicesInvalid, least=1)
     return WireRequest(
-        model=_model(fields),
-        stream=_stream(fields),
+        model=model or _model(fields),
+        stream=streams or _stream(fields),
         max_tokens=max((limit for limit in limits if limit is not None), default=None),
         choices_max=max((count for count in choices if count is not None), default=1),
         fields=fields,
@@ -168,6 +204,27 @@ def _count(
     if type(value) is not int or not least <= value <= _COUNT_MAX:
         raise invalid(f"`{key}` must be a whole number of at least {least}.", param=key)
     return value
+
+
+def _nested(
+    fields: Mapping[str, msgspec.Raw],
+    places: tuple[tuple[str, str], ...],
+    invalid: type[InvalidRequest],
+    *,
+    least: int,
+) -> list[int | None]:
+    """Return the counts at (object, key) of the body; what is no object holds none."""
+    found: list[int | None] = []
+    for outer, key in places:
+        raw = fields.get(outer)
+        if raw is None:
+            continue
+        try:
+            inner = _FIELDS.decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            continue  # The provider says what is wrong with it.
+        found.append(_count(inner, key, invalid, least=least))
+    return found
 
 
 def _inject_usage(fields: dict[str, msgspec.Raw]) -> bool:
