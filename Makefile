@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup check test demo invoices bench prices docs verify-costs verify-usage verify-vectors lock clean
+.PHONY: help setup check test demo invoices bench prices docs verify-costs verify-gateway verify-usage verify-vectors lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -70,6 +70,9 @@ docs: setup ## Write the reference pages of docs/ again from the code
 
 verify-usage: setup ## Account for every recorded exchange; CAPTURES=FILE takes another recording
 	$(BIN)/python scripts/verify_usage.py $(CAPTURES) $(args)
+
+verify-gateway: setup ## Replay every recorded exchange through a running gateway; CAPTURES=FILE takes another recording
+	$(BIN)/python scripts/verify_gateway.py $(CAPTURES) $(args)
 
 verify-vectors: setup ## Run other billing systems' cases on SQLite and PostgreSQL; VECTORS=FILE takes another file
 	$(BIN)/python scripts/verify_vectors.py $(VECTORS)

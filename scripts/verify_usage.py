@@ -36,6 +36,7 @@ from costplus.gateway.wire import READERS, Reading
 from costplus.gateway.wire.route import WireRoute, provider_of, route_of
 
 ROOT = Path(__file__).resolve().parent.parent
+CAPTURES = Path(os.environ.get("COSTPLUS_SHARED", ROOT.parent / "shared")) / "data" / "captures.jsonl.gz"
 _CREATED = re.compile(rb'"created(?:_at)?"\s*:\s*(\d{10})\b')
 _USAGE_KEY = re.compile(
     rb'"(?:usage|usageMetadata|billed_units|inputTextTokenCount|prompt_token_count)"\s*:\s*[{\d]'
@@ -218,9 +219,8 @@ def report(tally: Tally, *, verbose: bool) -> str:
 
 def main() -> int:
     """Verify the file; return 1 where anything is unexplained."""
-    shared = Path(os.environ.get("COSTPLUS_SHARED", ROOT.parent / "shared"))
     parser = argparse.ArgumentParser(description="Account for every recorded exchange of a file.")
-    parser.add_argument("file", nargs="?", type=Path, default=shared / "data" / "captures.jsonl.gz")
+    parser.add_argument("file", nargs="?", type=Path, default=CAPTURES)
     parser.add_argument("--verbose", action="store_true", help="name the models behind each reason")
     asked = parser.parse_args()
     decimal.getcontext().traps[decimal.Inexact] = True

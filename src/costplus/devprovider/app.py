@@ -258,6 +258,7 @@ def _has_key(scope: Scope) -> bool:
         get("authorization")
         or get("x-api-key")
         or get("x-goog-api-key")
+        or get("api-key")
         or scope.query_string.startswith("key=")
         or "&key=" in scope.query_string
     )

@@ -82,7 +82,7 @@ class Provider:
         self.settings = settings
         self.catalog = settings.catalog or settings.name
         self.shape = _SHAPES[settings.wire]
-        self.speaks = rows_for(self.catalog, settings.wire)
+        self.speaks = rows_for(settings.name, self.catalog, settings.wire)
         url = urlsplit(settings.base_url)
         self.pool = UpstreamPool(base_url=f"{url.scheme}://{url.netloc}")
         self._api_path = api_path(settings)
