@@ -27,9 +27,12 @@ This page is written by `scripts/write_api_reference.py`.
 | `POST /v1/responses` | OpenAI's responses, JSON and streams |
 | `POST /v1/embeddings` | OpenAI's embeddings |
 | `POST /v1/messages` | Anthropic's messages, JSON and streams |
+| `POST /v1/messages/count_tokens` | Anthropic's count of tokens, which is free |
+| `POST /v1beta/models/{model}:generateContent` | Gemini's, and its other methods |
+| `POST /providers/{name}/…` | that provider's own API |
 | `GET /v1/models` | the models that can be bought, at the caller's prices |
 
-Each path also works without `/v1`. The key is a customer's own, or a merchant's together with
+OpenAI's and Anthropic's also work without `/v1`. More in [the gateway](gateway.md). The key is a customer's own, or a merchant's together with
 `X-Stripe-Customer-ID`.
 """
 

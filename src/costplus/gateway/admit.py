@@ -178,11 +178,17 @@ class Admitter:
 
 
 def secrets_in(headers: Mapping[str, str], query: str = "") -> tuple[str, ...]:
-    """Return the keys that the caller sent: bearer token first, then the other dialects' ways."""
+    """Return the keys that the caller sent: bearer token first, then the other dialects' ways.
+
+    Amazon's SDKs sign their requests and, without TLS, send no token: the id of the access key is the key
+    then, and the signature, which the provider would want of its own secret, is nobody's.
+    """
     found = []
     scheme, _, token = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token:
         found.append(token.strip())
+    elif scheme == "AWS4-HMAC-SHA256":
+        found.append(token.partition("Credential=")[2].partition("/")[0])
     found += [headers[name] for name in ("x-api-key", "api-key", "x-goog-api-key") if headers.get(name)]
     if "key=" in query:
         found += [unquote(part[4:]) for part in query.split("&") if part.startswith("key=")]

@@ -23,6 +23,7 @@ NATIVE_PREFIX = "/providers/"
 
 _WITHOUT_OUTPUT = frozenset({"openai_embeddings", "gemini_embeddings", "cohere_embed", "cohere_rerank"})
 _SHAPES: tuple[tuple[str, Shape], ...] = (
+    ("openai_", "openai"),
     ("anthropic_", "anthropic"),
     ("gemini_", "gemini"),
     ("vertex_", "gemini"),

@@ -91,13 +91,14 @@ def started(*arguments: str, folder: Path, environ: Mapping[str, str] | None = N
 
 def environment(openai_url: str, anthropic_url: str | None = None, **gateway: object) -> dict[str, str]:
     """Return the settings of a gateway in front of the given providers."""
+    names = ("BEDROCK", "COHERE", "GOOGLE", "MISTRAL", "OPENAI")
+    urls = {**dict.fromkeys(names, openai_url), "ANTHROPIC": anthropic_url or openai_url}
     return {
         "COSTPLUS_SECRET_KEY": MERCHANT_KEY,
         "COSTPLUS_LOG_LEVEL": "error",
-        "COSTPLUS_PROVIDERS__OPENAI__BASE_URL": openai_url,
-        "COSTPLUS_PROVIDERS__OPENAI__API_KEY": "sk-provider-secret",
-        "COSTPLUS_PROVIDERS__ANTHROPIC__BASE_URL": anthropic_url or openai_url,
-        "COSTPLUS_PROVIDERS__ANTHROPIC__API_KEY": "sk-provider-secret",
+        "COSTPLUS_PROVIDERS__BEDROCK__WIRE": "bedrock",
+        **{f"COSTPLUS_PROVIDERS__{name}__BASE_URL": url for name, url in urls.items()},
+        **{f"COSTPLUS_PROVIDERS__{name}__API_KEY": "sk-provider-secret" for name in urls},
         **{f"COSTPLUS_GATEWAY__{name.upper()}": str(value) for name, value in gateway.items()},
     }
 
@@ -128,9 +129,8 @@ async def _seed(
             if amount_nano:
                 grant_credit(tx, _grant(id, amount_nano, at=at), at=at)
         for secret, customer_id in keys.items():
-            revoked_at = at if "revoked" in secret else None
             key = key_record(secret, name="test", at=at, customer=customer_id)
-            tx.save(replace(key, revoked_at=revoked_at))
+            tx.save(replace(key, revoked_at=at if "revoked" in secret else None))
 
     store = await SqliteStore.open(path)
     await store.write(verb)
