@@ -32,8 +32,8 @@ This page is written by `scripts/write_api_reference.py`.
 | `POST /providers/{name}/…` | that provider's own API |
 | `GET /v1/models` | the models that can be bought, at the caller's prices |
 
-OpenAI's and Anthropic's also work without `/v1`. More in [the gateway](gateway.md). The key is a customer's own, or a merchant's together with
-`X-Stripe-Customer-ID`.
+OpenAI's and Anthropic's also work without `/v1`. More in [the gateway](gateway.md). The key is a customer's
+own, or a merchant's together with `X-Stripe-Customer-ID`.
 """
 
 
