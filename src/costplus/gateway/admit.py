@@ -25,6 +25,7 @@ from costplus.gateway.journal import Intent, Journal
 from costplus.gateway.leases import Leases
 from costplus.gateway.providers import Provider, Providers
 from costplus.gateway.served import asked_for
+from costplus.gateway.wire.form import is_form, parse_form
 from costplus.gateway.wire.request import WireRequest, parse_request, rewrite
 from costplus.rating.charge import uncovered
 from costplus.rating.pricing import Pricing
@@ -67,7 +68,11 @@ class Admitter:
         customer, key = await self._directory.caller_for(
             secrets_in(headers, query), named=headers.get("x-stripe-customer-id")
         )
-        request = parse_request(body, wire=endpoint.wire, model=endpoint.model, streams=endpoint.streams)
+        content_type = headers.get("content-type", "")
+        if endpoint.is_native and is_form(content_type):
+            request = parse_form(body, content_type, model=endpoint.model)
+        else:
+            request = parse_request(body, wire=endpoint.wire, model=endpoint.model, streams=endpoint.streams)
         provider, model = self._provider_of(request.model, endpoint)
         terms = await self._directory.terms(customer)
         call = self._price(endpoint, provider, model, request, terms, body=body)
@@ -140,7 +145,7 @@ class Admitter:
             sheet=sheet,
             quote=quote(
                 priced.quoted,
-                body_bytes=len(body),
+                body_bytes=len(body) if request.text_bytes is None else request.text_bytes,
                 output_tokens_max=limit,
                 has_output=endpoint.has_output,
                 output_tokens_default=self._output_tokens_default * request.choices_max,

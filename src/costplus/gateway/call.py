@@ -19,6 +19,7 @@ from costplus.gateway.served import asked_word, kept_for, served_as
 from costplus.gateway.wire import Reading
 from costplus.gateway.wire.anthropic import iteration_usages
 from costplus.gateway.wire.base import EMPTY_READING
+from costplus.gateway.wire.openai_media import spoken_tokens
 from costplus.gateway.wire.request import WireRequest
 from costplus.metering.event import usage_event
 from costplus.rating.charge import Charge, ChargeLine, charge_of, rate, uncovered
@@ -64,6 +65,10 @@ def measured(call: Call, reading: Reading) -> Usage:
         usage = kept_for(usage, asked_word(call.request, "prompt_cache_retention"))
         if OUTPUT_INCOMPLETE not in usage.flags:
             return usage
+    if usage is None and call.endpoint.wire == "openai_speech":
+        spoken = spoken_tokens(len(asked_word(call.request, "input")))
+        quantities = {"input": call.quote.usage.quantities["input"], "output_audio": spoken}
+        return usage_of(quantities, flags=[ESTIMATED])
     ceiling = max(call.quote.usage.quantities.get("output", 0), call.sheet.price.output_tokens_max or 0)
     output = min(-(-reading.output_chars // CHARS_PER_TOKEN), ceiling)
     if usage is None:

@@ -133,10 +133,15 @@ class OpenAIImagesSse(_MediaSse):
 
 
 class OpenAITranscriptionJson(_MediaJson):
-    """Reads a transcription or translation in JSON."""
+    """Reads a transcription or translation in JSON, or as the bare text that was asked for."""
 
     __slots__ = ()
     _convention = staticmethod(transcription_usage)
+
+    def _read(self, body: bytes) -> Reading:
+        if body.lstrip()[:1] in (b"{", b"<", b""):
+            return super()._read(body)
+        return replace(EMPTY_READING, output_chars=len(body.decode("utf-8", "replace")), complete=True)
 
 
 class OpenAITranscriptionSse(_MediaSse):
@@ -147,10 +152,15 @@ class OpenAITranscriptionSse(_MediaSse):
 
 
 class OpenAISpeechJson(_MediaJson):
-    """Reads bare audio, which says nothing, or a JSON refusal."""
+    """Reads bare audio, which says nothing of its usage, or a JSON refusal."""
 
     __slots__ = ()
     _convention = staticmethod(speech_usage)
+
+    def _read(self, body: bytes) -> Reading:
+        if body.lstrip()[:1] in (b"{", b"<", b""):
+            return super()._read(body)
+        return replace(EMPTY_READING, complete=True)
 
 
 class OpenAISpeechSse(_MediaSse):
@@ -172,3 +182,11 @@ def _reading(answer: _Answer, convention: Convention, *, complete: bool) -> Read
         complete=complete,
         error=bool(answer.error),
     )
+
+
+def spoken_tokens(chars: int) -> int:
+    """Return about how many tokens of audio so many characters of text are spoken with.
+
+    About 15 characters a second, and a second of audio is about 20 tokens.
+    """
+    return -(-chars * 4 // 3)

@@ -106,6 +106,7 @@ class WireRequest:
     max_tokens: int | None  # The largest limit named; None where the model's own maximum applies.
     choices_max: int  # How many answers may be generated and billed: `n` or `best_of`.
     fields: Mapping[str, msgspec.Raw]  # The top level, values as they were sent.
+    text_bytes: int | None = None  # As how much text its body counts; None: as what it is.
 
 
 def parse_request(
