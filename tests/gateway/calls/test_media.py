@@ -1,4 +1,4 @@
-"""Audio and images through OpenAI's SDK and the provider's own API: what tells its usage and what does not."""
+"""Audio and images through OpenAI's SDK and its own API: what tells its usage and what does not."""
 
 from __future__ import annotations
 
