@@ -27,6 +27,7 @@ KEY = "sk_test_gateways_0123456789"
 GATEWAYS, CALLS = 4, 500
 CREDIT_NANO = 10_000_000  # One cent: the least that can be granted.
 FIRST, LAST = datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+IDLE_S = 4
 PRICE_NANO = 32_175  # 5 tokens in at 0.15 USD a million and 40 out at 0.60, each with 30 %.
 BODY = {
     "model": "gpt-4o-mini",
@@ -81,12 +82,16 @@ def poor_customer(api_url: str) -> str:
 
 
 async def call_all(urls: Sequence[str], customer: str) -> tuple[list[httpx2.Response], list[httpx2.Response]]:
-    """Return the answers to calls at once, and to calls one by one until one is refused."""
+    """Return the answers to calls at once, and to calls one by one until one is refused.
+
+    What a gateway reserved and does not use goes back within seconds, so they begin after that.
+    """
     headers = {"authorization": f"Bearer {KEY}", "x-stripe-customer-id": customer}
     limits = httpx2.Limits(max_connections=CALLS)
     async with httpx2.AsyncClient(headers=headers, timeout=120, limits=limits) as http:
         paths = [f"{urls[i % len(urls)]}/v1/chat/completions" for i in range(CALLS)]
         at_once = list(await asyncio.gather(*(http.post(path, json=BODY) for path in paths)))
+        await asyncio.sleep(IDLE_S)
         one_by_one = []
         for path in paths:
             one_by_one.append(await http.post(path, json=BODY))

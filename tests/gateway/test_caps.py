@@ -24,6 +24,7 @@ from costplus.billing.watched import mark_watched
 from costplus.catalog.sources.bundled import bundled_catalogue
 from costplus.core.ids import GrantId
 from costplus.core.usage import Usage
+from costplus.gateway.caps import IDLE_AFTER
 from costplus.gateway.journal import Journal
 from costplus.gateway.leases import Held, Leases
 from costplus.gateway.recover import recover
@@ -137,9 +138,18 @@ async def test_of_500_calls_at_once_exactly_the_300_that_fit_are_admitted_by_two
     outcomes = await asyncio.gather(
         *(capped.hold(gateways[n % 2], CENT) for n in range(500)), return_exceptions=True
     )
-    admitted = [outcome for outcome in outcomes if isinstance(outcome, Held)]
-    refused = [outcome for outcome in outcomes if isinstance(outcome, SpendCapReached)]
-    assert (len(admitted), len(refused)) == (300, 200)
+    admitted = sum(isinstance(outcome, Held) for outcome in outcomes)
+    assert admitted + sum(isinstance(outcome, SpendCapReached) for outcome in outcomes) == 500
+    # A process whose callers are all served may have room over; what it does not use goes back meanwhile.
+    assert 290 <= admitted <= 300
+    capped.clock.at += 2 * IDLE_AFTER
+    for gateway in gateways:
+        await gateway.give_back_idle()
+    for _ in range(300 - admitted):
+        await capped.hold(gateways[0], CENT)
+    for gateway in gateways:
+        with pytest.raises(SpendCapReached):
+            await capped.hold(gateway, CENT)
     state = await capped.state(cap)
     assert (state.spent_nano, state.held_nano, state.left_nano) == (0, 300 * CENT, 0)
 

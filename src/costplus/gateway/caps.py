@@ -118,10 +118,10 @@ class CapBudgets:
         horizon = self._now() - IDLE_AFTER
         for id, part in list(self._parts.items()):
             lease = part.lease
-            if lease.in_flight or lease.used_at > horizon:
+            if lease.used_at > horizon:
                 continue
             async with self._growing.setdefault(lease.customer, asyncio.Lock()):
-                if lease.in_flight == 0:
+                if lease.used_at <= horizon:
                     await self._give_back(part)
                     if lease.in_flight == 0 and lease.free_nano == 0:
                         self._parts.pop(id, None)

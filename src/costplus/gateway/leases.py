@@ -256,19 +256,20 @@ class Leases:
         )
 
     async def give_back_idle(self) -> None:
-        """Return leases that no call has used for a while, so that their credit is plainly available.
+        """Return what of leases no call has asked for in a while, so that other processes find it.
 
-        Those in use for long are told to be alive.
+        Calls in flight keep what they hold; the ledger is told of long ones that their lease is alive.
         """
         now = self._now()
         for key, lease in list(self._leases.items()):
-            is_idle = lease.in_flight == 0 and lease.used_at <= now - IDLE_AFTER and lease.free_nano
-            if not is_idle and lease.renewed_at > now - RENEW_AFTER:
+            is_idle = lease.used_at <= now - IDLE_AFTER and lease.free_nano
+            is_due = lease.renewed_at <= now - RENEW_AFTER and (lease.in_flight or not is_idle)
+            if not is_idle and not is_due:
                 continue
             async with self._growing.setdefault(lease.customer, asyncio.Lock()):
-                if is_idle and lease.in_flight == 0:
+                if is_idle and lease.used_at <= now - IDLE_AFTER:
                     await self._give_back(lease)
-                elif not is_idle:
+                if is_due:
                     await self._renew(key, lease)
         await self._caps.give_back_idle()
 
