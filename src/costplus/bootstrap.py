@@ -174,7 +174,7 @@ async def start_gateway(
         log.info("recovered", used=recovered.used, swept=recovered.swept, released=recovered.released)
     providers = Providers(_providers(settings))
     leases = Leases(store, owner=owner, now=now, settled=settler.flush)
-    directory = Directory(store)
+    directory = Directory(store, now=now)
     admitter = Admitter(
         directory=directory,
         providers=providers,

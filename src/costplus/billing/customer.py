@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, Literal
 
+from costplus.billing.key_limits import NO_LIMITS, KeyLimits
 from costplus.billing.shadow import Switch
 from costplus.core.errors import NotFound
 from costplus.core.records import Record
@@ -76,6 +77,7 @@ class ApiKey(Record):
     hint: str = ""  # The secret's last four characters.
     livemode: bool = False
     revoked_at: datetime | None = None
+    limits: KeyLimits = NO_LIMITS  # Of a customer's key only.
 
     @property
     def parent(self) -> str:

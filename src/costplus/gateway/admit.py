@@ -21,9 +21,11 @@ from costplus.core.ids import new_id
 from costplus.gateway.call import Call
 from costplus.gateway.directory import Directory
 from costplus.gateway.endpoint import Endpoint
+from costplus.gateway.errors import ModelNotForKey
 from costplus.gateway.journal import Intent, Journal
 from costplus.gateway.leases import Leases
 from costplus.gateway.providers import Provider, Providers
+from costplus.gateway.rates import KeyRates
 from costplus.gateway.served import asked_for
 from costplus.gateway.wire.form import is_form, parse_form
 from costplus.gateway.wire.request import WireRequest, parse_request, rewrite
@@ -59,6 +61,7 @@ class Admitter:
         self._leases = leases
         self._journal = journal
         self._now = now
+        self._rates = KeyRates()
         self._output_tokens_default = output_tokens_default
 
     async def admit(
@@ -78,15 +81,25 @@ class Admitter:
         call = self._price(endpoint, provider, model, request, terms, body=body)
         call.headers = provider.headers(headers, endpoint)
         call.api_key = key.id
-        if terms.holds(call.at):
-            call.held = await self._leases.hold(
-                terms,
-                call.quote.charge.price_nano,
-                api_key=key.id,
-                subject=f"{call.sheet.provider}/{call.sheet.model}",
-                at=call.at,
+        if not key.limits.allows(call.sheet.provider, call.sheet.model):
+            raise ModelNotForKey(
+                f"This key may not call '{call.sheet.provider}/{call.sheet.model}'.", param="model"
             )
-        self._intend(call)
+        call.ticket = self._rates.begin(key, sum(call.quote.usage.quantities.values()))
+        try:
+            if terms.holds(call.at):
+                call.held = await self._leases.hold(
+                    terms,
+                    call.quote.charge.price_nano,
+                    api_key=key.id,
+                    subject=f"{call.sheet.provider}/{call.sheet.model}",
+                    at=call.at,
+                )
+            self._intend(call)
+        except BaseException:
+            call.ticket.used(0)
+            call.ticket.end()
+            raise
         return call
 
     async def known(self, endpoint: Endpoint, headers: Mapping[str, str], *, query: str = "") -> Provider:

@@ -15,6 +15,7 @@ from costplus.gateway.endpoint import Endpoint
 from costplus.gateway.journal import Used
 from costplus.gateway.leases import NOTHING_HELD, Held
 from costplus.gateway.providers import Provider
+from costplus.gateway.rates import NO_TICKET, Ticket
 from costplus.gateway.served import asked_word, kept_for, served_as
 from costplus.gateway.wire import Reading
 from costplus.gateway.wire.anthropic import iteration_usages
@@ -50,6 +51,7 @@ class Call:
     headers: list[tuple[str, str]] = field(default_factory=list)
     api_key: str = ""  # The id of the key that it came with.
     held: Held = NOTHING_HELD
+    ticket: Ticket = NO_TICKET  # Its place among the calls of its key.
     flags: tuple[str, ...] = ()  # What is remarkable beside the provider's usage block.
     ended: bool = False  # Accounted for, or void: exactly one of both happens, once.
 

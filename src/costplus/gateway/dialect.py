@@ -42,7 +42,9 @@ _STATUS_BY_CODE = {
     "provider_answer_invalid": 502,
     "provider_credentials_rejected": 502,
     "method_not_allowed": 405,
+    "key_rate_limited": 429,
 }
+_OPENAI_TYPES = {429: "rate_limit_error"}
 _ANTHROPIC_TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -113,7 +115,7 @@ def _openai(error: BillingError, status: int, request_id: str) -> dict[str, Any]
     return {
         "error": {
             "message": error.sentence,
-            "type": "invalid_request_error" if status < 500 else "api_error",
+            "type": _OPENAI_TYPES.get(status, "invalid_request_error" if status < 500 else "api_error"),
             "param": error.param,
             "code": error.code,
             "request_id": request_id,

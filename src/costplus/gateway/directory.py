@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from datetime import datetime
 
 from costplus.billing.customer import ApiKey
 from costplus.billing.entitlement import Terms
 from costplus.billing.store import Store
 from costplus.billing.terms import capped_terms_of, default_card
-from costplus.gateway.errors import CustomerMismatch, CustomerMissing, KeyInvalid
+from costplus.gateway.errors import CustomerMismatch, CustomerMissing, KeyExpired, KeyInvalid
 from costplus.rating.rate_card import RateCardVersion
 
 _REMEMBERED_MAX = 100_000
@@ -17,8 +19,9 @@ _REMEMBERED_MAX = 100_000
 class Directory:
     """A cache of keys and terms in front of the store; any change of configuration empties it."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, now: Callable[[], datetime]) -> None:
         self._store = store
+        self._now = now
         self._keys: dict[str, ApiKey] = {}
         self._terms: dict[str, Terms] = {}
         store.listen("config", self.forget)
@@ -31,16 +34,11 @@ class Directory:
         self._keys = {}
         self._terms = {}
 
-    async def customer_for(self, secrets: tuple[str, ...], *, named: str | None) -> str:
-        """Return the id of the customer to charge."""
-        customer, _ = await self.caller_for(secrets, named=named)
-        return customer
-
     async def caller_for(self, secrets: tuple[str, ...], *, named: str | None) -> tuple[str, ApiKey]:
         """Return the id of the customer to charge, and the key that the call came with.
 
         `secrets` are the keys the caller sent, best first; `named` is the customer header.
-        Raises `KeyInvalid`, `CustomerMissing`, `CustomerMismatch`.
+        Raises `KeyInvalid`, `KeyExpired`, `CustomerMissing`, `CustomerMismatch`.
         """
         key = None
         for secret in secrets:
@@ -49,6 +47,8 @@ class Directory:
                 break
         if key is None:
             raise KeyInvalid("The API key is missing, unknown or revoked.")
+        if key.limits.is_expired(self._now()):
+            raise KeyExpired(f"The API key expired at {key.limits.expires_at:%Y-%m-%dT%H:%M:%SZ}.")
         if not key.customer:
             if not named:
                 raise CustomerMissing("Please provide a valid customer ID: a merchant key charges nobody.")

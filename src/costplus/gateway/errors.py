@@ -12,6 +12,20 @@ class KeyInvalid(Unauthenticated):
     remedy = "Send a merchant key or a customer's own key as `Authorization: Bearer …` or `x-api-key`."
 
 
+class KeyExpired(Unauthenticated):
+    """The key was valid until a time that has passed."""
+
+    code = "api_key_expired"
+    remedy = "Ask for a new key, or have the key's expires_at moved."
+
+
+class ModelNotForKey(Forbidden):
+    """The key lists its models, and this is none of them."""
+
+    code = "model_not_allowed_for_key"
+    remedy = "Call a model that GET /v1/models lists for this key, or have its models changed."
+
+
 class CustomerMissing(InvalidRequest):
     """A merchant key without the header that names the customer to charge."""
 

@@ -213,6 +213,7 @@ class Forwarder:
         if call.flags:
             usage = Usage(usage.quantities, (*usage.flags, *call.flags))
         charge = charged(call, usage, reading, sheet_of=lambda model: self._sheet_of(call, model))
+        call.ticket.used(sum(usage.quantities.values()))
         used = used_by(call, usage, reading, charge)
         rates = [line.rate for line in charge.lines]
         try:
@@ -252,6 +253,7 @@ class Forwarder:
             return
         call.ended = True
         call.held.close(0)
+        call.ticket.used(0)
         try:
             self._journal.void(call.id, reason)
         except JournalFull as error:

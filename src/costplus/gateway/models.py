@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from costplus.billing.key_limits import NO_LIMITS, KeyLimits
 from costplus.catalog.price import PriceVersion
 from costplus.core.errors import BillingError
 from costplus.core.money import decimal_text
@@ -51,26 +52,32 @@ class ModelList:
     async def __call__(self, scope: RsgiScope, proto: RsgiProto) -> None:
         """Serve one request."""
         try:
-            card, at = await self._card(dict(scope.headers.items()))
+            card, at, limits = await self._card(dict(scope.headers.items()))
             models = [
-                entry for price in self._priced(at) if (entry := self._entry(price, card, at)) is not None
+                entry
+                for price in self._priced(at)
+                if limits.allows(price.provider, price.model)
+                and (entry := self._entry(price, card, at)) is not None
             ]
             status, body = 200, msgspec.json.encode({"object": "list", "data": models})
         except BillingError as error:
             status, body = refusal("openai", error, request_id="")
         proto.response_bytes(status, [("content-type", "application/json")], body)
 
-    async def _card(self, headers: Mapping[str, str]) -> tuple[RateCardVersion, datetime]:
-        """Return the calling customer's card and present; for a merchant's key alone, a new customer's."""
+    async def _card(self, headers: Mapping[str, str]) -> tuple[RateCardVersion, datetime, KeyLimits]:
+        """Return the calling customer's card and present, and its key's limits.
+
+        For a merchant's key alone they are a new customer's.
+        """
         try:
-            customer = await self._directory.customer_for(
+            customer, key = await self._directory.caller_for(
                 secrets_in(headers), named=headers.get("x-stripe-customer-id")
             )
         except CustomerMissing:
-            return await self._directory.default_card(), self._now()
+            return await self._directory.default_card(), self._now(), NO_LIMITS
         terms = await self._directory.terms(customer)
         at = terms.now(self._now())
-        return terms.card_at(at), at
+        return terms.card_at(at), at, key.limits
 
     def _priced(self, at: datetime) -> list[PriceVersion]:
         sold = {self._providers.catalog_of(name) for name in self._providers.names}

@@ -19,6 +19,7 @@ from costplus.gateway.endpoint import Endpoint, Shape, is_served
 from costplus.gateway.errors import BodyTooLarge, Draining, MethodNotAllowed
 from costplus.gateway.forward import ClientGone, Forwarder
 from costplus.gateway.providers import Providers
+from costplus.gateway.rates import RateLimited
 from costplus.gateway.rsgi_asgi import RsgiProto, RsgiScope, RsgiStream
 
 log = structlog.get_logger("costplus.gateway.proxy")
@@ -122,6 +123,8 @@ class Proxy:
                 if isinstance(error, SpendCapReached):
                     resets_s = max(milliseconds(error.resets_at) - milliseconds(self._now()), 0) // 1000
                     headers.append(("retry-after", str(resets_s)))
+                elif isinstance(error, RateLimited):
+                    headers.append(("retry-after", str(error.retry_after_s)))
                 elif status in (429, 503):
                     headers.append(("retry-after", "1"))
                 client.answer(status, headers, body)
@@ -145,7 +148,10 @@ class Proxy:
             )
             return
         call = await self._admitter.admit(endpoint, headers, body, query=query)
-        await self._forwarder.forward(call, client)
+        try:
+            await self._forwarder.forward(call, client)
+        finally:
+            call.ticket.end()
 
     async def _body(self, scope: RsgiScope, proto: _Proto) -> bytes:
         """Return the whole body, or refuse one that is over the limit before reading it all."""

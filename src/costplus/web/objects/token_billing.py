@@ -150,10 +150,15 @@ def key_object(key: ApiKey, surroundings: Surroundings) -> JsonObject:
         "object": "token_billing.key",
         "created": unix(key.created),
         "customer": key.customer or None,
+        "expires_at": unix_or_none(key.limits.expires_at),
         "hint": key.hint,
         "livemode": key.livemode,
+        "models": list(key.limits.models) or None,
         "name": key.name,
+        "parallel_requests": key.limits.parallel_requests or None,
+        "requests_per_minute": key.limits.requests_per_minute or None,
         "revoked_at": unix_or_none(key.revoked_at),
+        "tokens_per_minute": key.limits.tokens_per_minute or None,
     }
 
 
