@@ -50,11 +50,19 @@ def test_an_error_body_is_an_error(body: bytes) -> None:
     assert (reading.error, reading.usage, reading.complete) == (True, None, True)
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b'{"usage":', b"[]", b"7", b"\xff", b'{"a":' * 5000])
+@pytest.mark.parametrize("body", [b"", b"<html>", b'{"usage":', b'{"a":' * 5000])
 @pytest.mark.parametrize("wire", list(READERS))
 def test_a_body_that_is_no_answer_is_incomplete(body: bytes, wire: str) -> None:
     reading = read_json(body, wire)
     assert (reading.complete, reading.usage, reading.model) == (False, None, None)
+
+
+@pytest.mark.parametrize("body", [b"[]", b"7", b"\xff"])
+@pytest.mark.parametrize("wire", list(READERS))
+def test_a_body_without_an_object_is_an_answer_where_audio_or_text_is_bare(body: bytes, wire: str) -> None:
+    reading = read_json(body, wire)
+    is_bare = wire in ("openai_transcription", "openai_speech")
+    assert (reading.complete, reading.usage, reading.model) == (is_bare, None, None)
 
 
 def test_numbers_in_the_raw_block_keep_their_digits() -> None:
