@@ -95,9 +95,7 @@ class Booked:
 
     quantities: dict[str, int]
     flags: tuple[str, ...]
-    raw_usage: str
     price_nano: int
-    unpriced: tuple[str, ...]
 
 
 @contextmanager
@@ -191,18 +189,16 @@ def booked_in(path: Path) -> dict[str, Booked]:
     database = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
     try:
         found = database.execute(
-            "SELECT e.request_id, e.usage, e.raw_usage, c.price_nano, c.unpriced FROM usage_events e"
+            "SELECT e.request_id, e.usage, c.price_nano FROM usage_events e"
             " JOIN charges c ON c.bucket = e.bucket AND c.customer = e.customer AND c.event_id = e.id"
         ).fetchall()
     finally:
         database.close()
     booked = {}
-    for request_id, usage, raw_usage, price_nano, unpriced in found:
+    for request_id, usage, price_nano in found:
         said = json.loads(usage)
         assert request_id not in booked, f"{request_id} is booked twice"
-        booked[request_id] = Booked(
-            said["quantities"], tuple(said["flags"]), raw_usage, price_nano, tuple(json.loads(unpriced))
-        )
+        booked[request_id] = Booked(said["quantities"], tuple(said["flags"]), price_nano)
     return booked
 
 

@@ -94,7 +94,7 @@ def test_a_refusal_counts_nothing() -> None:
     st.integers(1, 50),
     st.lists(st.tuples(st.integers(0, 30 * SECOND), st.integers(1, 60)), min_size=1, max_size=60),
 )
-def test_no_minute_has_more_than_twice_its_tokens_and_no_hour_more_than_its_share(
+def test_no_more_passes_than_was_earned_and_one_minutes_worth(
     limit: int, calls: list[tuple[int, int]]
 ) -> None:
     clock, passed = Clock(), 0

@@ -167,3 +167,23 @@ async def test_totals_asked_for_again_know_what_came_between(store: Store, build
     units, price_nano, both_units, both_price_nano = await store.write(verb)
     assert (both_units, both_price_nano) == (2 * units, 2 * price_nano)
     assert units > 0
+
+
+async def test_grants_of_one_verb_keep_their_order_however_many_are_written_at_once(
+    store: Store, build: SimpleNamespace
+) -> None:
+    names = [f"credgr_{number:03d}" for number in range(340)]  # More than one statement's worth.
+    order = [names[n * 7 % len(names)] for n in range(len(names))]
+
+    def verb(tx: Tx) -> None:
+        build.enrol(tx, "cus_0")
+        for name in order:
+            tx.save_grant(build.grant(name, customer="cus_0"))
+
+    await store.write(verb)
+    await store.write(
+        lambda tx: tx.save_grant(replace(build.grant(order[0], customer="cus_0"), name="again"))
+    )
+    found = await store.read(lambda tx: tx.grants_page(customer="cus_0", limit=400))
+    assert [grant.id for grant in reversed(found)] == order
+    assert found[-1].name == "again"

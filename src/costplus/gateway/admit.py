@@ -81,7 +81,8 @@ class Admitter:
         call = self._price(endpoint, provider, model, request, terms, body=body)
         call.headers = provider.headers(headers, endpoint)
         call.api_key = key.id
-        if not key.limits.allows(call.sheet.provider, call.sheet.model):
+        names = (call.sheet.model, model)  # As the catalogue has it, or as the key's maker may know it.
+        if not any(key.limits.allows(call.sheet.provider, name) for name in names):
             raise ModelNotForKey(
                 f"This key may not call '{call.sheet.provider}/{call.sheet.model}'.", param="model"
             )
@@ -104,10 +105,11 @@ class Admitter:
 
     async def known(self, endpoint: Endpoint, headers: Mapping[str, str], *, query: str = "") -> Provider:
         """Return the provider of what costs nothing; its caller must be a customer all the same."""
-        customer, _ = await self._directory.caller_for(
+        customer, key = await self._directory.caller_for(
             secrets_in(headers, query), named=headers.get("x-stripe-customer-id")
         )
         await self._directory.terms(customer)
+        self._rates.begin(key, 0).end()
         return self._providers.serving(endpoint.provider, endpoint)
 
     def _provider_of(self, name: str, endpoint: Endpoint) -> tuple[Provider, str]:

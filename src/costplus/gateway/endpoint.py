@@ -30,12 +30,20 @@ _SHAPES: tuple[tuple[str, Shape], ...] = (
     ("bedrock_", "bedrock"),
     ("cohere_", "cohere"),
 )
+# Whose words a refusal of what is free is in.
+_FREE_SHAPES: Mapping[str, Shape] = {"anthropic": "anthropic", "google": "gemini", "vertex": "gemini"}
 _STREAM_PATH = re.compile(r":stream|-stream$", re.IGNORECASE)
 _COUNTS_TOKENS = re.compile(r".*/messages/count_tokens|.*:count(?:-)?[tT]okens")
+_GEMINI_WIRES = {
+    "generateContent": "gemini_generate",
+    "streamGenerateContent": "gemini_generate",
+    "embedContent": "gemini_embeddings",
+    "batchEmbedContents": "gemini_embeddings",
+    "countTokens": FREE,
+}
 _GEMINI = re.compile(
     r"(?:/v1(?:alpha|beta|beta1)?)?(?:/projects/[^/]+/locations/[^/]+)?(?:/publishers/google)?"
-    r"/models/(?P<model>[^/:]+):(?P<method>generateContent|streamGenerateContent|embedContent"
-    r"|batchEmbedContents|countTokens)"
+    rf"/models/(?P<model>[^/:]+):(?P<method>{'|'.join(_GEMINI_WIRES)})"
 )
 # A model's id may be an ARN, whose slashes and colons must be escaped; they arrive here unescaped.
 _BEDROCK_MODEL = re.compile(
@@ -51,6 +59,7 @@ class Endpoint:
     shape: Shape
     provider: str
     upstream_path: str
+    query: str = ""  # The caller's, without a key of ours.
     has_output: bool = True
     model: str = ""  # The model that the path names; empty where the body does.
     streams: bool = False  # Whether the path says that the answer is a stream.
@@ -90,9 +99,7 @@ def own_endpoint(path: str) -> Endpoint | None:
     if match is None:
         return None
     model, method = match["model"], match["method"]
-    wire = "gemini_generate" if method.endswith("GenerateContent") or method == "generateContent" else ""
-    if not wire:
-        wire = FREE if method == "countTokens" else "gemini_embeddings"
+    wire = _GEMINI_WIRES[method]
     return Endpoint(
         wire=wire,
         shape="gemini",
@@ -118,7 +125,9 @@ def native_endpoint(provider: str, path: str, *, speaks: str) -> Endpoint | None
         wire, model = FREE, ""
     else:
         return None
-    shape = next((shape for start, shape in _SHAPES if wire.startswith(start)), _shape_of(speaks))
+    shape = next(
+        (shape for start, shape in _SHAPES if wire.startswith(start)), _FREE_SHAPES.get(speaks, "openai")
+    )
     return Endpoint(
         wire=wire,
         shape=shape,
@@ -138,25 +147,16 @@ def split_native(path: str) -> tuple[str, str]:
 
 
 def with_query(endpoint: Endpoint, query: str) -> Endpoint:
-    """Return the endpoint with the caller's query in its upstream path, but for a key of ours in it."""
+    """Return the endpoint with the caller's query, but for a key of ours in it."""
+    if not query:
+        return endpoint
     kept = "&".join(part for part in query.split("&") if part and not part.startswith("key="))
-    return replace(endpoint, upstream_path=f"{endpoint.upstream_path}?{kept}") if kept else endpoint
+    return replace(endpoint, query=kept)
 
 
 def rows_for(*names: str) -> str:
     """Return the first of the names that the route table has a row for; OpenAI's where it has for none."""
     return next((name for name in names if name in PROVIDER_ROWS), "openai")
-
-
-def _shape_of(speaks: str) -> Shape:
-    shapes: Mapping[str, Shape] = {
-        "anthropic": "anthropic",
-        "google": "gemini",
-        "vertex": "gemini",
-        "bedrock": "bedrock",
-        "cohere": "cohere",
-    }
-    return shapes.get(speaks, "openai")
 
 
 def _escaped(path: str, *, is_bedrock: bool) -> str:

@@ -97,16 +97,13 @@ class Provider:
 
         A native one may or may not repeat what the configured URL ends with (`/openai/v1` of Groq's, say).
         """
-        path = endpoint.upstream_path
-        if not endpoint.is_native:
-            return self._api_path + path
-        base = self._base_path
-        if path in BARE_PATHS:
-            return self._api_path + path
-        if not base or path.startswith(f"{base}/"):
-            return path
-        version = f"/{base.rpartition('/')[2]}/"
-        return base + (path[len(version) - 1 :] if path.startswith(version) else path)
+        path, base = endpoint.upstream_path, self._base_path
+        if not endpoint.is_native or path in BARE_PATHS:
+            path = self._api_path + path
+        elif base and not path.startswith(f"{base}/"):
+            version = f"/{base.rpartition('/')[2]}/"
+            path = base + (path[len(version) - 1 :] if path.startswith(version) else path)
+        return f"{path}?{endpoint.query}" if endpoint.query else path
 
     def headers(self, received: Mapping[str, str], endpoint: Endpoint) -> list[tuple[str, str]]:
         """Return the headers to send: ours, and what of the caller's the provider must see."""

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import anthropic
 import openai
 import pytest
 
@@ -33,6 +34,9 @@ PICTURE = {
 }
 
 
+COUNTED = {"messages": [{"role": "user", "content": "Hello"}], "model": "claude-sonnet-4-5"}
+
+
 def row(id: str, path: str, response: Any, content_type: str = "application/json") -> dict[str, Any]:
     return {
         "id": id,
@@ -53,6 +57,7 @@ ROWS = [
     row("speech", "/audio/speech", "ID3 not really audio", "audio/mpeg"),
     row("picture", "/images/generations", PICTURE),
     row("page", "/audio/speech", "<html>Bad gateway</html>", "text/html"),
+    {**row("count", "/messages/count_tokens", {"input_tokens": 11}), "request": COUNTED},
 ]
 
 
@@ -137,6 +142,15 @@ def test_a_page_is_no_audio(gateway: Any, client: openai.OpenAI) -> None:
         )
     assert (raised.value.status_code, raised.value.code) == (502, "provider_answer_invalid")
     assert gateway.books.credit_nano("cus_media") == before
+
+
+@pytest.mark.parametrize("path", ["", "/providers/anthropic"])
+def test_counting_tokens_is_free(gateway: Any, path: str) -> None:
+    before = gateway.books.credit_nano("cus_media")
+    with anthropic.Anthropic(base_url=gateway.url + path, api_key=KEY, max_retries=0) as client:
+        assert client.messages.count_tokens(**COUNTED).input_tokens == 11  # type: ignore[arg-type]  # As recorded.
+    assert gateway.books.credit_nano("cus_media") == before
+    assert gateway.books.open_intents("cus_media") == []
 
 
 def test_a_form_that_is_none_is_refused(gateway: Any) -> None:

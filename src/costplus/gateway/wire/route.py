@@ -41,7 +41,8 @@ _OPENAI = _rows(
     (r"(?:.*/)?images/(?:generations|edits|variations)", "openai_images"),
     (r"(?:.*/)?audio/(?:transcriptions|translations)", "openai_transcription"),
     (r"(?:.*/)?audio/speech", "openai_speech"),
-    (r"(?:.*/)?messages", "anthropic_messages"),  # Many who speak OpenAI's dialect speak this too.
+    # Many who speak OpenAI's dialect speak this too; a thread's messages are something else.
+    (r"(?!.*/threads/)(?:.*/)?messages", "anthropic_messages"),
 )
 _ANTHROPIC = _rows(
     (r"(?:.*/)?messages", "anthropic_messages"),
