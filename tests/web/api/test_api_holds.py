@@ -130,3 +130,12 @@ async def test_a_capture_that_makes_no_sense_is_refused(
     differs = await api.refusal("POST", f"{HOLDS}/{hold['id']}/capture", {"amount": "2"})
     assert differs[1] == "hold_capture_differs"
     assert await api.refusal("GET", f"{HOLDS}/hold_x") == (404, "resource_missing", "id")
+
+
+async def test_an_amount_with_more_decimals_than_a_nano_is_refused_and_holds_nothing(
+    api: Any, customer: str
+) -> None:
+    before = await balance(api, customer)
+    form = {"customer": customer, "amount": "1.0000000000001"}
+    assert await api.refusal("POST", "/v1/token_billing/holds", form) == (400, "amount_invalid", "amount")
+    assert await balance(api, customer) == before

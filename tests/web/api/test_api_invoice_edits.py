@@ -209,3 +209,18 @@ async def test_a_subscription_has_thresholds_and_terms_of_its_own(api: Any, cust
     assert low == (400, "billing_threshold_invalid", "billing_thresholds[amount_gte]")
     grace = await api.refusal("POST", path, {"invoice_grace_seconds": 72 * 3600 + 1})
     assert grace == (400, "parameter_invalid_integer", "invoice_grace_seconds")
+
+
+async def test_a_sum_that_no_account_holds_leaves_the_draft_as_it_is(api: Any, customer: str) -> None:
+    most = 400_000_000_000  # Three times 4 billion dollars are more than an int64 of nanos.
+    for _ in range(3):
+        await item(api, customer, most)
+    made = await draft(api, customer)
+    assert made["total"] == 3 * most
+    path = f"{PATH}/{made['id']}"
+    assert (await api.refusal("POST", f"{path}/finalize"))[:2] == (400, "amount_invalid")
+    kept = await api.get(path)
+    assert (kept["status"], kept["number"], kept["total"]) == ("draft", None, 3 * most)
+    one = kept["lines"]["data"][0]["parent"]["invoice_item_details"]["invoice_item"]
+    await api.delete(f"{ITEMS}/{one}")
+    assert (await api.post(f"{path}/finalize", {}))["total"] == 2 * most
