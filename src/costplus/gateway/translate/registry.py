@@ -1,0 +1,32 @@
+"""Which dialect is translated into which, by the wires' names.
+
+Rule 1: callers speak chat or messages; providers speak chat, messages, generate or converse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from costplus.core.usage import Usage
+from costplus.gateway.translate.conversation import Conversation
+from costplus.gateway.translate.reply import Reply, ReplyReader, ReplyWriter
+
+
+class Caller(NamedTuple):
+    """How a caller's dialect is understood and answered."""
+
+    read_request: Callable[[Mapping[str, Any]], Conversation]  # The body, decoded.
+    write_reply: Callable[[Reply, Usage | None], bytes]
+    writer: Callable[[Conversation], ReplyWriter]
+
+
+class Target(NamedTuple):
+    """How a provider's dialect is spoken and understood.
+
+    `max_tokens` of a request is what stands where a provider wants a limit and the caller named none.
+    """
+
+    write_request: Callable[..., dict[str, Any]]  # (conversation, *, model, max_tokens) → body
+    read_reply: Callable[[bytes], Reply]
+    reader: Callable[[], ReplyReader]
