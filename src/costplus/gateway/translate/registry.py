@@ -30,3 +30,7 @@ class Target(NamedTuple):
     write_request: Callable[..., dict[str, Any]]  # (conversation, *, model, max_tokens) → body
     read_reply: Callable[[bytes], Reply]
     reader: Callable[[], ReplyReader]
+
+
+CALLERS: Mapping[str, Caller] = {}
+TARGETS: Mapping[str, Target] = {}
