@@ -153,6 +153,7 @@ class Admitter:
             output_tokens_default=self._output_tokens_default * request.choices_max,
             context=context,
         )
+        id = new_id("req", at=at)
         sending = sending_of(
             request,
             body,
@@ -160,9 +161,11 @@ class Admitter:
             provider=provider,
             model=model,
             max_tokens=sheet.price.output_tokens_max or self._output_tokens_default,
+            id=id,
+            at=at,
         )
         return Call(
-            id=new_id("req", at=at),
+            id=id,
             endpoint=endpoint,
             sending=sending,
             received=headers,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from costplus.core.usage import Usage
+from costplus.gateway.translate import chat_read, chat_reply, chat_stream, chat_write
 from costplus.gateway.translate.conversation import Conversation
 from costplus.gateway.translate.reply import Reply, ReplyReader, ReplyWriter
 
@@ -17,7 +18,7 @@ class Caller(NamedTuple):
     """How a caller's dialect is understood and answered."""
 
     read_request: Callable[[Mapping[str, Any]], Conversation]  # The body, decoded.
-    write_reply: Callable[[Reply, Usage | None], bytes]
+    write_reply: Callable[[Reply, Usage | None, Conversation], bytes]
     writer: Callable[[Conversation], ReplyWriter]
 
 
@@ -32,5 +33,9 @@ class Target(NamedTuple):
     reader: Callable[[], ReplyReader]
 
 
-CALLERS: Mapping[str, Caller] = {}
-TARGETS: Mapping[str, Target] = {}
+CALLERS: Mapping[str, Caller] = {
+    "openai_chat": Caller(chat_read.read_request, chat_reply.write_reply, chat_stream.ChatWriter),
+}
+TARGETS: Mapping[str, Target] = {
+    "openai_chat": Target(chat_write.write_request, chat_reply.read_reply, chat_stream.ChatReader),
+}

@@ -6,7 +6,8 @@ Rule 1: a stream ends once, and only after its usage is known.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -33,11 +34,6 @@ class BodyTooDeep(InvalidRequest):
     """The request body is nested deeper than any request is."""
 
     code = "body_too_deep"
-
-
-def is_translated(caller_wire: str, target_wire: str) -> bool:
-    """Return whether calls of one wire can be served by providers of another."""
-    return caller_wire in CALLERS and target_wire in TARGETS
 
 
 class TranslatedStream:
@@ -84,7 +80,7 @@ class Translation:
     def write(self, reply: Reply, usage: Usage | None) -> bytes:
         """Return a whole answer in the caller's dialect: a stream where the caller asked for one."""
         if not self.conversation.stream:
-            return self.caller.write_reply(reply, usage)
+            return self.caller.write_reply(reply, usage, self.conversation)
         writer = self.caller.writer(self.conversation)
         return writer.write(list(_pieces(reply))) + writer.end(usage)
 
@@ -93,14 +89,20 @@ class Translation:
         return TranslatedStream(self.conversation, self.caller, self.target)
 
 
-def translation(body: bytes, *, caller_wire: str, target_wire: str) -> Translation:
-    """Return how a request body is translated. Raises `InvalidRequest` where it makes no sense."""
+def translation(
+    body: bytes, *, caller_wire: str, target_wire: str, answer_id: str, at: datetime
+) -> Translation:
+    """Return how a request body is translated. Raises `InvalidRequest` where it makes no sense.
+
+    `answer_id` is for providers that give their answers no id; `at` is when the request was made.
+    """
     caller, target = CALLERS[caller_wire], TARGETS[target_wire]
     try:
         fields = _ANY.decode(body)
     except RecursionError as error:
         raise BodyTooDeep("The request body is nested too deep.") from error
-    return Translation(caller.read_request(fields), caller, target)
+    conversation = replace(caller.read_request(fields), answer_id=answer_id, at_s=int(at.timestamp()))
+    return Translation(conversation, caller, target)
 
 
 def _pieces(reply: Reply) -> Iterator[Piece]:
