@@ -191,8 +191,9 @@ def test_openais_sdk_puts_a_written_stream_together() -> None:
 
 def test_openais_sdk_reads_a_written_answer() -> None:
     reply = Reply(
-        id="",
-        model="",
+        id="req_1",
+        model="bedrock/m",
+        at_s=5,
         parts=(
             Reasoning(text="Hm.", signature="c2ln"),
             Text(text="Mild."),
@@ -200,8 +201,7 @@ def test_openais_sdk_reads_a_written_answer() -> None:
         ),
         stop="length",
     )
-    asked = Conversation(messages=(), model="bedrock/m", answer_id="req_1", at_s=5)
-    with served(write_reply(reply, USAGE, asked), "application/json") as sdk:
+    with served(write_reply(reply, USAGE), "application/json") as sdk:
         answer = sdk.chat.completions.create(model="m", messages=[])
     assert (answer.id, answer.model, answer.created) == ("req_1", "bedrock/m", 5)
     assert answer.choices[0].finish_reason == "length"

@@ -12,7 +12,7 @@ import msgspec
 
 from costplus.core.usage import Usage
 from costplus.gateway.translate.chat_usage import usage_block
-from costplus.gateway.translate.conversation import Conversation, Reasoning, Text, ToolCall
+from costplus.gateway.translate.conversation import Reasoning, Text, ToolCall
 from costplus.gateway.translate.reply import AnswerUnreadable, Reply, Stop
 
 FINISHES: dict[Stop, str] = {
@@ -40,7 +40,7 @@ def stop_of(word: Any) -> Stop:
     return _STOPS.get(word, "end") if isinstance(word, str) else "end"
 
 
-def write_reply(reply: Reply, usage: Usage | None, conversation: Conversation) -> bytes:
+def write_reply(reply: Reply, usage: Usage | None) -> bytes:
     """Return the completion."""
     message: dict[str, Any] = {
         "role": "assistant",
@@ -57,10 +57,10 @@ def write_reply(reply: Reply, usage: Usage | None, conversation: Conversation) -
             call_of(call.id, call.name, call.arguments, call.signature) for call in calls
         ]
     answer: dict[str, Any] = {
-        "id": reply.id or conversation.answer_id,
+        "id": reply.id,
         "object": "chat.completion",
-        "created": conversation.at_s,
-        "model": reply.model or conversation.model,
+        "created": reply.at_s,
+        "model": reply.model,
         "choices": [
             {"index": 0, "message": message, "logprobs": None, "finish_reason": FINISHES[reply.stop]}
         ],

@@ -167,10 +167,10 @@ class ChatWriter:
 
     def _head_of(self, began: Began) -> dict[str, Any]:
         return {
-            "id": began.id or self._conversation.answer_id,
+            "id": began.id,
             "object": "chat.completion.chunk",
             "created": self._conversation.at_s,
-            "model": began.model or self._conversation.model,
+            "model": began.model,
         }
 
     def _thought(self, piece: ReasoningPiece) -> dict[str, Any]:

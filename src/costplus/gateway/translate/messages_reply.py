@@ -92,10 +92,8 @@ def write_reply(reply: Reply, usage: Usage | None) -> bytes:
 
 
 def stop_of(reason: str) -> Stop:
-    """Return why the model stopped. Raises `AnswerUnreadable`."""
-    if reason not in STOP_OF:
-        raise AnswerUnreadable(f"The provider's answer stops for a reason unknown here: `{reason}`.")
-    return STOP_OF[reason]
+    """Return why the model stopped; a reason unknown here is an end like any other."""
+    return STOP_OF.get(reason, "end")
 
 
 def unreadable_block(kind: str) -> AnswerUnreadable:

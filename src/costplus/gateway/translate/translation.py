@@ -37,26 +37,37 @@ class BodyTooDeep(InvalidRequest):
 
 
 class TranslatedStream:
-    """A provider's stream on its way into the caller's dialect."""
+    """A provider's stream on its way into the caller's dialect.
 
-    __slots__ = ("_ended", "_reader", "_writer")
+    An answer that names itself no better has the id of the call and the model that was asked for.
+    """
+
+    __slots__ = ("_conversation", "_ended", "_reader", "_writer")
 
     def __init__(self, conversation: Conversation, caller: Caller, target: Target) -> None:
+        self._conversation = conversation
         self._reader = target.reader()
         self._writer = caller.writer(conversation)
         self._ended = False
 
     def feed(self, chunk: bytes) -> bytes:
         """Return what the provider's next bytes mean. Raises `AnswerFailed`, `AnswerUnreadable`."""
-        return b"" if self._ended else self._writer.write(self._reader.feed(chunk))
+        return b"" if self._ended else self._written(self._reader.feed(chunk))
 
     def end(self, usage: Usage | None) -> bytes:
         """Return the last bytes of the stream, once."""
         if self._ended:
             return b""
-        rest = self._writer.write(self._reader.flush())
+        rest = self._written(self._reader.flush())
         self._ended = True
         return rest + self._writer.end(usage)
+
+    def _written(self, pieces: list[Piece]) -> bytes:
+        if pieces and isinstance(pieces[0], Began):
+            began = pieces[0]
+            id, model = began.id or self._conversation.answer_id, began.model or self._conversation.model
+            pieces[0] = Began(id, model)
+        return self._writer.write(pieces)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +86,14 @@ class Translation:
 
     def read(self, body: bytes) -> Reply:
         """Return what a whole answer says. Raises `AnswerUnreadable`."""
-        return self.target.read_reply(body)
+        reply, asked = self.target.read_reply(body), self.conversation
+        id, model = reply.id or asked.answer_id, reply.model or asked.model
+        return replace(reply, id=id, model=model, at_s=asked.at_s)
 
     def write(self, reply: Reply, usage: Usage | None) -> bytes:
         """Return a whole answer in the caller's dialect: a stream where the caller asked for one."""
         if not self.conversation.stream:
-            return self.caller.write_reply(reply, usage, self.conversation)
+            return self.caller.write_reply(reply, usage)
         writer = self.caller.writer(self.conversation)
         return writer.write(list(_pieces(reply))) + writer.end(usage)
 
