@@ -177,6 +177,40 @@ def test_what_is_read_is_written_as_it_was(conversation: Conversation) -> None:
     assert write_request(read_request(body), model="claude-sonnet-5", max_tokens=8) == body
 
 
+ANYTHING = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), WORDS),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=2),
+        st.dictionaries(
+            st.one_of(st.sampled_from(["type", "text", "data", "url"]), WORDS), inner, max_size=2
+        ),
+    ),
+    max_leaves=4,
+)
+
+
+def places(value: Any) -> list[tuple[Any, Any]]:
+    """Return every container in the body with each of its keys."""
+    if isinstance(value, dict):
+        here, inner = list(value), list(value.values())
+    else:
+        here, inner = (list(range(len(value))), value) if isinstance(value, list) else ([], [])
+    return [(value, key) for key in here] + [place for item in inner for place in places(item)]
+
+
+@given(conversations(), st.randoms(use_true_random=False), ANYTHING)
+def test_anything_anywhere_is_read_or_refused_by_where_it_stands(
+    conversation: Conversation, random: Any, value: Any
+) -> None:
+    body = json.loads(json.dumps(write_request(conversation, model="claude-sonnet-5", max_tokens=7)))
+    container, key = random.choice(places(body))
+    container[key] = value
+    try:
+        write_request(read_request(body), model="claude-sonnet-5", max_tokens=7)
+    except (NotExpressible, MessagesFieldInvalid) as refused:
+        assert refused.param
+
+
 def body_of(*content: Any, role: str = "user", **fields: Any) -> dict[str, Any]:
     """Return a body whose last turn has the blocks."""
     turns: list[Any] = [{"role": "user", "content": "Hi"}] if role == "assistant" else []

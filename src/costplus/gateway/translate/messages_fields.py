@@ -88,9 +88,9 @@ class Fields:
         """Return the object that must be there, whatever is in it."""
         return self._of(name, dict, "an object")
 
-    def items(self, name: str) -> list[tuple[str, Any]]:
+    def items(self, name: str, what: str = "a list") -> list[tuple[str, Any]]:
         """Return the elements of a list with where each of them stands; none where there is no list."""
-        found = self._of(name, list, "a list") if name in self._left else []
+        found = self._of(name, list, what) if name in self._left else []
         return [(f"{self.path(name)}.{place}", item) for place, item in enumerate(found)]
 
     def cache_mark(self) -> Ttl | None:

@@ -31,6 +31,8 @@ from costplus.gateway.translate.messages_fields import ELSEWHERE, Fields, Messag
 
 CALL_SIGNATURE = "of-the-next-call:"  # How the signature of such a thinking block begins.
 
+_WORDS_OR_BLOCKS = "a string or a list of blocks"
+
 Names = dict[str, str]  # The tools' names by the ids of their calls.
 
 
@@ -45,7 +47,7 @@ def read_messages(body: Fields, *, automatic: Ttl | None) -> tuple[Message, ...]
         messages.pop()  # The only turn that may be empty, and it says nothing.
     for message in messages:
         if not message.parts:
-            raise invalid(f"{message.at}.content", "a string or a list of one block or more")
+            raise invalid(f"{message.at}.content", f"{_WORDS_OR_BLOCKS}, one or more")
     return tuple(messages) if automatic is None else _marked(messages, automatic)
 
 
@@ -56,7 +58,7 @@ def read_system(body: Fields) -> tuple[Text, ...]:
         return ()
     if isinstance(system, str):
         return (Text(text=system, at="system"),)
-    blocks = Fields({"system": system}).items("system")
+    blocks = Fields({"system": system}).items("system", _WORDS_OR_BLOCKS)
     return tuple(_read_text(Fields(block, at), only_text=True) for at, block in blocks)
 
 
@@ -66,7 +68,7 @@ def _read_message(turn: object, *, at: str, names: Names) -> Message:
     if isinstance(content := fields.take("content"), str):
         fields.done()
         return Message(role=role, parts=(Text(text=content, at=f"{at}.content"),), at=at)
-    blocks = Fields({"content": content}, at).items("content")
+    blocks = Fields({"content": content}, at).items("content", _WORDS_OR_BLOCKS)
     parts = _with_signatures([_read_part(Fields(block, where), role, names) for where, block in blocks])
     fields.done()
     return Message(role=role, parts=tuple(parts), at=at)
@@ -175,7 +177,7 @@ def _read_result(block: Fields, names: Names) -> ToolResult:
     elif isinstance(content, str):
         parts = (Text(text=content, at=block.path("content")),)
     else:
-        inner = Fields({"content": content}, block.at).items("content")
+        inner = Fields({"content": content}, block.at).items("content", _WORDS_OR_BLOCKS)
         parts = tuple(_read_of_result(Fields(found, at)) for at, found in inner)
     return ToolResult(
         call_id=call_id,
