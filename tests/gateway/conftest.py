@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from node_packages import ABSENT, NodeProject, OutOfReach, node_program, project
 
 from costplus.billing.customer import Customer
 from costplus.billing.setup import SetUpRequest, set_up
@@ -28,6 +29,7 @@ from costplus.rating.sheet import compile_sheet
 from costplus.storage.memory import MemoryStore
 from costplus.storage.sqlite import SqliteStore
 
+ROOT = Path(__file__).resolve().parents[2]
 AT = datetime(2026, 6, 1, 12, tzinfo=UTC)
 CUSTOMER = "cus_1"
 CREDIT_NANO = 1_000_000_000
@@ -144,3 +146,15 @@ def records() -> SimpleNamespace:
 def now() -> Callable[[], datetime]:
     """Return a clock that stands still."""
     return lambda: AT
+
+
+@pytest.fixture(scope="session")
+def node_scripts() -> NodeProject:
+    """Return the Node scripts with their packages, or skip."""
+    node = node_program()
+    if node is None:
+        pytest.skip(ABSENT)
+    try:
+        return project(node, ROOT / "tests" / "gateway" / "node", ROOT / "build" / "node")
+    except OutOfReach as reason:
+        pytest.skip(f"the Node SDKs cannot be installed here: {reason}")
