@@ -125,8 +125,8 @@ def _install(node: Node, source: Path, target: Path) -> None:
         lines = [
             line.removeprefix("npm error ") for line in ended.stderr.splitlines() if "npm warn" not in line
         ]
-        said = "; ".join(lines)
+        said = "; ".join(lines[:5])
         if ended.returncode and _OUT_OF_REACH.search(said):
-            raise OutOfReach(f"npm ci: {said[:300]}")
+            raise OutOfReach(f"npm ci: {said}")
         assert ended.returncode == 0, said
         folder.rename(target)

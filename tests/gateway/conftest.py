@@ -158,3 +158,26 @@ def node_scripts() -> NodeProject:
         return project(node, ROOT / "tests" / "gateway" / "node", ROOT / "build" / "node")
     except OutOfReach as reason:
         pytest.skip(f"the Node SDKs cannot be installed here: {reason}")
+
+
+@pytest.fixture(scope="session")
+def billed() -> Callable[..., list[dict[str, int]]]:
+    """Return how to read what a customer's calls to a model are booked as, each at its price."""
+
+    def read(
+        served: Any, calls: Any, *, customer: str, model: str, count: int, credit_nano: int
+    ) -> list[dict[str, int]]:
+        found = calls.until(
+            lambda: (now := served.books.of(customer)) and len(now) >= count and now,
+            f"calls of {customer} are settled",
+        )
+        assert len(found) == count
+        assert [call.flags for call in found] == [[]] * count
+        assert {call.model for call in found} == {model.partition("/")[2]}
+        for call in found:
+            assert call.price_nano == calls.price_nano(model, call.quantities)
+        spent_nano = sum(call.price_nano for call in found)
+        assert served.books.credit_nano(customer) == credit_nano - spent_nano
+        return [call.quantities for call in found]
+
+    return read

@@ -24,11 +24,12 @@ GPT, CLAUDE = "openai/gpt-4o-mini", "anthropic/claude-sonnet-4-5"
 EMBEDDING = "openai/text-embedding-3-small"
 
 SCENARIOS = {
-    "openai": "chat chat_stream chat_stream_usage chat_tools chat_tools_stream chat_tool_runner response"
+    "openai": "chat chat_stream chat_stream_usage chat_tools chat_tools_stream chat_tool_runner chat_think"
+    " chat_cached chat_limited chat_provider_refuses response"
     " response_stream response_tools response_tools_stream embeddings models unknown_model stopped_stream"
     " refused refused_stream",
-    "anthropic": "message stream raw_stream tools tools_stream thinking cached count_tokens unknown_model"
-    " refused refused_stream",
+    "anthropic": "message stream raw_stream tools tools_stream cache_read limited provider_refuses thinking"
+    " cached count_tokens unknown_model refused refused_stream",
     "vercel": "embeddings "
     + " ".join(
         f"{model}_{what}"
@@ -71,22 +72,13 @@ def saw(node_scripts: NodeProject, served: Any, calls: Any) -> Callable[[str, st
 
 
 @pytest.fixture(scope="module")
-def booked(served: Any, calls: Any) -> Callable[..., list[dict[str, int]]]:
+def booked(served: Any, calls: Any, billed: Any) -> Callable[..., list[dict[str, int]]]:
     """Return how to read what a scenario's calls are booked as, once they are, each at its price."""
 
     def of(name: str, model: str, *, count: int = 1) -> list[dict[str, int]]:
-        customer = f"cus_{name}"
-        found = calls.until(
-            lambda: (now := served.books.of(customer)) and len(now) >= count and now, f"{name} is settled"
+        return billed(
+            served, calls, customer=f"cus_{name}", model=model, count=count, credit_nano=CREDIT_NANO
         )
-        assert len(found) == count
-        assert [call.flags for call in found] == [[]] * count
-        assert {call.model for call in found} == {model.partition("/")[2]}
-        for call in found:
-            assert call.price_nano == calls.price_nano(model, call.quantities)
-        spent_nano = CREDIT_NANO - served.books.credit_nano(customer)
-        assert spent_nano == sum(call.price_nano for call in found)
-        return [call.quantities for call in found]
 
     return of
 
@@ -148,6 +140,21 @@ def test_openais_tool_runner_runs_to_its_answer(saw: Any, booked: Any) -> None:
     assert is_text(seen)
     turns = booked("openai_chat_tool_runner", GPT, count=2)
     assert seen["usage"]["total_tokens"] == sum(sum(turn.values()) for turn in turns)
+
+
+def test_openais_sdk_is_told_of_thoughts_and_cached_tokens(saw: Any, booked: Any) -> None:
+    thought, cached = saw("openai", "chat_think")["usage"], saw("openai", "chat_cached")["usage"]
+    assert thought["completion_tokens_details"]["reasoning_tokens"] == 5
+    assert cached["prompt_tokens_details"]["cached_tokens"] == 4
+    assert booked("openai_chat_think", GPT) == [{**PLAIN, "reasoning": 5}]
+    assert booked("openai_chat_cached", GPT) == [{"input": 5, "cached_input": 4, "output": 12}]
+
+
+def test_an_answer_ends_at_the_maximum_that_an_sdk_sets(saw: Any, booked: Any) -> None:
+    chat, message = saw("openai", "chat_limited"), saw("anthropic", "limited")
+    assert (len(chat["text"].split()), chat["finish"]) == (5, "length")
+    assert (len(message["text"].split()), message["stop"]) == (5, "max_tokens")
+    assert booked("openai_chat_limited", GPT) == booked("anthropic_limited", CLAUDE)
 
 
 def test_openais_sdk_embeds(saw: Any, booked: Any) -> None:
@@ -287,6 +294,16 @@ def test_without_credit_an_sdk_throws_its_own_error_at_once(
     customer = f"cus_{script}_{scenario}"
     assert served.books.of(customer) == []
     assert served.books.held_nano(customer) == 0
+
+
+@pytest.mark.parametrize("name", ["openai_chat_provider_refuses", "anthropic_provider_refuses"])
+def test_a_providers_refusal_is_the_sdks_own_error_and_costs_nothing(
+    saw: Any, served: Any, name: str
+) -> None:
+    seen = saw(*name.split("_", 1))
+    assert (seen["threw"], seen["status"], seen["requests"]) == ("BadRequestError", 400, 1)
+    assert "status 400" in seen["message"]
+    assert served.books.of(f"cus_{name}") == []
 
 
 @pytest.mark.parametrize("script", ["openai", "anthropic"])

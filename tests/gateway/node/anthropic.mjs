@@ -61,6 +61,26 @@ const messages = {
     stream.on("inputJson", (piece) => pieces.push(piece));
     return { ...summary(await stream.finalMessage()), pieces: pieces.join(""), several: pieces.length > 2 };
   },
+  async cache_read(scenario) {
+    const asked = { ...asking(`${PLAIN} [[cached=4]]`), system: "Be brief.", temperature: 0.5 };
+    return summary(await open(scenario).messages.create(asked));
+  },
+  async limited(scenario) {
+    return summary(await open(scenario).messages.create({ ...asking(PLAIN), max_tokens: 5 }));
+  },
+  async provider_refuses(scenario) {
+    return summary(await open(scenario).messages.create(asking("[[error=400]]")));
+  },
+  async refused(scenario) {
+    return summary(await open(scenario).messages.create(asking(PLAIN)));
+  },
+};
+
+const translatedOnly = {
+  async cut(scenario) {
+    const text = "[[tokens=12]] [[truncate]]";
+    return summary(await open(scenario).messages.stream(asking(text)).finalMessage());
+  },
 };
 
 const anthropicOnly = {
@@ -82,9 +102,6 @@ const anthropicOnly = {
     const { model, messages: turns } = asking("12345");
     return await open(scenario).messages.countTokens({ model, messages: turns });
   },
-  async refused(scenario) {
-    return summary(await open(scenario).messages.create(asking(PLAIN)));
-  },
   async refused_stream(scenario) {
     return summary(await open(scenario).messages.stream(asking(PLAIN)).finalMessage());
   },
@@ -93,4 +110,4 @@ const anthropicOnly = {
   },
 };
 
-await run(process.env.COSTPLUS_MODEL ? messages : { ...messages, ...anthropicOnly });
+await run(process.env.COSTPLUS_MODEL ? { ...messages, ...translatedOnly } : { ...messages, ...anthropicOnly });

@@ -88,6 +88,61 @@ const chat = {
     });
     return { text: await runner.finalContent(), asked, usage: await runner.totalUsage() };
   },
+  async chat_think(scenario) {
+    const answer = await open(scenario).chat.completions.create({
+      model: CHAT,
+      messages: said(`${PLAIN} [[think=5]]`),
+    });
+    return { text: answer.choices[0].message.content, usage: answer.usage };
+  },
+  async chat_cached(scenario) {
+    const system = { role: "system", content: "Be brief." };
+    const answer = await open(scenario).chat.completions.create({
+      model: CHAT,
+      messages: [system, ...said(`${PLAIN} [[cached=4]]`)],
+      temperature: 0.5,
+    });
+    return { text: answer.choices[0].message.content, usage: answer.usage };
+  },
+  async chat_limited(scenario) {
+    const answer = await open(scenario).chat.completions.create({
+      model: CHAT,
+      messages: said(PLAIN),
+      max_completion_tokens: 5,
+    });
+    return { text: answer.choices[0].message.content, finish: answer.choices[0].finish_reason };
+  },
+  async chat_provider_refuses(scenario) {
+    return open(scenario).chat.completions.create({ model: CHAT, messages: said("[[error=400]]") });
+  },
+  async stopped_stream(scenario) {
+    const stream = await open(scenario).chat.completions.create({
+      model: CHAT,
+      messages: said("[[input=9]] [[tokens=500]] [[chunk_ms=5]]"),
+      stream: true,
+    });
+    const texts = [];
+    for await (const chunk of stream) {
+      texts.push(chunk.choices[0]?.delta?.content ?? "");
+      if (texts.length === 5) break; // The package aborts the request.
+    }
+    return { chunks: texts.length };
+  },
+};
+
+const translatedOnly = {
+  async chat_untranslatable(scenario) {
+    const asked = { model: CHAT, messages: said(PLAIN), logit_bias: { 50256: -100 } };
+    return open(scenario).chat.completions.create(asked);
+  },
+  async chat_cut(scenario) {
+    const asked = { model: CHAT, messages: said("[[tokens=12]] [[truncate]]"), stream: true };
+    await all(await open(scenario).chat.completions.create(asked));
+    return {};
+  },
+  async refused(scenario) {
+    return open(scenario).chat.completions.create({ model: CHAT, messages: said(PLAIN) });
+  },
 };
 
 const openaiOnly = {
@@ -151,19 +206,6 @@ const openaiOnly = {
   async unknown_model(scenario) {
     return open(scenario).chat.completions.create({ model: "no-such-model", messages: said(PLAIN) });
   },
-  async stopped_stream(scenario) {
-    const stream = await open(scenario).chat.completions.create({
-      model: CHAT,
-      messages: said("[[input=9]] [[tokens=500]] [[chunk_ms=5]]"),
-      stream: true,
-    });
-    const texts = [];
-    for await (const chunk of stream) {
-      texts.push(chunk.choices[0]?.delta?.content ?? "");
-      if (texts.length === 5) break; // The package aborts the request.
-    }
-    return { chunks: texts.length };
-  },
 };
 
-await run(process.env.COSTPLUS_MODEL ? chat : { ...chat, ...openaiOnly });
+await run(process.env.COSTPLUS_MODEL ? { ...chat, ...translatedOnly } : { ...chat, ...openaiOnly });
