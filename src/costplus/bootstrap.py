@@ -44,6 +44,7 @@ from costplus.gateway.proxy import Proxy
 from costplus.gateway.recover import recover
 from costplus.gateway.rsgi_asgi import AsgiApp
 from costplus.gateway.settle import Settler
+from costplus.gateway.tally import CallTally
 from costplus.rating.pricing import Pricing
 from costplus.web.addresses import address_policy
 from costplus.web.app import build_app
@@ -129,6 +130,7 @@ class Gateway:
     settler: Settler
     leases: Leases
     providers: Providers
+    tally: CallTally
     tasks: list[asyncio.Task[None]]
 
     async def stop(self, *, drain_s: int) -> None:
@@ -185,12 +187,14 @@ async def start_gateway(
         output_tokens_default=settings.gateway.output_tokens_default,
     )
     forwarder = Forwarder(journal=journal, settler=settler, pricing=pricing, fsync=settings.gateway.fsync)
+    tally = CallTally()
     proxy = Proxy(
         admitter=admitter,
         forwarder=forwarder,
         providers=providers,
         now=now,
         body_bytes_max=settings.gateway.body_bytes_max,
+        watchers=(tally,),
     )
     tasks.append(asyncio.create_task(_sweep(leases, journal)))
     models = ModelList(directory=directory, pricing=pricing, providers=providers, now=now)
@@ -202,6 +206,7 @@ async def start_gateway(
         settler=settler,
         leases=leases,
         providers=providers,
+        tally=tally,
         tasks=tasks,
     )
 

@@ -120,6 +120,7 @@ class Settings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=
     webhook_allow: str = ""  # Hosts and networks that webhooks may go to although they are not public.
     webhook_allow_private: bool = False  # Private networks are open to webhooks.
     webhook_timeout_s: Annotated[int, msgspec.Meta(ge=1, le=40)] = 20
+    metrics_token: str = ""  # What may read /metrics beside a merchant's key.
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     providers: dict[str, ProviderSettings] = {}
     gateway: GatewaySettings = GatewaySettings()

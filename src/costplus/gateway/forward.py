@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from time import perf_counter
 from typing import Protocol
 
 import structlog
@@ -108,6 +109,8 @@ class Forwarder:
         headers: Sequence[tuple[str, str]],
         body: bytes,
         client: Client,
+        *,
+        request_id: str,
     ) -> None:
         """Pass on what costs nothing, and its answer."""
         response = await provider.pool.request(
@@ -117,9 +120,8 @@ class Forwarder:
         if response.status in (401, 403):
             log.error("provider_credentials_rejected", provider=provider.settings.name)
             raise ProviderRefusedKey(f"Provider '{provider.settings.name}' rejected the gateway's key.")
-        client.answer(
-            response.status, [("content-type", response.header("content-type") or "application/json")], answer
-        )
+        sent = [("content-type", response.header("content-type") or "application/json")]
+        client.answer(response.status, [*sent, ("costplus-request-id", request_id)], answer)
 
     async def _refused(self, call: Call, response: UpstreamResponse, client: Client) -> None:
         """Pass the provider's own refusal on; it is not billed."""
@@ -217,10 +219,12 @@ class Forwarder:
         """Wait for the disk where the settings ask for it; the caller gets its answer in any case."""
         if not self._fsync:
             return
+        began_s = perf_counter()
         try:
             await self._journal.durable()
         except JournalFull as error:
             log.error("journal_not_durable", code=error.code, request=call.id)  # The store has it soon.
+        call.accounting_s += perf_counter() - began_s
 
     async def _drain(self, response: UpstreamResponse, reader: WireReader) -> None:
         """Read on after the client has left, for the provider's own counts, up to a bound."""
@@ -235,6 +239,7 @@ class Forwarder:
 
     def _account(self, call: Call, reading: Reading) -> Charge:
         """Journal what the call used, end its hold, queue its settlement; return its charge."""
+        began_s = perf_counter()
         call.ended = True
         self._serve(call, reading)
         usage = measured(call, reading)
@@ -243,13 +248,14 @@ class Forwarder:
         charge = charged(call, usage, reading, sheet_of=lambda model: self._sheet_of(call, model))
         call.usage = usage
         call.ticket.used(sum(usage.quantities.values()))
-        used = used_by(call, usage, reading, charge)
+        used = call.used = used_by(call, usage, reading, charge)
         rates = [line.rate for line in charge.lines]
         try:
             self._journal.use(used, rates)
         except JournalFull as error:
             log.error("journal_refused_usage", code=error.code, request=call.id)  # Settled all the same.
         self._settler.submit_call(used, charge)
+        call.accounting_s = perf_counter() - began_s
         return charge
 
     def _serve(self, call: Call, reading: Reading) -> None:

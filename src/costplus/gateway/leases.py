@@ -69,6 +69,14 @@ class Held:
         return credit_nano, freed
 
 
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """What this process has reserved of customers' credit."""
+
+    count: int
+    free_nano: int
+
+
 NOTHING_HELD = Held(None, (), 0)
 
 
@@ -93,6 +101,10 @@ class Leases:
         self._caps = CapBudgets(store, owner=owner, now=now)
         self._filling: dict[Key, asyncio.Task[None]] = {}
         self._noted: dict[str, int] = {}  # Customer → the credit at which its end was last noted.
+
+    def reserved(self) -> Reserved:
+        """Return how many leases there are, and what of them no call holds."""
+        return Reserved(len(self._leases), sum(lease.free_nano for lease in self._leases.values()))
 
     async def refilled(self) -> None:
         """Wait until no lease grows behind the calls' backs."""
