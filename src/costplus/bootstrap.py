@@ -186,7 +186,13 @@ async def start_gateway(
         now=now,
         output_tokens_default=settings.gateway.output_tokens_default,
     )
-    forwarder = Forwarder(journal=journal, settler=settler, pricing=pricing, fsync=settings.gateway.fsync)
+    forwarder = Forwarder(
+        journal=journal,
+        settler=settler,
+        pricing=pricing,
+        fsync=settings.gateway.fsync,
+        money_headers=settings.gateway.money_headers,
+    )
     tally = CallTally()
     proxy = Proxy(
         admitter=admitter,

@@ -70,12 +70,14 @@ class Forwarder:
         settler: Settler,
         pricing: Pricing,
         fsync: bool = False,
+        money_headers: bool = True,
         answer_bytes_max: int = 64 << 20,
     ) -> None:
         self._journal = journal
         self._settler = settler
         self._pricing = pricing
         self._fsync = fsync
+        self._money_headers = money_headers
         self._answer_bytes_max = answer_bytes_max
 
     async def forward(self, call: Call, client: Client) -> None:
@@ -159,7 +161,8 @@ class Forwarder:
         if sending.translation and reply:
             body = sending.translation.write(reply, call.usage)
             headers[0] = ("content-type", _content_type(call))
-        headers.append(("costplus-charged", nano_text(charge.price_nano)))
+        if self._money_headers:
+            headers.append(("costplus-charged", nano_text(charge.price_nano)))
         client.answer(response.status, headers, body)
 
     async def _stream(self, call: Call, response: UpstreamResponse, client: Client) -> None:
@@ -300,8 +303,10 @@ class Forwarder:
             ("content-type", response.header("content-type") or "application/json"),
             ("costplus-request-id", call.id),
         ]
-        if call.held.lease or call.held.caps:
+        left_nano = call.held.left_nano if self._money_headers else None
+        if left_nano is not None:
             headers.append(("costplus-held", nano_text(call.held.amount_nano)))
+            headers.append(("costplus-remaining", nano_text(left_nano)))
         headers += [(name, value) for name, value in response.headers if name in _KEPT_HEADERS]
         return headers
 
