@@ -34,6 +34,7 @@ from costplus.config import Settings, SettingsInvalid
 from costplus.core.errors import Unavailable
 from costplus.core.ids import new_id
 from costplus.gateway.admit import Admitter
+from costplus.gateway.call_log import CallLog
 from costplus.gateway.directory import Directory
 from costplus.gateway.forward import Forwarder
 from costplus.gateway.journal import Journal
@@ -194,14 +195,16 @@ async def start_gateway(
         money_headers=settings.gateway.money_headers,
     )
     tally = CallTally()
+    call_log = CallLog(calls=settings.gateway.log_calls, bodies=settings.gateway.log_bodies)
     proxy = Proxy(
         admitter=admitter,
         forwarder=forwarder,
         providers=providers,
         now=now,
         body_bytes_max=settings.gateway.body_bytes_max,
-        watchers=(tally,),
+        watchers=(tally, call_log),
     )
+    proxy.keeps_answers = call_log.keeps_answers
     tasks.append(asyncio.create_task(_sweep(leases, journal)))
     models = ModelList(directory=directory, pricing=pricing, providers=providers, now=now)
     return Gateway(

@@ -69,6 +69,8 @@ class GatewaySettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_
     output_tokens_default: int = 4096  # Held for a call that names no limit on its output.
     fsync: bool = False  # Wait for the disk before an answer is complete; else only the process may die.
     money_headers: bool = True  # Whether answers say what was held and charged, and what remains.
+    log_calls: Literal["off", "errors", "all"] = "errors"
+    log_bodies: Literal["off", "metadata", "full"] = "off"
     drain_s: int = 30  # How long open calls may finish after SIGTERM.
 
 

@@ -50,7 +50,7 @@ class _Stream:
         if not exchange.first_piece_s:
             exchange.first_piece_s = perf_counter()
         if exchange.answer is not None:
-            exchange.answer.append(chunk)
+            exchange.keep(chunk)
         try:
             await self._stream.send_bytes(chunk)
         except ProtocolClosed as error:
@@ -72,8 +72,7 @@ class _Client:
 
     def answer(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         self._exchange.status = status
-        if self._exchange.answer is not None:
-            self._exchange.answer.append(body)
+        self._exchange.keep(body)
         self._proto.response_bytes(status, headers, body)
 
     def start(self, status: int, headers: list[tuple[str, str]]) -> _Stream:
@@ -100,6 +99,7 @@ class Proxy:
         self._now = now
         self._body_bytes_max = body_bytes_max
         self._watchers = tuple(watchers)
+        self.keeps_answers = False  # Whether a watcher wants to see them.
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -122,6 +122,8 @@ class Proxy:
     async def __call__(self, scope: RsgiScope, proto: _Proto) -> None:
         """Serve one request."""
         exchange = Exchange(path=scope.path, began_s=perf_counter())
+        if self.keeps_answers:
+            exchange.answer = []
         client = _Client(proto, exchange)
         self._in_flight += 1
         self._idle.clear()

@@ -14,6 +14,7 @@ from typing import Protocol
 from costplus.gateway.call import Call
 from costplus.gateway.endpoint import Endpoint
 
+ANSWER_BYTES_KEPT = 256 << 10
 CLIENT_GONE = 499  # What the field notes where the client left before there was an answer.
 
 
@@ -35,6 +36,11 @@ class Exchange:
     received: Mapping[str, str] | None = None  # The caller's headers.
     body: bytes = b""
     answer: list[bytes] | None = None  # The answer's pieces, kept only where somebody wants to see them.
+
+    def keep(self, piece: bytes) -> None:
+        """Keep a piece of the answer, up to a bound, where somebody wants to see it."""
+        if self.answer is not None and sum(map(len, self.answer)) < ANSWER_BYTES_KEPT:
+            self.answer.append(piece)
 
     @property
     def noted_status(self) -> int:
