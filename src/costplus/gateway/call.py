@@ -52,6 +52,8 @@ class Call:
     ticket: Ticket = NO_TICKET  # Its place among the calls of its key.
     flags: tuple[str, ...] = ()  # What is remarkable beside the provider's usage block.
     usage: Usage | None = None  # What it used, once that is known.
+    used: Used | None = None  # The journal's record of it.
+    accounting_s: float = 0.0  # How long the accounting kept its answer back.
     ended: bool = False  # Accounted for, or void: exactly one of both happens, once.
 
 

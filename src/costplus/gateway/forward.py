@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from time import perf_counter
 from typing import Protocol
 
 import structlog
@@ -69,12 +70,14 @@ class Forwarder:
         settler: Settler,
         pricing: Pricing,
         fsync: bool = False,
+        money_headers: bool = True,
         answer_bytes_max: int = 64 << 20,
     ) -> None:
         self._journal = journal
         self._settler = settler
         self._pricing = pricing
         self._fsync = fsync
+        self._money_headers = money_headers
         self._answer_bytes_max = answer_bytes_max
 
     async def forward(self, call: Call, client: Client) -> None:
@@ -108,6 +111,8 @@ class Forwarder:
         headers: Sequence[tuple[str, str]],
         body: bytes,
         client: Client,
+        *,
+        request_id: str,
     ) -> None:
         """Pass on what costs nothing, and its answer."""
         response = await provider.pool.request(
@@ -117,9 +122,8 @@ class Forwarder:
         if response.status in (401, 403):
             log.error("provider_credentials_rejected", provider=provider.settings.name)
             raise ProviderRefusedKey(f"Provider '{provider.settings.name}' rejected the gateway's key.")
-        client.answer(
-            response.status, [("content-type", response.header("content-type") or "application/json")], answer
-        )
+        sent = [("content-type", response.header("content-type") or "application/json")]
+        client.answer(response.status, [*sent, ("costplus-request-id", request_id)], answer)
 
     async def _refused(self, call: Call, response: UpstreamResponse, client: Client) -> None:
         """Pass the provider's own refusal on; it is not billed."""
@@ -157,7 +161,8 @@ class Forwarder:
         if sending.translation and reply:
             body = sending.translation.write(reply, call.usage)
             headers[0] = ("content-type", _content_type(call))
-        headers.append(("costplus-charged", nano_text(charge.price_nano)))
+        if self._money_headers:
+            headers.append(("costplus-charged", nano_text(charge.price_nano)))
         client.answer(response.status, headers, body)
 
     async def _stream(self, call: Call, response: UpstreamResponse, client: Client) -> None:
@@ -217,10 +222,12 @@ class Forwarder:
         """Wait for the disk where the settings ask for it; the caller gets its answer in any case."""
         if not self._fsync:
             return
+        began_s = perf_counter()
         try:
             await self._journal.durable()
         except JournalFull as error:
             log.error("journal_not_durable", code=error.code, request=call.id)  # The store has it soon.
+        call.accounting_s += perf_counter() - began_s
 
     async def _drain(self, response: UpstreamResponse, reader: WireReader) -> None:
         """Read on after the client has left, for the provider's own counts, up to a bound."""
@@ -235,6 +242,7 @@ class Forwarder:
 
     def _account(self, call: Call, reading: Reading) -> Charge:
         """Journal what the call used, end its hold, queue its settlement; return its charge."""
+        began_s = perf_counter()
         call.ended = True
         self._serve(call, reading)
         usage = measured(call, reading)
@@ -243,13 +251,14 @@ class Forwarder:
         charge = charged(call, usage, reading, sheet_of=lambda model: self._sheet_of(call, model))
         call.usage = usage
         call.ticket.used(sum(usage.quantities.values()))
-        used = used_by(call, usage, reading, charge)
+        used = call.used = used_by(call, usage, reading, charge)
         rates = [line.rate for line in charge.lines]
         try:
             self._journal.use(used, rates)
         except JournalFull as error:
             log.error("journal_refused_usage", code=error.code, request=call.id)  # Settled all the same.
         self._settler.submit_call(used, charge)
+        call.accounting_s = perf_counter() - began_s
         return charge
 
     def _serve(self, call: Call, reading: Reading) -> None:
@@ -294,8 +303,10 @@ class Forwarder:
             ("content-type", response.header("content-type") or "application/json"),
             ("costplus-request-id", call.id),
         ]
-        if call.held.lease or call.held.caps:
+        left_nano = call.held.left_nano if self._money_headers else None
+        if left_nano is not None:
             headers.append(("costplus-held", nano_text(call.held.amount_nano)))
+            headers.append(("costplus-remaining", nano_text(left_nano)))
         headers += [(name, value) for name, value in response.headers if name in _KEPT_HEADERS]
         return headers
 

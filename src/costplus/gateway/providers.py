@@ -23,7 +23,7 @@ from costplus.gateway.endpoint import (
 )
 from costplus.gateway.errors import DialectUnsupported, NoSuchEndpoint, ProviderNotConfigured
 from costplus.gateway.translate.registry import CALLERS
-from costplus.gateway.upstream import UpstreamPool
+from costplus.gateway.upstream import PoolLoad, UpstreamPool
 
 ANTHROPIC_VERSION = "2023-06-01"
 Wire = Literal["openai", "anthropic", "google", "vertex", "bedrock", "cohere", "azure"]
@@ -201,6 +201,10 @@ class Providers:
                 f"or use one of: {', '.join(sorted(self._by_name)) or 'none yet'}.",
             )
         return provider
+
+    def loads(self) -> Mapping[str, PoolLoad]:
+        """Return how busy each provider's connections are."""
+        return {name: provider.pool.load for name, provider in self._by_name.items()}
 
     async def aclose(self) -> None:
         """Close every connection."""
