@@ -143,9 +143,9 @@ class Proxy:
         query = scope.query_string
         if endpoint.is_free:
             provider = await self._admitter.known(endpoint, headers, query=query)
-            await self._forwarder.pass_on(
-                provider, endpoint, provider.headers(headers, endpoint), body, client
-            )
+            path = provider.path_of(endpoint)
+            sent = await provider.headers(headers, endpoint, path=path, body=body)
+            await self._forwarder.pass_on(provider, endpoint, sent, body, client)
             return
         call = await self._admitter.admit(endpoint, headers, body, query=query)
         try:
