@@ -191,6 +191,7 @@ async def start_gateway(
         providers=providers,
         now=now,
         body_bytes_max=settings.gateway.body_bytes_max,
+        body_timeout_s=settings.gateway.body_timeout_s,
     )
     tasks.append(asyncio.create_task(_sweep(leases, journal)))
     models = ModelList(directory=directory, pricing=pricing, providers=providers, now=now)

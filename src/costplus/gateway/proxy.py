@@ -16,7 +16,14 @@ from costplus.core.ids import milliseconds, new_id
 from costplus.gateway.admit import Admitter
 from costplus.gateway.dialect import refusal, refusal_headers
 from costplus.gateway.endpoint import Endpoint, Shape, is_served
-from costplus.gateway.errors import BodyTooLarge, Draining, MethodNotAllowed
+from costplus.gateway.errors import (
+    BodyEncoded,
+    BodyTooLarge,
+    BodyTooSlow,
+    Draining,
+    GatewayFault,
+    MethodNotAllowed,
+)
 from costplus.gateway.forward import ClientGone, Forwarder
 from costplus.gateway.providers import Providers
 from costplus.gateway.rates import RateLimited
@@ -82,12 +89,14 @@ class Proxy:
         providers: Providers,
         now: Callable[[], datetime],
         body_bytes_max: int,
+        body_timeout_s: int = 60,
     ) -> None:
         self._admitter = admitter
         self._forwarder = forwarder
         self._providers = providers
         self._now = now
         self._body_bytes_max = body_bytes_max
+        self._body_timeout_s = body_timeout_s
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -115,28 +124,46 @@ class Proxy:
         except BodyCutShort:
             log.info("client_left_early", path=scope.path)
         except BillingError as error:
-            if not client.started:
-                request_id = new_id("req", at=self._now())
-                status, body = refusal(shape, error, request_id=request_id)
-                headers = [("content-type", "application/json"), ("costplus-request-id", request_id)]
-                headers += refusal_headers(shape, error)
-                if isinstance(error, SpendCapReached):
-                    resets_s = max(milliseconds(error.resets_at) - milliseconds(self._now()), 0) // 1000
-                    headers.append(("retry-after", str(resets_s)))
-                elif isinstance(error, RateLimited):
-                    headers.append(("retry-after", str(error.retry_after_s)))
-                elif status in (429, 503):
-                    headers.append(("retry-after", "1"))
-                client.answer(status, headers, body)
+            self._refuse(client, shape, error)
+        except Exception:  # A fault of ours: the caller is told in its dialect, the log has it all.
+            self._refuse(client, shape, GatewayFault("The gateway failed at this request."))
+            raise
         finally:
             self._in_flight -= 1
             if self._in_flight == 0:
                 self._idle.set()
 
+    def _refuse(self, client: _Client, shape: Shape, error: BillingError) -> None:
+        """Answer with a refusal, where nothing was sent yet."""
+        if client.started:
+            return
+        request_id = new_id("req", at=self._now())
+        status, body = refusal(shape, error, request_id=request_id)
+        headers = [("content-type", "application/json"), ("costplus-request-id", request_id)]
+        headers += refusal_headers(shape, error)
+        if isinstance(error, SpendCapReached):
+            resets_s = max(milliseconds(error.resets_at) - milliseconds(self._now()), 0) // 1000
+            headers.append(("retry-after", str(resets_s)))
+        elif isinstance(error, RateLimited):
+            headers.append(("retry-after", str(error.retry_after_s)))
+        elif status in (429, 503):
+            headers.append(("retry-after", "1"))
+        elif isinstance(error, BodyTooSlow | BodyTooLarge):
+            headers.append(("connection", "close"))  # The rest of the body may still be on its way.
+        client.answer(status, headers, body)
+
     async def _serve(self, scope: RsgiScope, proto: _Proto, endpoint: Endpoint, client: _Client) -> None:
         if scope.method != "POST":
             raise MethodNotAllowed(f"{scope.path} takes POST, not {scope.method}.")
-        body = await self._body(scope, proto)
+        if (scope.headers.get("content-encoding") or "identity").strip().lower() != "identity":
+            raise BodyEncoded("The request body has a Content-Encoding; it is read as it is only.")
+        try:
+            async with asyncio.timeout(self._body_timeout_s):
+                body = await self._body(scope, proto)
+        except TimeoutError as error:
+            raise BodyTooSlow(
+                f"The request body did not arrive within {self._body_timeout_s} seconds."
+            ) from error
         if self.draining:
             raise Draining("This gateway is stopping.")
         headers = dict(scope.headers.items())
