@@ -65,7 +65,6 @@ UNREADABLE = [
     b"[]",
     b'{"type": "error", "error": {"type": "api_error", "message": "no"}}',
     answer(stop_reason=None),
-    answer(stop_reason="tired"),
     answer({"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}),
     answer({"type": "text", "text": None}),
     answer({"text": "typeless"}),
@@ -77,6 +76,10 @@ UNREADABLE = [
 def test_an_answer_that_is_none_is_an_error(body: bytes) -> None:
     with pytest.raises(AnswerUnreadable):
         read_reply(body)
+
+
+def test_a_reason_yet_unknown_is_an_end() -> None:
+    assert read_reply(answer(stop_reason="tired")).stop == "end"
 
 
 def written(*parts: Text | Reasoning | ToolCall, usage: Usage | None = None) -> dict[str, Any]:
