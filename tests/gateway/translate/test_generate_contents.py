@@ -1,4 +1,4 @@
-"""The turns of requests to Gemini: words, media, calls, results and signatures, as Google's types have them."""
+"""The turns of requests to Gemini: words, media, calls, results and signatures, as Google types them."""
 
 from __future__ import annotations
 

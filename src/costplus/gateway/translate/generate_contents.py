@@ -10,8 +10,6 @@ signature that Google defines for them, where the model would refuse them withou
 
 from __future__ import annotations
 
-import mimetypes
-import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -29,6 +27,7 @@ from costplus.gateway.translate.conversation import (
     refuse,
 )
 from costplus.gateway.translate.generate_thinking import TARGET, Version
+from costplus.gateway.translate.media_types import media_type_at
 
 # "skip_thought_signature_validator" in base64.
 _UNSIGNED = "c2tpcF90aG91Z2h0X3NpZ25hdHVyZV92YWxpZGF0b3I="
@@ -36,11 +35,6 @@ _SIGNATURES_NEEDED: Version = (3, 0)
 _RESULT_MEDIA: Version = (3, 0)  # Since when a result may hold more than words.
 _ROLES = {"user": "user", "assistant": "model"}
 _URL_SCHEMES = ("https:", "http:", "gs:")
-_URL_PATH_END = re.compile(r"[?#]")
-
-_TYPES = mimetypes.MimeTypes()  # Python's own table, not the machine's.
-for _extension, _type in ((".webp", "image/webp"), (".md", "text/markdown"), (".heif", "image/heif")):
-    _TYPES.add_type(_type, _extension)
 
 
 def contents_of(conversation: Conversation, version: Version) -> list[dict[str, Any]]:
@@ -181,7 +175,7 @@ def _media(part: Media) -> dict[str, Any]:
         return {"inlineData": {"mimeType": part.media_type, "data": part.base64}}
     if not part.url.lower().startswith(_URL_SCHEMES):
         refuse(part.at, target=TARGET, why="a URL begins with https:, http: or gs:")
-    media_type = part.media_type or _TYPES.guess_type(_URL_PATH_END.split(part.url)[0].lower())[0]
+    media_type = part.media_type or media_type_at(part.url)
     if not media_type:
         _refuse_untyped(part)
     return {"fileData": {"mimeType": media_type, "fileUri": part.url}}
