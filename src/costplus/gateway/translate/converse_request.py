@@ -45,7 +45,7 @@ def write_request(conversation: Conversation, *, model: str, max_tokens: int) ->
         "system": system_blocks(asked.system),
         "inferenceConfig": _inference_config(asked),
         "toolConfig": _tool_config(asked),
-        "additionalModelRequestFields": _own_fields(asked, model),
+        "additionalModelRequestFields": _own_fields(asked, model, max_tokens),
         "outputConfig": {} if asked.format is None else {"textFormat": _text_format(asked.format)},
         "requestMetadata": {} if asked.metadata is None else _metadata(asked, asked.metadata),
         "serviceTier": {} if asked.service_tier is None else _tier(asked, asked.service_tier),
@@ -99,10 +99,11 @@ def _spec(tool: Tool) -> dict[str, Any]:
     return spec
 
 
-def _own_fields(asked: Conversation, model: str) -> dict[str, Any]:
+def _own_fields(asked: Conversation, model: str, max_tokens: int) -> dict[str, Any]:
     fields: dict[str, Any] = {} if asked.top_k is None else {"top_k": asked.top_k}
     if asked.thinking is not None:
-        fields.update(thinking_fields(asked.thinking, model=model, max_tokens=asked.max_tokens))
+        limit = max_tokens if asked.max_tokens is None else asked.max_tokens
+        fields.update(thinking_fields(asked.thinking, model=model, limit_tokens=limit))
     return fields
 
 

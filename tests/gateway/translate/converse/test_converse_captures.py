@@ -8,16 +8,19 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from botocore.eventstream import EventStreamBuffer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from costplus.gateway.translate.conversation import Reasoning, Text, ToolCall
+from costplus.gateway.translate.conversation import Conversation, Message, Reasoning, Text, Tool, ToolCall
 from costplus.gateway.translate.converse_reply import read_reply
+from costplus.gateway.translate.converse_request import write_request
 from costplus.gateway.translate.converse_stream import ConverseReader
 from costplus.gateway.translate.reply import (
     AnswerUnreadable,
@@ -202,3 +205,21 @@ def test_a_refusal_in_place_of_an_answer_is_unreadable(rows: list[Row]) -> None:
         if row["status"] >= 400:
             with pytest.raises(AnswerUnreadable):
                 read_reply(json.dumps(row["response"]).encode())
+
+
+def test_what_a_model_said_goes_back_to_it_as_it_came(rows: list[Row]) -> None:
+    sent_back = 0
+    for row in rows:
+        if not isinstance(row["response"], dict) or not is_translatable(row):
+            continue
+        recorded = [block for block in blocks_of(deepcopy(row)) if block.get("text") != ""]
+        reply = read_reply(json.dumps(row["response"]).encode())
+        said = Conversation(messages=(Message(role="assistant", parts=reply.parts),), tools=(Tool(name="f"),))
+        if not recorded:
+            continue
+        body = json.loads(msgspec.json.encode(write_request(said, model="amazon.nova-pro", max_tokens=1)))
+        for block in recorded:
+            block.get("toolUse", {}).pop("type", None)
+        assert body["messages"] == [{"role": "assistant", "content": recorded}], row["id"]
+        sent_back += 1
+    assert sent_back > 100

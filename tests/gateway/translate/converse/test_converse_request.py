@@ -186,23 +186,18 @@ ADAPTIVE = {"thinking": {"type": "adaptive"}}
 THINKING = [
     (CLAUDE, Thinking(mode="off"), {"thinking": {"type": "disabled"}}),
     (CLAUDE, Thinking(effort="none"), {"thinking": {"type": "disabled"}}),
-    (CLAUDE, Thinking(effort="low"), {"thinking": {"type": "enabled", "budget_tokens": 1024}}),
-    (CLAUDE, Thinking(effort="medium"), {"thinking": {"type": "enabled", "budget_tokens": 8192}}),
-    (CLAUDE, Thinking(effort="high"), None),  # Its budget is over the limit of 10,000 tokens.
-    (CLAUDE, Thinking(effort="max"), None),
-    (CLAUDE, Thinking(mode="adaptive"), None),
+    (CLAUDE, Thinking(effort="medium"), {"thinking": {"type": "enabled", "budget_tokens": 5000}}),
+    (CLAUDE, Thinking(effort="minimal"), None),
+    ("eu.anthropic.claude-haiku-4-5-20251001-v1", Thinking(effort="high"), "enabled"),
     ("us.anthropic.claude-3-7-sonnet-20250219-v1:0", Thinking(mode="adaptive", effort="low"), "enabled"),
-    ("us.anthropic.claude-sonnet-4-20250514-v1:0", Thinking(effort="minimal"), "enabled"),
-    ("anthropic.claude-v2", Thinking(effort="low"), "enabled"),
+    ("us.anthropic.claude-sonnet-4-20250514-v1:0", Thinking(effort="low"), "enabled"),
     (OPUS, Thinking(mode="adaptive"), ADAPTIVE),
     (OPUS, Thinking(effort="max"), {**ADAPTIVE, "output_config": {"effort": "max"}}),
-    (OPUS, Thinking(effort="minimal"), None),
     (OPUS, Thinking(budget_tokens=2000), {"thinking": {"type": "enabled", "budget_tokens": 2000}}),
-    ("anthropic.claude-opus-4-7", Thinking(budget_tokens=2000), None),
     (
-        "anthropic.claude-mythos-preview",
-        Thinking(effort="low"),
-        {**ADAPTIVE, "output_config": {"effort": "low"}},
+        "us.anthropic.claude-sonnet-4-6",
+        Thinking(effort="high"),
+        {**ADAPTIVE, "output_config": {"effort": "high"}},
     ),
     ("anthropic.claude-opus-5", Thinking(), ADAPTIVE),
     ("openai.gpt-oss-120b-1:0", Thinking(effort="high"), {"reasoning_effort": "high"}),
@@ -229,6 +224,6 @@ def test_thinking_is_said_in_the_fields_of_the_models_maker(
         assert body_of(conversation, model)["additionalModelRequestFields"] == fields
 
 
-def test_without_a_limit_every_budget_is_below_it(body_of: Any) -> None:
+def test_a_budget_without_a_limit_is_a_share_of_the_models_own(body_of: Any) -> None:
     fields = body_of(saying(thinking=Thinking(effort="high")))["additionalModelRequestFields"]
-    assert fields == {"thinking": {"type": "enabled", "budget_tokens": 24576}}
+    assert fields == {"thinking": {"type": "enabled", "budget_tokens": 4096 * 80 // 100}}
