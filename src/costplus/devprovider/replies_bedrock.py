@@ -36,7 +36,7 @@ STREAM_OPERATION = "converse-stream"
 
 
 class _Part(Part, rename="camel"):
-    tool_result: msgspec.Raw | None = None
+    tool_result: dict[str, object] | None = None
 
 
 class _Message(msgspec.Struct):

@@ -33,7 +33,7 @@ STREAM_METHOD = "streamGenerateContent"
 
 
 class _Part(Part, rename="camel"):
-    function_response: msgspec.Raw | None = None
+    function_response: dict[str, object] | None = None
 
 
 class _Content(msgspec.Struct):

@@ -85,12 +85,9 @@ class Forwarder:
         sending = call.sending
         provider = sending.provider
         try:
-            response = await provider.pool.request(
-                method="POST",
-                path=provider.path_of(sending.endpoint),
-                headers=provider.headers(call.received, sending.endpoint),
-                body=sending.body,
-            )
+            path, body = provider.path_of(sending.endpoint), sending.body
+            headers = await provider.headers(call.received, sending.endpoint, path=path, body=body)
+            response = await provider.pool.request(method="POST", path=path, headers=headers, body=body)
             if response.status >= 400:
                 await self._refused(call, response, client)
             elif (response.header("content-type") or "").startswith(_STREAMS):

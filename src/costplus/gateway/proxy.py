@@ -174,9 +174,9 @@ class Proxy:
         if endpoint.is_free:
             provider = await self._admitter.known(endpoint, headers, query=query)
             exchange.request_id = request_id = new_id("req", at=self._now())
-            await self._forwarder.pass_on(
-                provider, endpoint, provider.headers(headers, endpoint), body, client, request_id=request_id
-            )
+            path = provider.path_of(endpoint)
+            sent = await provider.headers(headers, endpoint, path=path, body=body)
+            await self._forwarder.pass_on(provider, endpoint, sent, body, client, request_id=request_id)
             return
         call = exchange.call = await self._admitter.admit(endpoint, headers, body, query=query)
         exchange.request_id = call.id

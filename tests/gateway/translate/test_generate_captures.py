@@ -22,7 +22,6 @@ from costplus.gateway.translate.generate_reply import read_reply
 from costplus.gateway.translate.generate_request import write_request
 from costplus.gateway.translate.generate_stream import GenerateReader
 from costplus.gateway.translate.reply import (
-    AnswerFailed,
     AnswerUnreadable,
     Began,
     CallBegan,
@@ -193,10 +192,10 @@ def test_an_answer_with_what_no_dialect_carries_is_refused_by_its_name(rows: lis
     assert refused == UNTRANSLATABLE - {"codeExecutionResult", "toolResponse"}  # They come after the others.
 
 
-def test_an_error_in_place_of_an_answer_is_a_failure(rows: list[Row]) -> None:
+def test_an_error_in_place_of_an_answer_is_unreadable(rows: list[Row]) -> None:
     for row in rows:
         if row["status"] >= 400:
-            with pytest.raises(AnswerFailed):
+            with pytest.raises(AnswerUnreadable):
                 read_reply(json.dumps(row["response"]).encode())
 
 

@@ -68,12 +68,16 @@ _TOOL_USE = msgspec.json.Decoder(_ToolUse)
 
 
 def read_reply(body: bytes) -> Reply:
-    """Return what a whole answer says. Raises `AnswerFailed`, `AnswerUnreadable`."""
+    """Return what a whole answer says. Raises `AnswerUnreadable`."""
     answer = decode_or_none(_ANSWER, body)
     if answer is None:
         raise AnswerUnreadable("The provider's answer is not what Bedrock's API promises.")
     parts = tuple(_part(block) for block in answer.output.message.content)
-    return Reply(id="", model="", parts=parts, stop=stop_of(answer.stop_reason))
+    try:
+        stop = stop_of(answer.stop_reason)
+    except AnswerFailed as error:  # No stream that had begun: there is nothing but the failure.
+        raise AnswerUnreadable(error.message) from error
+    return Reply(id="", model="", parts=parts, stop=stop)
 
 
 def stop_of(reason: str) -> Stop:

@@ -124,8 +124,10 @@ STOPS = {
 @pytest.mark.parametrize("reason", stop_reasons())
 def test_every_reason_that_amazon_names_is_a_stop_or_an_error(reason: str) -> None:
     if reason.startswith("malformed"):
-        with pytest.raises(AnswerFailed, match=reason):
+        with pytest.raises(AnswerUnreadable, match=reason):
             read({"text": "x"}, stop=reason)
+        with pytest.raises(AnswerFailed, match=reason):
+            stream(START, event("messageStop", stopReason=reason))
     else:
         assert read({"text": "x"}, stop=reason).stop == STOPS[reason]
 
