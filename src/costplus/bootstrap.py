@@ -204,6 +204,7 @@ async def start_gateway(
         now=now,
         body_bytes_max=settings.gateway.body_bytes_max,
         watchers=(tally, call_log),
+        body_timeout_s=settings.gateway.body_timeout_s,
     )
     proxy.keeps_answers = call_log.keeps_answers
     tasks.append(asyncio.create_task(_sweep(leases, journal)))

@@ -84,6 +84,7 @@ class GatewaySettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_
     """Limits and durability of the gateway."""
 
     body_bytes_max: int = 32 << 20
+    body_timeout_s: Annotated[int, msgspec.Meta(ge=1)] = 60  # For all of a request's body.
     output_tokens_default: int = 4096  # Held for a call that names no limit on its output.
     fsync: bool = False  # Wait for the disk before an answer is complete; else only the process may die.
     money_headers: bool = True  # Whether answers say what was held and charged, and what remains.

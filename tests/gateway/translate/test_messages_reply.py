@@ -78,6 +78,10 @@ def test_an_answer_that_is_none_is_an_error(body: bytes) -> None:
         read_reply(body)
 
 
+def test_a_reason_yet_unknown_is_an_end() -> None:
+    assert read_reply(answer(stop_reason="tired")).stop == "end"
+
+
 def written(*parts: Text | Reasoning | ToolCall, usage: Usage | None = None) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(write_reply(Reply(id="1", model="m", parts=parts, stop="end"), usage))
     return found
