@@ -57,16 +57,18 @@ _REASONING_DELTA = msgspec.json.Decoder(_ReasoningDelta)
 _SAID = msgspec.json.Decoder(_Said)
 _TEXT = msgspec.json.Decoder(str)
 _TOOL_USE_DELTA = msgspec.json.Decoder(_ToolUseDelta)
+_KINDS = ("messageStart", "contentBlockStart", "contentBlockDelta", "contentBlockStop", "messageStop")
 _BROKEN = "The provider's answer is no event stream of Bedrock's, or was damaged on its way."
 
 
 class ConverseReader:
     """Reads a stream, however its bytes are cut."""
 
-    __slots__ = ("_block", "_calls", "_ended", "_redacted", "_signature", "_silent", "_splitter")
+    __slots__ = ("_began", "_block", "_calls", "_ended", "_redacted", "_signature", "_silent", "_splitter")
 
     def __init__(self) -> None:
         self._splitter = FrameSplitter()
+        self._began = False
         self._block = -1
         self._calls: dict[int, int] = {}  # Which call each block is.
         self._silent: set[int] = set()  # Blocks of calls whose arguments have not begun.
@@ -93,10 +95,13 @@ class ConverseReader:
         if frame.headers.get(":message-type", "event") != "event":
             raise _failure(frame)
         kind = frame.headers.get(":event-type")
-        if kind == "messageStart":
-            return [Began("", "")]
-        if kind not in ("contentBlockStart", "contentBlockDelta", "contentBlockStop", "messageStop"):
+        if kind not in _KINDS:
             return []  # `metadata` is the wire's to count.
+        if self._ended or self._began == (kind == "messageStart"):
+            raise AnswerUnreadable(f"A `{kind}` of the answer comes where none can be.")
+        if kind == "messageStart":
+            self._began = True
+            return [Began("", "")]
         event = decode_or_none(_EVENT, frame.payload)
         if event is None:
             raise AnswerUnreadable(f"A `{kind}` of the answer is not what Bedrock's API promises.")

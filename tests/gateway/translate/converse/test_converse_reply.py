@@ -235,6 +235,9 @@ def test_an_exception_among_the_frames_fails_the_answer() -> None:
         ([delta(0, reasoningContent={"redactedContent": "?"})], "base64"),
         ([event("contentBlockDelta", delta=1)], "contentBlockDelta"),
         ([event("messageStop")], "no translation"),
+        ([START], "`messageStart` of the answer comes where"),
+        ([STOP, delta(0, text="x")], "`contentBlockDelta` of the answer comes where"),
+        ([STOP, STOP], "`messageStop` of the answer comes where"),
         ([delta(0, text="x")], "broke off"),
         ([], "broke off"),
         ([STOP[:-1]], "broke off"),
@@ -250,3 +253,8 @@ def test_a_stream_that_cannot_be_translated_says_why(frames: list[bytes], named:
 def test_a_start_and_a_delta_without_content_say_nothing() -> None:
     empty = [event("contentBlockStart", contentBlockIndex=0, start={}), delta(0)]
     assert stream(START, *empty, STOP) == [Began("", ""), Ended("end")]
+
+
+def test_a_stream_without_a_beginning_is_unreadable() -> None:
+    with pytest.raises(AnswerUnreadable, match="comes where"):
+        stream(delta(0, text="x"), STOP)
