@@ -13,8 +13,9 @@ pytestmark = pytest.mark.e2e
 
 KEY = "sk_test_translated"
 POOR_KEY = "sk_test_translated_poor"
-CHAT_MODELS = ["anthropic/claude-sonnet-4-5", "google/gemini-2.5-flash"]
-MESSAGES_MODELS = ["openai/gpt-4o-mini", "google/gemini-2.5-flash"]
+BEDROCK = "bedrock/amazon.nova-2-lite-v1:0"
+CHAT_MODELS = ["anthropic/claude-sonnet-4-5", "google/gemini-2.5-flash", BEDROCK]
+MESSAGES_MODELS = ["openai/gpt-4o-mini", "google/gemini-2.5-flash", BEDROCK]
 WEATHER: dict[str, Any] = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 
 
@@ -216,12 +217,13 @@ def test_anthropics_sdk_streams_and_calls_tools(
     assert again.content[0].type == "text"
 
 
+@pytest.mark.parametrize("model", CHAT_MODELS)
 def test_a_stream_that_breaks_off_ends_with_an_error_in_the_callers_dialect(
-    gateway: Any, calls: Any, chat: openai.OpenAI
+    gateway: Any, calls: Any, chat: openai.OpenAI, model: str
 ) -> None:
     before = set(gateway.books.booked())
     stream = chat.chat.completions.create(
-        model=CHAT_MODELS[0],
+        model=model,
         messages=[{"role": "user", "content": "Hello [[tokens=40]] [[truncate]]"}],
         stream=True,
     )

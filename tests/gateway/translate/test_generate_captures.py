@@ -12,15 +12,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from costplus.gateway.translate.conversation import Reasoning, Text, ToolCall
+from costplus.gateway.translate.conversation import Conversation, Message, Reasoning, Text, ToolCall
 from costplus.gateway.translate.generate_reply import read_reply
+from costplus.gateway.translate.generate_request import write_request
 from costplus.gateway.translate.generate_stream import GenerateReader
 from costplus.gateway.translate.reply import (
-    AnswerFailed,
     AnswerUnreadable,
     Began,
     CallBegan,
@@ -191,8 +192,27 @@ def test_an_answer_with_what_no_dialect_carries_is_refused_by_its_name(rows: lis
     assert refused == UNTRANSLATABLE - {"codeExecutionResult", "toolResponse"}  # They come after the others.
 
 
-def test_an_error_in_place_of_an_answer_is_a_failure(rows: list[Row]) -> None:
+def test_an_error_in_place_of_an_answer_is_unreadable(rows: list[Row]) -> None:
     for row in rows:
         if row["status"] >= 400:
-            with pytest.raises(AnswerFailed):
+            with pytest.raises(AnswerUnreadable):
                 read_reply(json.dumps(row["response"]).encode())
+
+
+def test_what_a_model_said_goes_back_to_it_as_it_came_with_its_signatures(rows: list[Row]) -> None:
+    signed = 0
+    for row in rows:
+        recorded = [{**part} for part in parts_of(row) if part]
+        if not isinstance(row["response"], dict) or not is_translatable(row) or not recorded:
+            continue
+        reply = read_reply(json.dumps(row["response"]).encode())
+        said = Conversation(messages=(Message(role="assistant", parts=reply.parts),))
+        body = json.loads(msgspec.json.encode(write_request(said, model="gemini-2.5-pro", max_tokens=1)))
+        (content,) = body["contents"]
+        for sent, part in zip(content["parts"], recorded, strict=True):
+            if "functionCall" in part:
+                sent["functionCall"] |= {"id": part["functionCall"].get("id")}
+                part["functionCall"] = {"args": {}, "id": None, **part["functionCall"]}
+            assert sent == part, row["id"]
+            signed += "thoughtSignature" in part
+    assert signed > 100

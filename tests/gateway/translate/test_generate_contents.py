@@ -128,30 +128,29 @@ def test_numbers_in_arguments_keep_their_digits() -> None:
 
 
 def test_signatures_go_back_to_where_they_came_from() -> None:
-    signed = Reasoning(signature=SIGNATURE)
+    bare = Reasoning(signature=SIGNATURE)
+    thought = Reasoning(text="Hm.", signature=SIGNATURE)  # As clients of chat have it.
     call = ToolCall(id="a", name="f", arguments="{}")
-    (content,) = body_of(
-        turns(
-            (
-                "assistant",
-                Reasoning(text="Hm.", signature=SIGNATURE),
-                Text(text="Yes."),
-                signed,  # Ended the text.
-                replace(call, signature=SIGNATURE),
-                signed,  # Stood before a call that lost it.
-                call,
-                signed,  # Stood alone, and last.
-            )
-        )
-    )["contents"]
-    function = {"functionCall": {"id": "a", "name": "f", "args": {}}, "thoughtSignature": SIGNATURE}
-    assert content["parts"] == [
-        {"text": "Hm.", "thought": True, "thoughtSignature": SIGNATURE},
-        {"text": "Yes.", "thoughtSignature": SIGNATURE},
-        function,
-        function,
-        {"text": "", "thoughtSignature": SIGNATURE},
-    ]
+    signed_call = {
+        "functionCall": {"id": "a", "name": "f", "args": {}},
+        "thoughtSignature": SIGNATURE,
+    }
+    alone = {"text": "", "thoughtSignature": SIGNATURE}
+    words, thoughts = {"text": "Yes."}, {"text": "Hm.", "thought": True}
+    for said, written in [
+        ((Text(text="Yes."), bare), [{**words, "thoughtSignature": SIGNATURE}]),
+        ((bare, Text(text="Yes.")), [{**words, "thoughtSignature": SIGNATURE}]),
+        ((thought, Text(text=""), Text(text="Yes.")), [thoughts, {**words, "thoughtSignature": SIGNATURE}]),
+        ((thought, call), [thoughts, signed_call]),
+        ((bare, call), [signed_call]),
+        ((thought, replace(call, signature=SIGNATURE)), [thoughts, alone, signed_call]),
+        ((Text(text="Yes."), thought), [words, thoughts, alone]),
+        ((bare, thought, Text(text="Yes.")), [thoughts, alone, {**words, "thoughtSignature": SIGNATURE}]),
+        ((bare,), [alone]),
+        ((Reasoning(text="Hm."), Reasoning()), [thoughts]),
+    ]:
+        (content,) = body_of(turns(("assistant", *said)))["contents"]
+        assert content["parts"] == written, said
 
 
 def test_unsigned_calls_pass_the_models_that_want_a_signature() -> None:

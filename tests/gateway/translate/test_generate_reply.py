@@ -97,8 +97,10 @@ FAILURES = {
 @pytest.mark.parametrize("reason", [reason.value for reason in types.FinishReason])
 def test_every_reason_that_google_names_is_a_stop_or_an_error(reason: str) -> None:
     if reason in FAILURES:
-        with pytest.raises(AnswerFailed, match=reason):
+        with pytest.raises(AnswerUnreadable, match=reason):
             read({"text": "x"}, finish=reason)
+        with pytest.raises(AnswerFailed, match=reason):
+            stream(answer({"text": "x"}, finish=reason))
     elif reason == "FINISH_REASON_UNSPECIFIED":
         with pytest.raises(AnswerUnreadable, match=reason):
             read({"text": "x"}, finish=reason)

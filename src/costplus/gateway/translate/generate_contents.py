@@ -3,15 +3,14 @@
 Rule 1: turns of one role that follow each other become one, since all results of a turn's calls belong in
 the turn after it.
 Rule 2: a result is named after the call that it answers.
-Rule 3: a signature goes back where it came from: on its call, on the text it ended, or on an empty text.
+Rule 3: a signature is on the text or the call that it was made with, never on the thought. One without words
+ends the text before it; else it belongs to what comes next, or stands on an empty text.
 Rule 4: calls that no Gemini model signed (another model made them, or the caller's dialect lost it) carry the
 signature that Google defines for them, where the model would refuse them without.
 """
 
 from __future__ import annotations
 
-import mimetypes
-import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -29,6 +28,7 @@ from costplus.gateway.translate.conversation import (
     refuse,
 )
 from costplus.gateway.translate.generate_thinking import TARGET, Version
+from costplus.gateway.translate.media_types import media_type_at
 
 # "skip_thought_signature_validator" in base64.
 _UNSIGNED = "c2tpcF90aG91Z2h0X3NpZ25hdHVyZV92YWxpZGF0b3I="
@@ -36,11 +36,6 @@ _SIGNATURES_NEEDED: Version = (3, 0)
 _RESULT_MEDIA: Version = (3, 0)  # Since when a result may hold more than words.
 _ROLES = {"user": "user", "assistant": "model"}
 _URL_SCHEMES = ("https:", "http:", "gs:")
-_URL_PATH_END = re.compile(r"[?#]")
-
-_TYPES = mimetypes.MimeTypes()  # Python's own table, not the machine's.
-for _extension, _type in ((".webp", "image/webp"), (".md", "text/markdown"), (".heif", "image/heif")):
-    _TYPES.add_type(_type, _extension)
 
 
 def contents_of(conversation: Conversation, version: Version) -> list[dict[str, Any]]:
@@ -78,42 +73,42 @@ def uncached(part: Text | Media | ToolCall | ToolResult | Tool) -> None:
 
 def _parts(message: Message, names: dict[str, str], version: Version) -> list[dict[str, Any]]:
     parts: list[dict[str, Any]] = []
-    pending = ""  # A signature on its way to the call after it.
+    signature = ""  # On its way to the text or the call after it.
     for part in message.parts:
+        if isinstance(part, Reasoning):
+            parts.extend(_thought(part))
+            if part.signature:
+                parts.extend(_alone(signature))
+                signature = part.signature
+            if not part.text and signature and _is_unsigned_text(parts):
+                parts[-1]["thoughtSignature"], signature = signature, ""
+            continue
         if isinstance(part, ToolCall):
             names[part.id] = part.name
-            call = _call(part)
-            if pending and "thoughtSignature" not in call:
-                call["thoughtSignature"], pending = pending, ""
-            _hang(parts, pending)
-            parts.append(call)
-            pending = ""
-            continue
-        _hang(parts, pending)
-        pending = ""
-        if isinstance(part, Reasoning) and not part.text and not part.redacted:
-            pending = part.signature
-        else:
-            parts.extend(_part(part, names, version))
-    _hang(parts, pending)
-    return parts
+        written = _part(part, names, version)
+        if written and signature:
+            if isinstance(part, Text | ToolCall) and "thoughtSignature" not in written[0]:
+                written[0]["thoughtSignature"] = signature
+            else:
+                parts.extend(_alone(signature))
+            signature = ""
+        parts.extend(written)
+    return [*parts, *_alone(signature)]
 
 
-def _hang(parts: list[dict[str, Any]], signature: str) -> None:
-    """Put a signature on the text before it, or on an empty one."""
-    if not signature:
-        return
+def _is_unsigned_text(parts: list[dict[str, Any]]) -> bool:
     last = parts[-1] if parts else {}
-    if "text" not in last or "thought" in last or "thoughtSignature" in last:
-        parts.append({"text": ""})
-    parts[-1]["thoughtSignature"] = signature
+    return "text" in last and "thought" not in last and "thoughtSignature" not in last
+
+
+def _alone(signature: str) -> list[dict[str, Any]]:
+    """Return the part of a signature that nothing beside it takes."""
+    return [{"text": "", "thoughtSignature": signature}] if signature else []
 
 
 def _part(
-    part: Text | Media | Reasoning | ToolResult, names: dict[str, str], version: Version
+    part: Text | Media | ToolCall | ToolResult, names: dict[str, str], version: Version
 ) -> list[dict[str, Any]]:
-    if isinstance(part, Reasoning):
-        return [_thought(part)]
     uncached(part)
     if isinstance(part, Text):
         return [{"text": part.text}] if part.text else []
@@ -121,20 +116,18 @@ def _part(
         # A document's name has no place of its own; to other providers' models it is words too.
         named = [{"text": part.name}] if part.name else []
         return [*named, _media(part)]
+    if isinstance(part, ToolCall):
+        return [_call(part)]
     return [_result(part, names, version)]
 
 
-def _thought(part: Reasoning) -> dict[str, Any]:
+def _thought(part: Reasoning) -> list[dict[str, Any]]:
     if part.redacted:
         refuse(part.at, target=TARGET, why="it is thinking of another provider's model that cannot be read")
-    thought: dict[str, Any] = {"text": part.text, "thought": True}
-    if part.signature:
-        thought["thoughtSignature"] = part.signature
-    return thought
+    return [{"text": part.text, "thought": True}] if part.text else []
 
 
 def _call(part: ToolCall) -> dict[str, Any]:
-    uncached(part)
     call: dict[str, Any] = {"functionCall": {"name": part.name, "args": arguments_of(part)}}
     if part.id:
         call["functionCall"]["id"] = part.id
@@ -181,7 +174,7 @@ def _media(part: Media) -> dict[str, Any]:
         return {"inlineData": {"mimeType": part.media_type, "data": part.base64}}
     if not part.url.lower().startswith(_URL_SCHEMES):
         refuse(part.at, target=TARGET, why="a URL begins with https:, http: or gs:")
-    media_type = part.media_type or _TYPES.guess_type(_URL_PATH_END.split(part.url)[0].lower())[0]
+    media_type = part.media_type or media_type_at(part.url)
     if not media_type:
         _refuse_untyped(part)
     return {"fileData": {"mimeType": media_type, "fileUri": part.url}}

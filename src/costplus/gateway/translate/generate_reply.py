@@ -107,17 +107,14 @@ _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def read_reply(body: bytes) -> Reply:
-    """Return what a whole answer says. Raises `AnswerFailed`, `AnswerUnreadable`."""
+    """Return what a whole answer says. Raises `AnswerUnreadable`."""
     answer = GenerateAnswer()
-    began, *pieces = answer.see(body)
+    try:
+        began, *pieces = answer.see(body)
+    except AnswerFailed as error:  # No stream that had begun: there is nothing but the failure.
+        raise AnswerUnreadable(error.message) from error
     assert isinstance(began, Began)
-    ended = answer.end()
-    return Reply(
-        id=began.id,
-        model=began.model,
-        parts=_parts(pieces),
-        stop=ended.stop,
-    )
+    return Reply(id=began.id, model=began.model, parts=_parts(pieces), stop=answer.end().stop)
 
 
 class GenerateAnswer:

@@ -102,7 +102,7 @@ def _thinking_and_format(conversation: Conversation, *, model: str, limit_tokens
     body: Block = {}
     config: Block = {}
     if conversation.thinking is not None:
-        thinking, effort = _thinking(conversation.thinking, model=model, limit_tokens=limit_tokens)
+        thinking, effort = thinking_of(conversation.thinking, model=model, limit_tokens=limit_tokens)
         body["thinking"] = thinking
         if effort:
             config["effort"] = effort
@@ -113,11 +113,13 @@ def _thinking_and_format(conversation: Conversation, *, model: str, limit_tokens
     return body
 
 
-def _thinking(thinking: Thinking, *, model: str, limit_tokens: int) -> tuple[Block, str]:
-    """Return the thinking asked for, and the effort beside it."""
+def thinking_of(
+    thinking: Thinking, *, model: str, limit_tokens: int, target: str = ANTHROPIC
+) -> tuple[Block, str]:
+    """Return the thinking asked for, and the effort beside it; `target` is the API that is asked."""
     effort = "" if thinking.effort == "none" else thinking.effort
     if effort and effort not in _EFFORTS:
-        refuse(thinking.at, target=ANTHROPIC, why=f"its efforts are {', '.join(_EFFORTS)}")
+        refuse(thinking.at, target=target, why=f"its efforts are {', '.join(_EFFORTS)}")
     budget = thinking.budget_tokens
     if thinking.mode == "off" or thinking.effort == "none":
         return {"type": "disabled"}, effort

@@ -14,6 +14,9 @@ from costplus.gateway.translate import (
     chat_reply,
     chat_stream,
     chat_write,
+    converse_reply,
+    converse_request,
+    converse_stream,
     generate_reply,
     generate_request,
     generate_stream,
@@ -59,5 +62,8 @@ TARGETS: Mapping[str, Target] = {
     ),
     "gemini_generate": Target(
         generate_request.write_request, generate_reply.read_reply, generate_stream.GenerateReader
+    ),
+    "bedrock_converse": Target(
+        converse_request.write_request, converse_reply.read_reply, converse_stream.ConverseReader
     ),
 }
