@@ -34,6 +34,7 @@ from costplus.config import Settings, SettingsInvalid
 from costplus.core.errors import Unavailable
 from costplus.core.ids import new_id
 from costplus.gateway.admit import Admitter
+from costplus.gateway.call_log import CallLog
 from costplus.gateway.directory import Directory
 from costplus.gateway.forward import Forwarder
 from costplus.gateway.journal import Journal
@@ -44,6 +45,7 @@ from costplus.gateway.proxy import Proxy
 from costplus.gateway.recover import recover
 from costplus.gateway.rsgi_asgi import AsgiApp
 from costplus.gateway.settle import Settler
+from costplus.gateway.tally import CallTally
 from costplus.rating.pricing import Pricing
 from costplus.web.addresses import address_policy
 from costplus.web.app import build_app
@@ -129,6 +131,7 @@ class Gateway:
     settler: Settler
     leases: Leases
     providers: Providers
+    tally: CallTally
     tasks: list[asyncio.Task[None]]
 
     async def stop(self, *, drain_s: int) -> None:
@@ -184,14 +187,24 @@ async def start_gateway(
         now=now,
         output_tokens_default=settings.gateway.output_tokens_default,
     )
-    forwarder = Forwarder(journal=journal, settler=settler, pricing=pricing, fsync=settings.gateway.fsync)
+    forwarder = Forwarder(
+        journal=journal,
+        settler=settler,
+        pricing=pricing,
+        fsync=settings.gateway.fsync,
+        money_headers=settings.gateway.money_headers,
+    )
+    tally = CallTally()
+    call_log = CallLog(calls=settings.gateway.log_calls, bodies=settings.gateway.log_bodies)
     proxy = Proxy(
         admitter=admitter,
         forwarder=forwarder,
         providers=providers,
         now=now,
         body_bytes_max=settings.gateway.body_bytes_max,
+        watchers=(tally, call_log),
     )
+    proxy.keeps_answers = call_log.keeps_answers
     tasks.append(asyncio.create_task(_sweep(leases, journal)))
     models = ModelList(directory=directory, pricing=pricing, providers=providers, now=now)
     return Gateway(
@@ -202,6 +215,7 @@ async def start_gateway(
         settler=settler,
         leases=leases,
         providers=providers,
+        tally=tally,
         tasks=tasks,
     )
 

@@ -68,6 +68,9 @@ class GatewaySettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_
     body_bytes_max: int = 32 << 20
     output_tokens_default: int = 4096  # Held for a call that names no limit on its output.
     fsync: bool = False  # Wait for the disk before an answer is complete; else only the process may die.
+    money_headers: bool = True  # Whether answers say what was held and charged, and what remains.
+    log_calls: Literal["off", "errors", "all"] = "errors"
+    log_bodies: Literal["off", "metadata", "full"] = "off"
     drain_s: int = 30  # How long open calls may finish after SIGTERM.
 
 
@@ -120,6 +123,7 @@ class Settings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=
     webhook_allow: str = ""  # Hosts and networks that webhooks may go to although they are not public.
     webhook_allow_private: bool = False  # Private networks are open to webhooks.
     webhook_timeout_s: Annotated[int, msgspec.Meta(ge=1, le=40)] = 20
+    metrics_token: str = ""  # What may read /metrics beside a merchant's key.
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     providers: dict[str, ProviderSettings] = {}
     gateway: GatewaySettings = GatewaySettings()

@@ -23,6 +23,8 @@ from costplus.config import Settings
 from costplus.core.errors import Unavailable
 from costplus.gateway.models import PATHS as MODEL_PATHS
 from costplus.gateway.rsgi_asgi import AsgiOverRsgi
+from costplus.metrics import PATH as METRICS_PATH
+from costplus.metrics import MetricsPage
 from costplus.payments import start_payments
 from costplus.rating.pricing import Pricing
 from costplus.web.webhooks import Dispatcher
@@ -52,7 +54,8 @@ class PortTaken(Unavailable):
 class Root:
     """Sends each request to the gateway or to the web application."""
 
-    def __init__(self, gateway: Gateway | None, web: Web | None) -> None:
+    def __init__(self, gateway: Gateway | None, web: Web | None, metrics: MetricsPage) -> None:
+        self._metrics = metrics
         self._proxy = gateway.proxy if gateway else None
         self._models = gateway.models if gateway else None
         self._web = AsgiOverRsgi(web.app) if web else None
@@ -66,6 +69,8 @@ class Root:
             await self._proxy(scope, proto)
         elif self._models is not None and path in MODEL_PATHS and scope.method == "GET":
             await self._models(scope, proto)
+        elif path == METRICS_PATH and scope.method == "GET":
+            await self._metrics(scope, proto)
         elif self._web is not None:
             await self._web(scope, proto)
         else:
@@ -159,6 +164,19 @@ class Roles:
             if self._dispatcher is not None:
                 self._dispatcher.wake()
 
+    def metrics(self) -> MetricsPage:
+        """Return the page of metrics about what this process does."""
+        assert self._pricing is not None
+        return MetricsPage(
+            self._store,
+            pricing=self._pricing,
+            followed=self._settings.prices.followed,
+            token=self._settings.metrics_token,
+            now=bootstrap.real_now,
+            gateway=self.gateway,
+            worker=self._worker,
+        )
+
     @property
     def vital(self) -> list[asyncio.Task[None]]:
         """The tasks without which the process must not look alive."""
@@ -186,7 +204,7 @@ async def serve(
     roles = Roles(settings, store)
     await roles.start(url=url)
     server = Server(
-        Root(roles.gateway, roles.web),
+        Root(roles.gateway, roles.web, roles.metrics()),
         address=settings.host,
         port=port,
         interface=Interfaces.RSGI,

@@ -16,10 +16,12 @@ from functools import partial, wraps
 import structlog
 
 from costplus.billing.agenda import due_customers, fill_agenda
+from costplus.billing.audit import Auditor
 from costplus.billing.clock import customer_of
 from costplus.billing.close import close_customer
 from costplus.billing.collector import Collector
 from costplus.billing.correct import correction_of, keep_correction, uncorrected
+from costplus.billing.drift import Drift
 from costplus.billing.job_lease import leave_job, take_job
 from costplus.billing.meter_errors import announce_reports, has_reports
 from costplus.billing.outbox import step_replay
@@ -52,6 +54,7 @@ PRICES_SPREAD_S = 600
 COSTS_EVERY_S = 86_400
 COLLECT_EVERY_S = 2
 RECHARGE_EVERY_S = 30
+LOOK_AT_LEDGER_S = 2
 RENEW_EVERY_S = 10  # Well within a lease.
 REPLIES_KEPT = timedelta(hours=48)
 
@@ -85,6 +88,7 @@ class Worker:
         self._stop = asyncio.Event()
         self._agenda_filled = False
         self._name = f"worker_{secrets.token_hex(8)}"
+        self.drift = Drift()
 
     async def run(self) -> None:
         """Run every job at its pace until `stop`."""
@@ -100,6 +104,7 @@ class Worker:
             self._repeat(FORGET_EVERY_S, self.try_all_again),
             self._repeat(FORGET_EVERY_S, self.release_lost_leases),
             self._repeat(COSTS_EVERY_S, self.alone(self.compare_costs)),
+            self._repeat(LOOK_AT_LEDGER_S, self.look_at_ledger),
         ]
         if self._prices is not None:
             sync = self.alone(self.sync_prices)
@@ -272,6 +277,14 @@ class Worker:
         found = await check_costs(self._store, at=self._now())
         if found:
             log.info("costs_compared", models=len(found), requests=sum(c.requests for c in found.values()))
+
+    async def look_at_ledger(self) -> None:
+        """Compare the next part of the ledger's balances with its postings."""
+        bucket, auditor = self.drift.next_bucket, Auditor(self._pricing.catalogue)
+        found = await self._store.read(partial(auditor.bucket, bucket=bucket))
+        self.drift.note(bucket, found)
+        for finding in found:
+            log.error("ledger_drift", kind=finding.kind, subject=finding.subject, wrong=finding.wrong)
 
     async def forget_replies(self) -> None:
         """Delete stored replies that no retry will ask for any more."""

@@ -93,3 +93,22 @@ def test_free_and_in_flight_and_covered_are_always_what_the_ledger_reserved(
         assert lease.free_nano >= 0
         assert lease.in_flight == len(calls)
         assert lease.free_nano + sum(calls) + covered + given_back == grown
+
+
+@given(actions=st.lists(ACTIONS))
+def test_what_is_left_is_all_there_was_less_what_is_charged_and_held(
+    build: SimpleNamespace, actions: list[tuple[str, int]]
+) -> None:
+    lease = Lease(customer="cus_1", hold_id="hold_1", beside_nano=1000, used_at=build.at, renewed_at=build.at)
+    charged, held = 0, []
+    for action, nano in actions:
+        if action == "take" and lease.take(nano, at=build.at):
+            held.append(nano)
+        elif action == "close" and held:
+            lease.close(held_nano=held.pop(), charged_nano=nano)
+            charged += nano
+        elif action == "grown":
+            lease.grown(nano)
+        elif action == "surplus":
+            lease.surplus(nano)
+        assert lease.left_nano == max(1000 - charged - sum(held), 0)

@@ -182,7 +182,7 @@ async def test_a_claimed_delivery_is_nobody_elses_until_the_claim_ends(
 async def test_a_replaced_delivery_keeps_its_place_and_moves_the_next_due_time(
     store: Store, build: SimpleNamespace
 ) -> None:
-    assert await store.read(lambda tx: tx.next_delivery_at()) is None
+    assert await store.read(lambda tx: (tx.next_delivery_at(), tx.count_pending_deliveries())) == (None, 0)
     await store.write(lambda tx: [tx.save_delivery(build.delivery(id)) for id in ("whd_1", "whd_2")])
     assert await store.read(lambda tx: tx.next_delivery_at()) == build.at
     retried = build.delivery("whd_1", due_at=build.at + build.minute, attempts=1, response_status=503)
@@ -190,6 +190,7 @@ async def test_a_replaced_delivery_keeps_its_place_and_moves_the_next_due_time(
     await store.write(lambda tx: tx.save_delivery(build.delivery("whd_2", status="delivered")))
     found = await store.read(lambda tx: tx.deliveries_of("evt_1"))
     assert found == [retried, build.delivery("whd_2", status="delivered")]
+    assert await store.read(lambda tx: tx.count_pending_deliveries()) == 1
     assert await store.read(lambda tx: tx.next_delivery_at()) == build.at + build.minute
     assert await store.read(lambda tx: tx.deliveries_of("evt_none")) == []
 

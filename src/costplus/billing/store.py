@@ -188,6 +188,9 @@ class OutboxStore(Protocol):
     def deliveries_of(self, event: str) -> Sequence[Delivery]:
         """Return all deliveries of an event, in order of creation."""
 
+    def count_pending_deliveries(self) -> int:
+        """Return how many deliveries are pending."""
+
     def next_delivery_at(self) -> datetime | None:
         """Return when the next pending delivery is due, or None."""
 

@@ -26,9 +26,10 @@ from costplus.gateway.journal import Intent, Journal
 from costplus.gateway.leases import Leases
 from costplus.gateway.providers import Provider, Providers
 from costplus.gateway.rates import KeyRates
+from costplus.gateway.sending import sending_of
 from costplus.gateway.served import asked_for
 from costplus.gateway.wire.form import is_form, parse_form
-from costplus.gateway.wire.request import WireRequest, parse_request, rewrite
+from costplus.gateway.wire.request import WireRequest, parse_request
 from costplus.rating.charge import uncovered
 from costplus.rating.pricing import Pricing
 from costplus.rating.quote import OUTPUT_TOKENS_DEFAULT, quote
@@ -78,8 +79,7 @@ class Admitter:
             request = parse_request(body, wire=endpoint.wire, model=endpoint.model, streams=endpoint.streams)
         provider, model = self._provider_of(request.model, endpoint)
         terms = await self._directory.terms(customer)
-        call = self._price(endpoint, provider, model, request, terms, body=body)
-        call.headers = provider.headers(headers, endpoint)
+        call = self._price(endpoint, provider, model, request, terms, body=body, headers=headers)
         call.api_key = key.id
         names = (call.sheet.model, model)  # As the catalogue has it, or as the key's maker may know it.
         if not any(key.limits.allows(call.sheet.provider, name) for name in names):
@@ -110,16 +110,16 @@ class Admitter:
         )
         await self._directory.terms(customer)
         self._rates.begin(key, 0).end()
-        return self._providers.serving(endpoint.provider, endpoint)
+        return self._providers.named(endpoint.provider)
 
     def _provider_of(self, name: str, endpoint: Endpoint) -> tuple[Provider, str]:
         if endpoint.is_native or endpoint.model:
-            return self._providers.serving(endpoint.provider, endpoint), name
+            return self._providers.named(endpoint.provider), name
         head, slash, rest = name.partition("/")
         if slash and rest and head in self._providers.names:
-            return self._providers.serving(head, endpoint), rest
+            return self._providers.named(head), rest
         named, model = split_provider(name)
-        return self._providers.serving(named or endpoint.provider, endpoint), model
+        return self._providers.named(named or endpoint.provider), model
 
     def _price(
         self,
@@ -130,6 +130,7 @@ class Admitter:
         terms: Terms,
         *,
         body: bytes,
+        headers: Mapping[str, str],
     ) -> Call:
         """Price the request as of the customer's present; nothing is changed by it."""
         at = terms.now(self._now())
@@ -144,31 +145,36 @@ class Admitter:
             context = asking(context, [("speed", "fast")])
         _check_tier(context, priced.quoted.price)
         limit = None if request.max_tokens is None else request.max_tokens * request.choices_max
-        if endpoint.shape == "anthropic" and not endpoint.is_native:
-            model = model.replace(".", "-")  # Stripe writes claude-sonnet-4.5, Anthropic claude-sonnet-4-5.
-        is_chat = endpoint.wire == "openai_chat"
-        sent, injected = body, False
-        if model != request.model or (is_chat and request.stream):  # A native call's model is as it was.
-            sent, injected = rewrite(request, model=model, include_usage=is_chat)
-        return Call(
-            id=new_id("req", at=at),
+        quoted = quote(
+            priced.quoted,
+            body_bytes=len(body) if request.text_bytes is None else request.text_bytes,
+            output_tokens_max=limit,
+            has_output=endpoint.has_output,
+            output_tokens_default=self._output_tokens_default * request.choices_max,
+            context=context,
+        )
+        id = new_id("req", at=at)
+        sending = sending_of(
+            request,
+            body,
             endpoint=endpoint,
             provider=provider,
+            model=model,
+            max_tokens=sheet.price.output_tokens_max or self._output_tokens_default,
+            id=id,
+            at=at,
+        )
+        return Call(
+            id=id,
+            endpoint=endpoint,
+            sending=sending,
+            received=headers,
             request=request,
             requested_model=request.model,
             terms=terms,
             sheet=sheet,
-            quote=quote(
-                priced.quoted,
-                body_bytes=len(body) if request.text_bytes is None else request.text_bytes,
-                output_tokens_max=limit,
-                has_output=endpoint.has_output,
-                output_tokens_default=self._output_tokens_default * request.choices_max,
-                context=context,
-            ),
+            quote=quoted,
             at=at,
-            body=sent,
-            strip_usage=injected,
             fast=fast,
             context=context,
         )

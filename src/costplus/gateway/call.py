@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from costplus.billing.entitlement import Terms
@@ -14,8 +14,8 @@ from costplus.core.usage import ESTIMATED, OTHER_MODEL, Usage, usage_of
 from costplus.gateway.endpoint import Endpoint
 from costplus.gateway.journal import Used
 from costplus.gateway.leases import NOTHING_HELD, Held
-from costplus.gateway.providers import Provider
 from costplus.gateway.rates import NO_TICKET, Ticket
+from costplus.gateway.sending import Sending
 from costplus.gateway.served import asked_word, kept_for, served_as
 from costplus.gateway.wire import Reading
 from costplus.gateway.wire.anthropic import iteration_usages
@@ -36,23 +36,24 @@ class Call:
     """Everything known about a call from its admission on."""
 
     id: str
-    endpoint: Endpoint
-    provider: Provider
+    endpoint: Endpoint  # The caller's.
+    sending: Sending
+    received: Mapping[str, str]  # The caller's headers.
     request: WireRequest
     requested_model: str
     terms: Terms
     sheet: RateSheet
     quote: Quote
     at: datetime  # The customer's time at admission: prices are those of this instant.
-    body: bytes
-    strip_usage: bool
     context: RequestContext  # What the call asked to be.
     fast: bool = False  # Whether the model's name asked for its fast mode.
-    headers: list[tuple[str, str]] = field(default_factory=list)
     api_key: str = ""  # The id of the key that it came with.
     held: Held = NOTHING_HELD
     ticket: Ticket = NO_TICKET  # Its place among the calls of its key.
     flags: tuple[str, ...] = ()  # What is remarkable beside the provider's usage block.
+    usage: Usage | None = None  # What it used, once that is known.
+    used: Used | None = None  # The journal's record of it.
+    accounting_s: float = 0.0  # How long the accounting kept its answer back.
     ended: bool = False  # Accounted for, or void: exactly one of both happens, once.
 
 

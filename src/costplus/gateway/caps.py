@@ -17,6 +17,7 @@ import structlog
 from costplus.billing.entitlement import Terms
 from costplus.billing.hold_cap import (
     CapState,
+    cap_state,
     give_room_back,
     grow_cap,
     note_refusal,
@@ -25,7 +26,7 @@ from costplus.billing.hold_cap import (
     window_of,
 )
 from costplus.billing.spend_cap import SpendCap, cap_window_id, reservation_id
-from costplus.billing.store import Store
+from costplus.billing.store import Store, Tx
 from costplus.core.errors import Unavailable
 from costplus.core.period import Period
 from costplus.ledger.lease import Lease
@@ -96,13 +97,13 @@ class CapBudgets:
         if full is not None:  # By a read, so that refusals cost no write.
             await self._note(full, amount_nano, at=at)
             raise refusal_of(full, least_nano=amount_nano)
-        added = await self._store.write(
-            lambda tx: grow_cap(
-                tx, cap, window, owner=self._owner, least_nano=least_nano, call_nano=amount_nano
-            ),
-            customers=[cap.customer],
-        )
-        part.lease.grown(added)
+
+        def verb(tx: Tx) -> tuple[int, int]:
+            added = grow_cap(tx, cap, window, owner=self._owner, least_nano=least_nano, call_nano=amount_nano)
+            return added, cap_state(tx, cap, window).left_nano
+
+        added, part.lease.beside_nano = await self._store.write(verb, customers=[cap.customer])
+        part.lease.free_nano += added
 
     async def _note(self, full: CapState, amount_nano: int, *, at: datetime) -> None:
         """Tell that a cap is reached: not where calls in flight hold what the call would need."""

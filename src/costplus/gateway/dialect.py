@@ -23,6 +23,13 @@ from costplus.core.errors import (
 )
 from costplus.gateway.endpoint import Shape
 
+
+class ProviderRefused(BillingError):
+    """The provider refused the request, in words of its own."""
+
+    code = "provider_refused"
+
+
 _STATUS: tuple[tuple[type[BillingError], int], ...] = (
     (Unauthenticated, 401),
     (PaymentRequired, 402),
@@ -96,6 +103,30 @@ def refusal_headers(shape: Shape, error: BillingError) -> list[tuple[str, str]]:
     if shape != "bedrock":
         return []
     return [("x-amzn-errortype", _AMAZON_TYPES.get(status_of(error), "ValidationException"))]
+
+
+def provider_refusal(shape: Shape, status: int, body: bytes, *, request_id: str) -> tuple[int, bytes]:
+    """Return status and body of a provider's refusal that was made in another dialect than the caller's."""
+    error = ProviderRefused(_message_in(body) or f"The provider answered with status {status}.")
+    status = 503 if status == 529 else status  # Anthropic's own, which other SDKs do not know.
+    return status, msgspec.json.encode(_ENVELOPES[shape](error, status, request_id))
+
+
+def _message_in(body: bytes) -> str:
+    """Return what a provider says is wrong, in any of the dialects; empty where that is not to be found."""
+    try:
+        said: Any = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
+    for _ in range(3):
+        if isinstance(said, list) and said:
+            said = said[0]  # Google's way of refusing a stream.
+        if not isinstance(said, dict):
+            return said if isinstance(said, str) else ""
+        if isinstance(said.get("message"), str):
+            return str(said["message"])
+        said = said.get("error")
+    return ""
 
 
 def stream_error(shape: Shape, error: BillingError, *, request_id: str) -> bytes:

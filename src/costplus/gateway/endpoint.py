@@ -111,6 +111,43 @@ def own_endpoint(path: str) -> Endpoint | None:
     )
 
 
+def chat_at(provider: str, model: str, streams: bool) -> Endpoint:
+    """Return the chat completions of a provider that speaks OpenAI's dialect."""
+    return replace(_CHAT, provider=provider)
+
+
+def messages_at(provider: str, model: str, streams: bool) -> Endpoint:
+    """Return the messages of a provider that speaks Anthropic's dialect."""
+    return replace(_MESSAGES, provider=provider)
+
+
+def generate_at(provider: str, model: str, streams: bool) -> Endpoint:
+    """Return where a model of Google's answers, at once or in a stream."""
+    method = "streamGenerateContent" if streams else "generateContent"
+    return Endpoint(
+        wire="gemini_generate",
+        shape="gemini",
+        provider=provider,
+        upstream_path=f"/models/{quote(model, safe='')}:{method}",
+        query="alt=sse" if streams else "",
+        model=model,
+        streams=streams,
+    )
+
+
+def converse_at(provider: str, model: str, streams: bool) -> Endpoint:
+    """Return where a model of Bedrock's converses, at once or in a stream."""
+    method = "converse-stream" if streams else "converse"
+    return Endpoint(
+        wire="bedrock_converse",
+        shape="bedrock",
+        provider=provider,
+        upstream_path=f"/model/{quote(model, safe='')}/{method}",
+        model=model,
+        streams=streams,
+    )
+
+
 def native_endpoint(provider: str, path: str, *, speaks: str) -> Endpoint | None:
     """Return what `path` of a provider's own API is, None where no wire reads it.
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from time import perf_counter
 from typing import Protocol
 
 import structlog
@@ -19,12 +20,13 @@ from costplus.catalog.price import ModelUnpriced
 from costplus.core.money import nano_text
 from costplus.core.usage import Usage
 from costplus.gateway.call import Call, charged, measured, used_by
-from costplus.gateway.dialect import stream_error
+from costplus.gateway.dialect import provider_refusal, stream_error
 from costplus.gateway.endpoint import Endpoint
 from costplus.gateway.errors import JournalFull, ProviderAnsweredGarbage, ProviderRefusedKey
 from costplus.gateway.journal import Journal
 from costplus.gateway.providers import Provider
 from costplus.gateway.settle import Settler
+from costplus.gateway.translate.reply import AnswerFailed, AnswerUnreadable
 from costplus.gateway.upstream import UpstreamError, UpstreamResponse
 from costplus.gateway.wire import READERS, Reading, WireReader
 from costplus.gateway.wire.base import EMPTY_READING
@@ -68,20 +70,26 @@ class Forwarder:
         settler: Settler,
         pricing: Pricing,
         fsync: bool = False,
+        money_headers: bool = True,
         answer_bytes_max: int = 64 << 20,
     ) -> None:
         self._journal = journal
         self._settler = settler
         self._pricing = pricing
         self._fsync = fsync
+        self._money_headers = money_headers
         self._answer_bytes_max = answer_bytes_max
 
     async def forward(self, call: Call, client: Client) -> None:
         """Make the call. Raises what the client must be told where nothing was sent to it yet."""
-        path = call.provider.path_of(call.endpoint)
+        sending = call.sending
+        provider = sending.provider
         try:
-            response = await call.provider.pool.request(
-                method="POST", path=path, headers=call.headers, body=call.body
+            response = await provider.pool.request(
+                method="POST",
+                path=provider.path_of(sending.endpoint),
+                headers=provider.headers(call.received, sending.endpoint),
+                body=sending.body,
             )
             if response.status >= 400:
                 await self._refused(call, response, client)
@@ -103,6 +111,8 @@ class Forwarder:
         headers: Sequence[tuple[str, str]],
         body: bytes,
         client: Client,
+        *,
+        request_id: str,
     ) -> None:
         """Pass on what costs nothing, and its answer."""
         response = await provider.pool.request(
@@ -112,56 +122,79 @@ class Forwarder:
         if response.status in (401, 403):
             log.error("provider_credentials_rejected", provider=provider.settings.name)
             raise ProviderRefusedKey(f"Provider '{provider.settings.name}' rejected the gateway's key.")
-        client.answer(
-            response.status, [("content-type", response.header("content-type") or "application/json")], answer
-        )
+        sent = [("content-type", response.header("content-type") or "application/json")]
+        client.answer(response.status, [*sent, ("costplus-request-id", request_id)], answer)
 
     async def _refused(self, call: Call, response: UpstreamResponse, client: Client) -> None:
         """Pass the provider's own refusal on; it is not billed."""
         body = await response.read(self._answer_bytes_max)
         self._void(call, f"provider_{response.status}")
         if response.status in (401, 403):
-            log.error("provider_credentials_rejected", provider=call.provider.settings.name)
-            raise ProviderRefusedKey(f"Provider '{call.provider.settings.name}' rejected the gateway's key.")
-        client.answer(response.status, self._headers(call, response), body)
+            name = call.sending.provider.settings.name
+            log.error("provider_credentials_rejected", provider=name)
+            raise ProviderRefusedKey(f"Provider '{name}' rejected the gateway's key.")
+        status, headers = response.status, self._headers(call, response)
+        if call.sending.translation:
+            status, body = provider_refusal(call.endpoint.shape, status, body, request_id=call.id)
+            headers[0] = ("content-type", "application/json")
+        client.answer(status, headers, body)
 
     async def _whole(self, call: Call, response: UpstreamResponse, client: Client) -> None:
         body = await response.read(self._answer_bytes_max)
-        reader = READERS[call.endpoint.wire].json()
+        sending = call.sending
+        reader = READERS[sending.endpoint.wire].json()
         reader.feed(body)
         reading = reader.finish()
         if not reading.complete or reading.error:
             self._void(call, "provider_answer_invalid")
             raise ProviderAnsweredGarbage(
-                f"Provider '{call.provider.settings.name}' answered something else than its API promises."
+                f"Provider '{sending.provider.settings.name}' answered something else than its API promises."
             )
+        try:
+            reply = sending.translation.read(body) if sending.translation else None
+        except AnswerUnreadable:
+            self._void(call, "provider_answer_invalid")
+            raise
         charge = self._account(call, reading)
         await self._made_durable(call)
         headers = self._headers(call, response)
-        headers.append(("costplus-charged", nano_text(charge.price_nano)))
+        if sending.translation and reply:
+            body = sending.translation.write(reply, call.usage)
+            headers[0] = ("content-type", _content_type(call))
+        if self._money_headers:
+            headers.append(("costplus-charged", nano_text(charge.price_nano)))
         client.answer(response.status, headers, body)
 
     async def _stream(self, call: Call, response: UpstreamResponse, client: Client) -> None:
-        reader = READERS[call.endpoint.wire].stream(strip_usage=call.strip_usage)
-        stream = client.start(response.status, self._headers(call, response))
+        reader = READERS[call.sending.endpoint.wire].stream(strip_usage=call.sending.strip_usage)
+        passage = call.sending.passage()
+        headers = self._headers(call, response)
+        if passage:
+            headers[0] = ("content-type", _content_type(call))
+        stream = client.start(response.status, headers)
         try:
             async for chunk in response.chunks():
                 out = reader.feed(chunk)
+                if passage:
+                    out = passage.feed(out)
                 if reader.done and not call.ended:
-                    out += reader.flush()
+                    rest = reader.flush()
                     await self._complete(call, reader)
+                    out += passage.feed(rest) + passage.end(call.usage) if passage else rest
                 if out:
                     await stream.send(out)
             rest = reader.flush()
             if not call.ended:
                 await self._complete(call, reader)
+            if passage:
+                rest = passage.feed(rest) + passage.end(call.usage)
             if rest:
                 await stream.send(rest)
         except ClientGone:
             await self._drain(response, reader)
             if not call.ended:
                 await self._complete(call, reader, client_left=True)
-        except UpstreamError as error:
+        except (UpstreamError, AnswerFailed, AnswerUnreadable) as error:
             log.warning("stream_broken", code=error.code, request=call.id)
             if not call.ended:
                 await self._complete(call, reader)
@@ -189,10 +222,12 @@ class Forwarder:
         """Wait for the disk where the settings ask for it; the caller gets its answer in any case."""
         if not self._fsync:
             return
+        began_s = perf_counter()
         try:
             await self._journal.durable()
         except JournalFull as error:
             log.error("journal_not_durable", code=error.code, request=call.id)  # The store has it soon.
+        call.accounting_s += perf_counter() - began_s
 
     async def _drain(self, response: UpstreamResponse, reader: WireReader) -> None:
         """Read on after the client has left, for the provider's own counts, up to a bound."""
@@ -207,20 +242,23 @@ class Forwarder:
 
     def _account(self, call: Call, reading: Reading) -> Charge:
         """Journal what the call used, end its hold, queue its settlement; return its charge."""
+        began_s = perf_counter()
         call.ended = True
         self._serve(call, reading)
         usage = measured(call, reading)
         if call.flags:
             usage = Usage(usage.quantities, (*usage.flags, *call.flags))
         charge = charged(call, usage, reading, sheet_of=lambda model: self._sheet_of(call, model))
+        call.usage = usage
         call.ticket.used(sum(usage.quantities.values()))
-        used = used_by(call, usage, reading, charge)
+        used = call.used = used_by(call, usage, reading, charge)
         rates = [line.rate for line in charge.lines]
         try:
             self._journal.use(used, rates)
         except JournalFull as error:
             log.error("journal_refused_usage", code=error.code, request=call.id)  # Settled all the same.
         self._settler.submit_call(used, charge)
+        call.accounting_s = perf_counter() - began_s
         return charge
 
     def _serve(self, call: Call, reading: Reading) -> None:
@@ -265,7 +303,14 @@ class Forwarder:
             ("content-type", response.header("content-type") or "application/json"),
             ("costplus-request-id", call.id),
         ]
-        if call.held.lease or call.held.caps:
+        left_nano = call.held.left_nano if self._money_headers else None
+        if left_nano is not None:
             headers.append(("costplus-held", nano_text(call.held.amount_nano)))
+            headers.append(("costplus-remaining", nano_text(left_nano)))
         headers += [(name, value) for name, value in response.headers if name in _KEPT_HEADERS]
         return headers
+
+
+def _content_type(call: Call) -> str:
+    """Return what a translated answer is: what the caller asked for."""
+    return "text/event-stream" if call.request.stream else "application/json"

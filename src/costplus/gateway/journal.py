@@ -155,6 +155,16 @@ class Journal:
         self._one_sync = asyncio.Lock()  # What another sync has begun is not durable before it ends.
         self._sync_task: asyncio.Future[None] | None = None
 
+    @property
+    def size_bytes(self) -> int:
+        """How much of this process's is on the disk."""
+        return self._bytes
+
+    @property
+    def open_calls(self) -> int:
+        """How many calls are neither settled nor void."""
+        return len(self._of_call)
+
     def left_behind(self) -> list[Path]:
         """Return the segments of an earlier process, oldest first."""
         ours = {segment.path for segment in self._segments}

@@ -68,6 +68,22 @@ class Held:
         freed = [(c.hold_id, c.close(held_nano=held_nano, charged_nano=charged_nano)) for c in self.caps]
         return credit_nano, freed
 
+    @property
+    def left_nano(self) -> int | None:
+        """What the caller may still spend on calls like this one; None where nothing limits it."""
+        limits = [lease.left_nano for lease in self.caps]
+        if self.lease is not None:
+            limits.append(self.lease.left_nano)
+        return min(limits, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """What this process has reserved of customers' credit."""
+
+    count: int
+    free_nano: int
+
 
 NOTHING_HELD = Held(None, (), 0)
 
@@ -93,6 +109,10 @@ class Leases:
         self._caps = CapBudgets(store, owner=owner, now=now)
         self._filling: dict[Key, asyncio.Task[None]] = {}
         self._noted: dict[str, int] = {}  # Customer → the credit at which its end was last noted.
+
+    def reserved(self) -> Reserved:
+        """Return how many leases there are, and what of them no call holds."""
+        return Reserved(len(self._leases), sum(lease.free_nano for lease in self._leases.values()))
 
     async def refilled(self) -> None:
         """Wait until no lease grows behind the calls' backs."""
@@ -168,13 +188,13 @@ class Leases:
         real = self._now()
         at, ends, (customer, subject) = terms.now(real), real + LEASE_LIFE, key
 
-        def verb(tx: Tx) -> int | None:
+        def verb(tx: Tx) -> tuple[int, int] | None:
             known = tx.hold(customer, lease.hold_id)
             if known is None:
                 place_hold(tx, self._empty_hold(lease, subject, at=real), at=at)
             elif known.state != "placed":
                 return None
-            return grow_hold(
+            added = grow_hold(
                 tx,
                 customer,
                 lease.hold_id,
@@ -185,12 +205,14 @@ class Leases:
                 currency=terms.customer.currency,
                 expires_at=ends,
             )
+            return added, _seen(tx, terms, subject, at=at).available_nano
 
-        added = await self._store.write(verb, customers=[customer])
-        if added is None:
+        grown = await self._store.write(verb, customers=[customer])
+        if grown is None:
             self._leases.pop(key, None)
             return
-        lease.grown(added)
+        added, lease.beside_nano = grown
+        lease.free_nano += added
         lease.renewed_at = real
         lease.was_ample = added * LEASE_CALLS >= most_nano * REFILL_CALLS
         lease.refill_below_nano = added // REFILL_AT if lease.was_ample else 0

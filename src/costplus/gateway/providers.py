@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import urlsplit
@@ -11,6 +11,10 @@ from costplus.gateway.endpoint import (
     BARE_PATHS,
     Endpoint,
     Shape,
+    chat_at,
+    converse_at,
+    generate_at,
+    messages_at,
     native_endpoint,
     own_endpoint,
     rows_for,
@@ -18,7 +22,8 @@ from costplus.gateway.endpoint import (
     with_query,
 )
 from costplus.gateway.errors import DialectUnsupported, NoSuchEndpoint, ProviderNotConfigured
-from costplus.gateway.upstream import UpstreamPool
+from costplus.gateway.translate.registry import CALLERS
+from costplus.gateway.upstream import PoolLoad, UpstreamPool
 
 ANTHROPIC_VERSION = "2023-06-01"
 Wire = Literal["openai", "anthropic", "google", "vertex", "bedrock", "cohere", "azure"]
@@ -105,6 +110,22 @@ class Provider:
             path = base + (path[len(version) - 1 :] if path.startswith(version) else path)
         return f"{path}?{endpoint.query}" if endpoint.query else path
 
+    def endpoint_for(self, endpoint: Endpoint, *, model: str, streams: bool) -> Endpoint:
+        """Return the endpoint here that serves calls made at `endpoint`: another where they are translated.
+
+        Raises `DialectUnsupported` where none does.
+        """
+        if endpoint.is_native or self.shape == endpoint.shape:
+            return endpoint
+        if endpoint.wire in CALLERS and self.shape in _TALKS:
+            return _TALKS[self.shape](self.settings.name, model, streams)
+        native = f"/providers/{self.settings.name}/…"
+        raise DialectUnsupported(
+            f"Provider '{self.settings.name}' does not speak the dialect of this endpoint.",
+            param="model",
+            remedy=f"Call its models at {_WHERE.get(self.shape, native)}.",
+        )
+
     def headers(self, received: Mapping[str, str], endpoint: Endpoint) -> list[tuple[str, str]]:
         """Return the headers to send: ours, and what of the caller's the provider must see."""
         if endpoint.is_native:
@@ -116,6 +137,15 @@ class Provider:
         if endpoint.shape == "anthropic" and "anthropic-version" not in received:
             passed.append(("anthropic-version", ANTHROPIC_VERSION))
         return [*fixed, *passed]
+
+
+# Where the models of a provider are talked to, by its dialect: (provider, model, whether it streams).
+_TALKS: Mapping[Shape, Callable[[str, str, bool], Endpoint]] = {
+    "openai": chat_at,
+    "anthropic": messages_at,
+    "gemini": generate_at,
+    "bedrock": converse_at,
+}
 
 
 def _is_withheld(name: str) -> bool:
@@ -143,7 +173,7 @@ class Providers:
         if own is not None:
             return with_query(self._gemini_at(own), query)
         name, rest = split_native(path)
-        provider = self._named(name)
+        provider = self.named(name)
         native = native_endpoint(name, rest, speaks=provider.speaks)
         if native is None:
             raise NoSuchEndpoint(
@@ -160,19 +190,8 @@ class Providers:
         other = next((name for name, each in self._by_name.items() if each.shape == "gemini"), None)
         return replace(endpoint, provider=other) if other else endpoint
 
-    def serving(self, name: str, endpoint: Endpoint) -> Provider:
-        """Return the provider, or raise where it is not configured or speaks another dialect."""
-        provider = self._named(name)
-        if not endpoint.is_native and provider.shape != endpoint.shape:
-            native = f"/providers/{name}/…"
-            raise DialectUnsupported(
-                f"Provider '{name}' does not speak the dialect of this endpoint.",
-                param="model",
-                remedy=f"Call its models at {_WHERE.get(provider.shape, native)}.",
-            )
-        return provider
-
-    def _named(self, name: str) -> Provider:
+    def named(self, name: str) -> Provider:
+        """Return the provider. Raises `ProviderNotConfigured`."""
         provider = self._by_name.get(name)
         if provider is None:
             raise ProviderNotConfigured(
@@ -182,6 +201,10 @@ class Providers:
                 f"or use one of: {', '.join(sorted(self._by_name)) or 'none yet'}.",
             )
         return provider
+
+    def loads(self) -> Mapping[str, PoolLoad]:
+        """Return how busy each provider's connections are."""
+        return {name: provider.pool.load for name, provider in self._by_name.items()}
 
     async def aclose(self) -> None:
         """Close every connection."""

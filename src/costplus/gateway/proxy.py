@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
+from time import perf_counter
 from typing import Protocol
 
 import structlog
@@ -21,6 +22,7 @@ from costplus.gateway.forward import ClientGone, Forwarder
 from costplus.gateway.providers import Providers
 from costplus.gateway.rates import RateLimited
 from costplus.gateway.rsgi_asgi import RsgiProto, RsgiScope, RsgiStream
+from costplus.gateway.watch import Exchange, Watcher
 
 log = structlog.get_logger("costplus.gateway.proxy")
 
@@ -36,13 +38,19 @@ class _Proto(RsgiProto, Protocol):
 
 
 class _Stream:
-    __slots__ = ("_stream",)
+    __slots__ = ("_exchange", "_stream")
 
-    def __init__(self, stream: RsgiStream) -> None:
+    def __init__(self, stream: RsgiStream, exchange: Exchange) -> None:
         self._stream: RsgiStream | None = stream
+        self._exchange = exchange
 
     async def send(self, chunk: bytes) -> None:
         assert self._stream is not None
+        exchange = self._exchange
+        if not exchange.first_piece_s:
+            exchange.first_piece_s = perf_counter()
+        if exchange.answer is not None:
+            exchange.keep(chunk)
         try:
             await self._stream.send_bytes(chunk)
         except ProtocolClosed as error:
@@ -56,19 +64,20 @@ class _Stream:
 class _Client:
     """The server's exchange as `forward.Client`."""
 
-    __slots__ = ("_proto", "started")
+    __slots__ = ("_exchange", "_proto")
 
-    def __init__(self, proto: RsgiProto) -> None:
+    def __init__(self, proto: RsgiProto, exchange: Exchange) -> None:
         self._proto = proto
-        self.started = False
+        self._exchange = exchange
 
     def answer(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
-        self.started = True
+        self._exchange.status = status
+        self._exchange.keep(body)
         self._proto.response_bytes(status, headers, body)
 
     def start(self, status: int, headers: list[tuple[str, str]]) -> _Stream:
-        self.started = True
-        return _Stream(self._proto.response_stream(status, headers))
+        self._exchange.status = status
+        return _Stream(self._proto.response_stream(status, headers), self._exchange)
 
 
 class Proxy:
@@ -82,12 +91,15 @@ class Proxy:
         providers: Providers,
         now: Callable[[], datetime],
         body_bytes_max: int,
+        watchers: Sequence[Watcher] = (),
     ) -> None:
         self._admitter = admitter
         self._forwarder = forwarder
         self._providers = providers
         self._now = now
         self._body_bytes_max = body_bytes_max
+        self._watchers = tuple(watchers)
+        self.keeps_answers = False  # Whether a watcher wants to see them.
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -102,53 +114,76 @@ class Proxy:
         """Wait until no call is under way."""
         await self._idle.wait()
 
+    @property
+    def in_flight(self) -> int:
+        """How many exchanges are under way."""
+        return self._in_flight
+
     async def __call__(self, scope: RsgiScope, proto: _Proto) -> None:
         """Serve one request."""
-        shape: Shape = "openai"
-        client = _Client(proto)
+        exchange = Exchange(path=scope.path, began_s=perf_counter())
+        if self.keeps_answers:
+            exchange.answer = []
+        client = _Client(proto, exchange)
         self._in_flight += 1
         self._idle.clear()
         try:
-            endpoint = self._providers.endpoint_at(scope.path, scope.query_string)
-            shape = endpoint.shape
-            await self._serve(scope, proto, endpoint, client)
+            exchange.endpoint = self._providers.endpoint_at(scope.path, scope.query_string)
+            await self._serve(scope, proto, exchange.endpoint, client, exchange)
         except BodyCutShort:
             log.info("client_left_early", path=scope.path)
         except BillingError as error:
-            if not client.started:
-                request_id = new_id("req", at=self._now())
-                status, body = refusal(shape, error, request_id=request_id)
-                headers = [("content-type", "application/json"), ("costplus-request-id", request_id)]
-                headers += refusal_headers(shape, error)
-                if isinstance(error, SpendCapReached):
-                    resets_s = max(milliseconds(error.resets_at) - milliseconds(self._now()), 0) // 1000
-                    headers.append(("retry-after", str(resets_s)))
-                elif isinstance(error, RateLimited):
-                    headers.append(("retry-after", str(error.retry_after_s)))
-                elif status in (429, 503):
-                    headers.append(("retry-after", "1"))
-                client.answer(status, headers, body)
+            exchange.error_code = error.code
+            if not exchange.status:
+                self._refuse(exchange, client, error)
         finally:
             self._in_flight -= 1
             if self._in_flight == 0:
                 self._idle.set()
+            exchange.ended_s = perf_counter()
+            for watcher in self._watchers:
+                watcher.ended(exchange)
 
-    async def _serve(self, scope: RsgiScope, proto: _Proto, endpoint: Endpoint, client: _Client) -> None:
+    def _refuse(self, exchange: Exchange, client: _Client, error: BillingError) -> None:
+        """Say no in the dialect of the endpoint, with a request id of its own where the call had none."""
+        shape: Shape = exchange.endpoint.shape if exchange.endpoint else "openai"
+        exchange.request_id = request_id = exchange.request_id or new_id("req", at=self._now())
+        status, body = refusal(shape, error, request_id=request_id)
+        headers = [("content-type", "application/json"), ("costplus-request-id", request_id)]
+        headers += refusal_headers(shape, error)
+        if isinstance(error, SpendCapReached):
+            resets_s = max(milliseconds(error.resets_at) - milliseconds(self._now()), 0) // 1000
+            headers.append(("retry-after", str(resets_s)))
+        elif isinstance(error, RateLimited):
+            headers.append(("retry-after", str(error.retry_after_s)))
+        elif status in (429, 503):
+            headers.append(("retry-after", "1"))
+        client.answer(status, headers, body)
+
+    async def _serve(
+        self, scope: RsgiScope, proto: _Proto, endpoint: Endpoint, client: _Client, exchange: Exchange
+    ) -> None:
         if scope.method != "POST":
             raise MethodNotAllowed(f"{scope.path} takes POST, not {scope.method}.")
-        body = await self._body(scope, proto)
+        exchange.body = body = await self._body(scope, proto)
+        exchange.read_s = perf_counter()
         if self.draining:
             raise Draining("This gateway is stopping.")
-        headers = dict(scope.headers.items())
+        exchange.received = headers = dict(scope.headers.items())
         query = scope.query_string
         if endpoint.is_free:
             provider = await self._admitter.known(endpoint, headers, query=query)
+            exchange.request_id = request_id = new_id("req", at=self._now())
             await self._forwarder.pass_on(
-                provider, endpoint, provider.headers(headers, endpoint), body, client
+                provider, endpoint, provider.headers(headers, endpoint), body, client, request_id=request_id
             )
             return
-        call = await self._admitter.admit(endpoint, headers, body, query=query)
+        call = exchange.call = await self._admitter.admit(endpoint, headers, body, query=query)
+        exchange.request_id = call.id
         try:
+            for watcher in self._watchers:
+                watcher.admitted(exchange)
+            exchange.sent_on_s = perf_counter()
             await self._forwarder.forward(call, client)
         finally:
             call.ticket.end()

@@ -27,6 +27,7 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import urlsplit
 
@@ -101,6 +102,15 @@ def _request_head(method: str, target: str, fixed_lines: str, headers: tuple[tup
     return "".join(lines).encode("latin-1")
 
 
+@dataclass(frozen=True, slots=True)
+class PoolLoad:
+    """How busy a pool is."""
+
+    busy: int  # Connections with a request, or being opened for one.
+    idle: int
+    waiting: int  # Requests that wait for a connection.
+
+
 class UpstreamPool:
     """The connections to one base URL, and the queue for them."""
 
@@ -143,6 +153,12 @@ class UpstreamPool:
         # Each waiter is given a connection, or None: room to open one.
         self._waiting: deque[tuple[float, asyncio.Future[Http1Connection | None]]] = deque()
         self._closed = False
+
+    @property
+    def load(self) -> PoolLoad:
+        """How many connections there are, and how many requests wait for one."""
+        idle = len(self._idle)
+        return PoolLoad(self._open_count - idle, idle, len(self._waiting))
 
     async def request(
         self, *, method: str, path: str, headers: Sequence[tuple[str, str]], body: bytes

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,12 @@ def served(calls: Any, provider: Any, tmp_path_factory: pytest.TempPathFactory) 
         yield gateway
 
 
+def test_under_a_cap_the_answer_says_how_much_room_remains(served: Any) -> None:
+    answer = served.chat("[[tokens=5]]", "cus_capped")
+    charged = int(Decimal(answer.headers["costplus-charged"]) * DOLLAR)
+    assert int(Decimal(answer.headers["costplus-remaining"]) * DOLLAR) == DOLLAR // 100 - charged
+
+
 def test_of_many_calls_at_once_a_cap_admits_those_that_fit_and_says_when_it_resets(
     served: Any, calls: Any
 ) -> None:
@@ -69,7 +76,8 @@ def test_of_many_calls_at_once_a_cap_admits_those_that_fit_and_says_when_it_rese
         assert "The day's spend cap of customer cus_capped is reached" in error["message"]
         assert "resets at" in error["message"]
         assert 0 <= int(answer.headers["retry-after"]) <= 86_400
-    calls.until(lambda: len(served.books.of("cus_capped")) == len(made), "all calls are settled")
+    settled = len(made) + 1  # And the one before.
+    calls.until(lambda: len(served.books.of("cus_capped")) == settled, "all calls are settled")
     assert sum(call.price_nano for call in served.books.of("cus_capped")) <= 10_000_000
 
 

@@ -9,6 +9,17 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from costplus.core.usage import Usage
+from costplus.gateway.translate import (
+    chat_read,
+    chat_reply,
+    chat_stream,
+    chat_write,
+    messages_events,
+    messages_read,
+    messages_reply,
+    messages_stream,
+    messages_write,
+)
 from costplus.gateway.translate.conversation import Conversation
 from costplus.gateway.translate.reply import Reply, ReplyReader, ReplyWriter
 
@@ -30,3 +41,17 @@ class Target(NamedTuple):
     write_request: Callable[..., dict[str, Any]]  # (conversation, *, model, max_tokens) → body
     read_reply: Callable[[bytes], Reply]
     reader: Callable[[], ReplyReader]
+
+
+CALLERS: Mapping[str, Caller] = {
+    "openai_chat": Caller(chat_read.read_request, chat_reply.write_reply, chat_stream.ChatWriter),
+    "anthropic_messages": Caller(
+        messages_read.read_request, messages_reply.write_reply, messages_events.MessagesWriter
+    ),
+}
+TARGETS: Mapping[str, Target] = {
+    "openai_chat": Target(chat_write.write_request, chat_reply.read_reply, chat_stream.ChatReader),
+    "anthropic_messages": Target(
+        messages_write.write_request, messages_reply.read_reply, messages_stream.MessagesReader
+    ),
+}

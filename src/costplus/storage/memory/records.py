@@ -142,6 +142,9 @@ class MemoryOutbox(Undoable):
         rows = sorted((seq, row) for seq, row in self.tables.deliveries.values() if row.event == event)
         return [row for _, row in rows]
 
+    def count_pending_deliveries(self) -> int:
+        return sum(1 for _ in self._pending())
+
     def next_delivery_at(self) -> datetime | None:
         return min((due_at for due_at, _, _ in self._pending()), default=None)
 

@@ -97,6 +97,12 @@ class PostgresOutbox(Tables):
     def deliveries_of(self, event: str) -> Sequence[Delivery]:
         return self._deliveries_by(SQL.deliveries_of, event)
 
+    def count_pending_deliveries(self) -> int:
+        if self._deliveries:
+            self.flush()
+        ((count,),) = self._all(SQL.count_pending_deliveries)
+        return int(count)
+
     def next_delivery_at(self) -> datetime | None:
         if self._deliveries:
             self.flush()

@@ -175,6 +175,9 @@ class SqliteOutbox(Tables):
     def deliveries_of(self, event: str) -> Sequence[Delivery]:
         return [delivery_from_row(row) for row in self._all(OUTBOX_SQL.deliveries_of, (event,))]
 
+    def count_pending_deliveries(self) -> int:
+        return int(self._one(OUTBOX_SQL.count_pending_deliveries, ())[0])
+
     def next_delivery_at(self) -> datetime | None:
         return from_micros_or_none(self._one(OUTBOX_SQL.next_delivery_at, ())[0])
 

@@ -102,6 +102,9 @@ SELECT id, event, endpoint, due_at, attempts, status, response_status, error, de
     response_body, log
 FROM deliveries WHERE event = $1 ORDER BY seq
 
+-- :name count_pending_deliveries
+SELECT count(*) FROM deliveries WHERE status = 'pending'
+
 -- :name next_delivery_at
 SELECT min(due_at) FROM deliveries WHERE status = 'pending'
 
