@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup check test demo invoices bench prices docs verify-costs verify-gateway verify-usage verify-vectors lock clean
+.PHONY: help setup check test demo invoices bench bench-gateway prices docs verify-costs verify-gateway verify-usage verify-vectors lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -56,7 +56,10 @@ invoices: setup ## Write example invoices of four ways to sell to build/invoices
 	$(BIN)/python scripts/example_invoices.py $(args)
 
 bench: setup ## Measure the gateway, rating, credit and the books; args="--only rating" measures a part
-	$(BIN)/python bench/run.py $(args)
+	PYTHONPATH=scripts $(BIN)/python bench/run.py $(args)
+
+bench-gateway: setup ## Measure the gateway beside nginx, LiteLLM and Portkey; args="--quick --markdown"
+	PYTHONPATH=scripts $(BIN)/python bench/gateways.py $(args)
 
 prices: setup ## Rebuild the bundled price snapshot from its public sources
 	$(BIN)/python scripts/build_price_snapshot.py $(args)

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import os
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,7 +30,7 @@ from costplus.catalog.load import begin_book, catalogue_of
 from costplus.catalog.sources.archive import Archive
 from costplus.catalog.statement import SourceName
 from costplus.catalog.survey import Policy
-from costplus.config import Settings, SettingsInvalid
+from costplus.config import Settings
 from costplus.core.errors import Unavailable
 from costplus.core.ids import new_id
 from costplus.gateway.admit import Admitter
@@ -40,12 +40,13 @@ from costplus.gateway.forward import Forwarder
 from costplus.gateway.journal import Journal
 from costplus.gateway.leases import Leases
 from costplus.gateway.models import ModelList
-from costplus.gateway.providers import Providers, ProviderSettings
+from costplus.gateway.providers import Providers
 from costplus.gateway.proxy import Proxy
 from costplus.gateway.recover import recover
 from costplus.gateway.rsgi_asgi import AsgiApp
 from costplus.gateway.settle import Settler
 from costplus.gateway.tally import CallTally
+from costplus.provider_settings import providers_of
 from costplus.rating.pricing import Pricing
 from costplus.web.addresses import address_policy
 from costplus.web.app import build_app
@@ -175,7 +176,7 @@ async def start_gateway(
     recovered = await recover(store, journal, settler, pricing=pricing, owner=owner, now=now)
     if recovered.used or recovered.swept:
         log.info("recovered", used=recovered.used, swept=recovered.swept, released=recovered.released)
-    providers = Providers(_providers(settings))
+    providers = Providers(providers_of(settings), now=now)
     leases = Leases(store, owner=owner, now=now, settled=settler.flush)
     directory = Directory(store, now=now)
     admitter = Admitter(
@@ -203,6 +204,7 @@ async def start_gateway(
         now=now,
         body_bytes_max=settings.gateway.body_bytes_max,
         watchers=(tally, call_log),
+        body_timeout_s=settings.gateway.body_timeout_s,
     )
     proxy.keeps_answers = call_log.keeps_answers
     tasks.append(asyncio.create_task(_sweep(leases, journal)))
@@ -218,22 +220,6 @@ async def start_gateway(
         tally=tally,
         tasks=tasks,
     )
-
-
-def _providers(settings: Settings) -> Mapping[str, ProviderSettings]:
-    for name, entry in settings.providers.items():
-        if not entry.base_url:
-            raise SettingsInvalid(f"Provider '{name}' needs a base URL: set providers.{name}.base_url.")
-    return {
-        name: ProviderSettings(
-            name=name,
-            base_url=entry.base_url,
-            api_key=entry.api_key,
-            wire=entry.wire,
-            catalog=entry.catalog,
-        )
-        for name, entry in settings.providers.items()
-    }
 
 
 def _owner(path: Path) -> str:

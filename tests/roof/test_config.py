@@ -62,6 +62,8 @@ def test_a_known_provider_needs_only_a_key() -> None:
         ({"COSTPLUS_ROLE": "chef"}, "role"),
         ({"COSTPLUS_GATEWAY__FSINC": "true"}, "fsinc"),
         ({"COSTPLUS_PROVIDERS__OPENAI__WIRE": "smoke"}, "wire"),
+        ({"COSTPLUS_PROVIDERS__AZURE__DEPLOYMENTS": "gpt-4o"}, "providers.azure.deployments"),
+        ({"COSTPLUS_PROVIDERS__AZURE__DEPLOYMENTS": '{"gpt-4o": 1}'}, "providers.azure.deployments"),
         ({"COSTPLUS_PRICES__EVERY_S": "899"}, "every_s"),
         ({"COSTPLUS_PRICES__SYNC": "perhaps"}, "sync"),
         ({"COSTPLUS_PRICES__SOURCES__MOON__URL": "http://x"}, "moon"),

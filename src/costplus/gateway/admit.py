@@ -135,7 +135,8 @@ class Admitter:
         """Price the request as of the customer's present; nothing is changed by it."""
         at = terms.now(self._now())
         card = terms.card_at(at)
-        priced = self._pricing.taken(provider.catalog, model, card=card, at=at)
+        sold_as = provider.sold_as(model, is_native=endpoint.is_native)
+        priced = self._pricing.taken(provider.catalog, sold_as, card=card, at=at)
         sheet, name = priced.sheet, priced.name
         sheet.check_floor()
         # A call made now is no batch, whatever its model's name says; its fast mode costs what it costs.

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import ssl
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Literal
 from urllib.parse import urlsplit
 
+from costplus.gateway.azure import NO_DEPLOYMENTS, Deployments
+from costplus.gateway.credentials.authorize import Authorizer, Outgoing, authorizer_of
+from costplus.gateway.credentials.credential import Credential
+from costplus.gateway.credentials.token_service import Route
 from costplus.gateway.endpoint import (
     BARE_PATHS,
     Endpoint,
@@ -38,6 +44,8 @@ _WITHHELD = frozenset(
     )
 )
 _WITHHELD_STARTS = ("x-forwarded-", "x-amz-", "proxy-", "costplus-")
+_GOOGLES = "/publishers/google"  # Vertex has others' models, too.
+_JSON = ("content-type", "application/json")
 _SHAPES: Mapping[Wire, Shape] = {
     "openai": "openai",
     "azure": "openai",
@@ -52,6 +60,8 @@ _KEY_HEADERS: Mapping[Wire, str] = {
     "google": "x-goog-api-key",
     "azure": "api-key",
 }
+# Where a native path begins at the host's root whatever the configured URL ends with.
+_ROOTED: Mapping[Wire, tuple[str, ...]] = {"azure": ("/openai/",)}
 _WHERE: Mapping[Shape, str] = {
     "openai": "/v1/chat/completions",
     "anthropic": "/v1/messages",
@@ -65,14 +75,20 @@ class ProviderSettings:
 
     name: str
     base_url: str
-    api_key: str = ""
+    credential: Credential | None = None
     wire: Wire = "openai"
     catalog: str = ""
+    deployments: Deployments = NO_DEPLOYMENTS
+    ssl_context: ssl.SSLContext | None = None
 
 
 def api_path(settings: ProviderSettings) -> str:
     """Return what the gateway's own endpoints are below: a version is added where the URL has no path."""
     path = urlsplit(settings.base_url).path.rstrip("/")
+    if settings.wire == "azure" and settings.deployments.is_dated:
+        return path.removesuffix("/v1") or "/openai"
+    if settings.wire == "vertex":
+        return f"{path.removesuffix(_GOOGLES)}{_GOOGLES}"
     if path:
         return path
     return {"openai": "/v1", "anthropic": "/v1", "google": "/v1beta", "azure": "/openai/v1"}.get(
@@ -83,19 +99,35 @@ def api_path(settings: ProviderSettings) -> str:
 class Provider:
     """A provider and its connections."""
 
-    def __init__(self, settings: ProviderSettings) -> None:
+    def __init__(self, settings: ProviderSettings, *, now: Callable[[], datetime]) -> None:
         self.settings = settings
         self.catalog = settings.catalog or settings.name
         self.shape = _SHAPES[settings.wire]
         self.speaks = rows_for(settings.name, self.catalog, settings.wire)
         url = urlsplit(settings.base_url)
-        self.pool = UpstreamPool(base_url=f"{url.scheme}://{url.netloc}")
+        self.pool = UpstreamPool(base_url=f"{url.scheme}://{url.netloc}", ssl_context=settings.ssl_context)
+        self._now = now
+        self._host = url.netloc
         self._api_path = api_path(settings)
         self._base_path = url.path.rstrip("/")
-        key = settings.api_key
-        named = _KEY_HEADERS.get(settings.wire)
-        self._key = (named, key) if named else ("authorization", f"Bearer {key}")
-        self._fixed = (("content-type", "application/json"), self._key)
+        self._own = self._authorizer(settings.credential) if settings.credential else None
+
+    def _authorizer(self, credential: Credential) -> Authorizer:
+        return authorizer_of(
+            credential,
+            key_header=_KEY_HEADERS.get(self.settings.wire, ""),
+            provider=self.settings.name,
+            route=Route(ssl_context=self.settings.ssl_context),
+            now=self._now,
+        )
+
+    def sold_as(self, name: str, *, is_native: bool) -> str:
+        """Return the model that is priced where a caller says `name`: what a deployment of Azure's runs."""
+        return self.settings.deployments.model_of(name, is_native=is_native)
+
+    def sent_as(self, name: str) -> str:
+        """Return what the provider calls the model that a caller of the gateway's own endpoints names."""
+        return self.settings.deployments.deployment_of(name)
 
     def path_of(self, endpoint: Endpoint) -> str:
         """Return the path that an endpoint's calls are sent to.
@@ -105,7 +137,7 @@ class Provider:
         path, base = endpoint.upstream_path, self._base_path
         if not endpoint.is_native or path in BARE_PATHS:
             path = self._api_path + path
-        elif base and not path.startswith(f"{base}/"):
+        elif base and not path.startswith((f"{base}/", *_ROOTED.get(self.settings.wire, ()))):
             version = f"/{base.rpartition('/')[2]}/"
             path = base + (path[len(version) - 1 :] if path.startswith(version) else path)
         return f"{path}?{endpoint.query}" if endpoint.query else path
@@ -115,10 +147,13 @@ class Provider:
 
         Raises `DialectUnsupported` where none does.
         """
-        if endpoint.is_native or self.shape == endpoint.shape:
+        if endpoint.is_native:
             return endpoint
+        if self.shape == endpoint.shape:
+            return self.settings.deployments.at(endpoint, deployment=model)
         if endpoint.wire in CALLERS and self.shape in _TALKS:
-            return _TALKS[self.shape](self.settings.name, model, streams)
+            there = _TALKS[self.shape](self.settings.name, model, streams)
+            return self.settings.deployments.at(there, deployment=model)
         native = f"/providers/{self.settings.name}/…"
         raise DialectUnsupported(
             f"Provider '{self.settings.name}' does not speak the dialect of this endpoint.",
@@ -126,17 +161,24 @@ class Provider:
             remedy=f"Call its models at {_WHERE.get(self.shape, native)}.",
         )
 
-    def headers(self, received: Mapping[str, str], endpoint: Endpoint) -> list[tuple[str, str]]:
-        """Return the headers to send: ours, and what of the caller's the provider must see."""
+    async def headers(
+        self, received: Mapping[str, str], endpoint: Endpoint, *, path: str, body: bytes
+    ) -> list[tuple[str, str]]:
+        """Return the headers to send: what of the caller's the provider must see, and who calls.
+
+        `path` is that of `path_of`; a signature covers it, and the body. Raises `TokenRefused`,
+        `TokenUnavailable`.
+        """
         if endpoint.is_native:
-            passed = [(name, value) for name, value in received.items() if not _is_withheld(name)]
-            fixed: Sequence[tuple[str, str]] = (self._key,)
+            sent = [(name, value) for name, value in received.items() if not _is_withheld(name)]
         else:
-            passed = [(name, received[name]) for name in _PASSED_ON if name in received]
-            fixed = self._fixed
+            sent = [_JSON, *((name, received[name]) for name in _PASSED_ON if name in received)]
         if endpoint.shape == "anthropic" and "anthropic-version" not in received:
-            passed.append(("anthropic-version", ANTHROPIC_VERSION))
-        return [*fixed, *passed]
+            sent.append(("anthropic-version", ANTHROPIC_VERSION))
+        if self._own is None:
+            return sent
+        outgoing = Outgoing(method="POST", host=self._host, path=path, headers=sent, body=body)
+        return [*await self._own.authorize(outgoing), *sent]
 
 
 # Where the models of a provider are talked to, by its dialect: (provider, model, whether it streams).
@@ -155,8 +197,8 @@ def _is_withheld(name: str) -> bool:
 class Providers:
     """The configured providers by name."""
 
-    def __init__(self, settings: Mapping[str, ProviderSettings]) -> None:
-        self._by_name = {name: Provider(entry) for name, entry in settings.items()}
+    def __init__(self, settings: Mapping[str, ProviderSettings], *, now: Callable[[], datetime]) -> None:
+        self._by_name = {name: Provider(entry, now=now) for name, entry in settings.items()}
 
     @property
     def names(self) -> tuple[str, ...]:

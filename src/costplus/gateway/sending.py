@@ -46,6 +46,8 @@ def sending_of(
     `max_tokens` is what the call is held for; it is said where a dialect demands a limit and the caller
     named none; `id` and `at` are the call's. Raises `NotExpressible`, `DialectUnsupported`, `InvalidRequest`.
     """
+    if not endpoint.is_native:
+        model = provider.sent_as(model)
     there = provider.endpoint_for(endpoint, model=model, streams=request.stream)
     if there.shape == "anthropic" and not there.is_native:
         model = model.replace(".", "-")  # Stripe writes claude-sonnet-4.5, Anthropic claude-sonnet-4-5.

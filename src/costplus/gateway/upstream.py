@@ -118,12 +118,13 @@ class UpstreamPool:
         self,
         *,
         base_url: str,
-        connections_max: int = 512,
+        connections_max: int = 4096,
         waiting_max: int = 4096,
         connect_timeout_s: float = 5,
         wait_timeout_s: float = 10,
         first_byte_timeout_s: float = 600,
         idle_between_bytes_timeout_s: float = 300,
+        answer_timeout_s: float = 3600,
         keepalive_s: float = 30,
         accept_encoding: str = "identity",
         ssl_context: ssl.SSLContext | None = None,
@@ -143,8 +144,11 @@ class UpstreamPool:
         self._wait_timeout_s = wait_timeout_s
         self._first_byte_timeout_s = first_byte_timeout_s
         self._idle_timeout_s = idle_between_bytes_timeout_s
+        self._answer_timeout_s = answer_timeout_s
         self._keepalive_s = keepalive_s
-        shortest_s = min(wait_timeout_s, first_byte_timeout_s, idle_between_bytes_timeout_s, keepalive_s)
+        shortest_s = min(
+            wait_timeout_s, first_byte_timeout_s, idle_between_bytes_timeout_s, answer_timeout_s, keepalive_s
+        )
         self._sweep_s = max(0.005, min(1.0, shortest_s / 4))
         self._sweep_handle: asyncio.TimerHandle | None = None
         self._open_count = 0  # Connections open or being opened.
@@ -201,7 +205,12 @@ class UpstreamPool:
     async def _exchange(
         self, connection: Http1Connection, request: bytes, *, head_only: bool
     ) -> UpstreamResponse:
-        response = connection.send(request, head_only=head_only, idle_timeout_s=self._idle_timeout_s)
+        response = connection.send(
+            request,
+            head_only=head_only,
+            idle_timeout_s=self._idle_timeout_s,
+            answer_timeout_s=self._answer_timeout_s,
+        )
         try:
             await response.wait_for_head(self._first_byte_timeout_s)
         except asyncio.CancelledError:

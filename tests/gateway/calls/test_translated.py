@@ -13,8 +13,8 @@ pytestmark = pytest.mark.e2e
 
 KEY = "sk_test_translated"
 POOR_KEY = "sk_test_translated_poor"
-CHAT_MODELS = ["anthropic/claude-sonnet-4-5"]
-MESSAGES_MODELS = ["openai/gpt-4o-mini"]
+CHAT_MODELS = ["anthropic/claude-sonnet-4-5", "google/gemini-2.5-flash"]
+MESSAGES_MODELS = ["openai/gpt-4o-mini", "google/gemini-2.5-flash"]
 WEATHER: dict[str, Any] = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 
 

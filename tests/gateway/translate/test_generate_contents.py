@@ -1,4 +1,4 @@
-"""The turns of requests to Gemini: words, media, calls, results and signatures, as Google's types have them."""
+"""The turns of requests to Gemini as Google's types have them: words, media, calls, results, signatures."""
 
 from __future__ import annotations
 

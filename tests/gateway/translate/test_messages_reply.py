@@ -65,7 +65,6 @@ UNREADABLE = [
     b"[]",
     b'{"type": "error", "error": {"type": "api_error", "message": "no"}}',
     answer(stop_reason=None),
-    answer(stop_reason="tired"),
     answer({"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}),
     answer({"type": "text", "text": None}),
     answer({"text": "typeless"}),
@@ -77,6 +76,10 @@ UNREADABLE = [
 def test_an_answer_that_is_none_is_an_error(body: bytes) -> None:
     with pytest.raises(AnswerUnreadable):
         read_reply(body)
+
+
+def test_a_reason_yet_unknown_is_an_end() -> None:
+    assert read_reply(answer(stop_reason="tired")).stop == "end"
 
 
 def written(*parts: Text | Reasoning | ToolCall, usage: Usage | None = None) -> dict[str, Any]:
@@ -110,3 +113,7 @@ def test_a_signature_of_a_call_comes_back_with_the_next_request() -> None:
 def test_unknown_usage_is_no_reason_for_a_client_to_fail() -> None:
     message = Message.model_validate(written(Text(text="a")), strict=True)
     assert (message.usage.input_tokens, message.usage.cache_read_input_tokens) == (0, None)
+
+
+def test_a_reason_to_stop_that_is_new_is_an_end_like_any_other() -> None:
+    assert read_reply(answer(stop_reason="tired")).stop == "end"

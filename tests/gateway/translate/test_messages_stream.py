@@ -229,7 +229,6 @@ FAULTS = [
     (b"data: {\n\n", AnswerUnreadable),
     (b"data: \xff\n\n", AnswerUnreadable),
     (block(1, type="server_tool_use", id="s", name="web_search", input={}), AnswerUnreadable),
-    (STOP.replace(b"end_turn", b"tired"), AnswerUnreadable),
     (TEXT.replace(b'"text":', b'"partial_json":'), AnswerUnreadable),
 ]
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
+import json
+from typing import Any, cast
 
+import msgspec
 import pytest
 
 from costplus.gateway.translate.conversation import (
@@ -40,7 +42,8 @@ HELLO = (turn("user", said("Hello")),)
 
 def asked(*messages: Message, model: str = "claude-sonnet-5", **options: Any) -> dict[str, Any]:
     conversation = Conversation(messages=messages or HELLO, **options)
-    return write_request(conversation, model=model, max_tokens=1000)
+    body = write_request(conversation, model=model, max_tokens=1000)
+    return cast(dict[str, Any], json.loads(msgspec.json.encode(body)))
 
 
 def test_a_caller_without_a_limit_gets_the_one_given() -> None:
@@ -99,6 +102,18 @@ def test_no_arguments_are_an_empty_object(arguments: str) -> None:
     assert body["messages"][1]["content"][0]["input"] == {}
 
 
+def test_arguments_keep_their_digits() -> None:
+    call = ToolCall(id="c", name="look", arguments='{"a": 1.50, "b": 12345678901234567890123}')
+    conversation = Conversation(messages=(*HELLO, turn("assistant", call)))
+    body = msgspec.json.encode(write_request(conversation, model="m", max_tokens=1))
+    assert b'"input":{"a": 1.50, "b": 12345678901234567890123}' in body
+
+
+@pytest.mark.parametrize("tier", ["default", "standard_only"])
+def test_the_standard_tier_has_two_names(tier: str) -> None:
+    assert asked(service_tier=tier)["service_tier"] == "standard_only"
+
+
 def test_an_id_of_another_provider_is_made_one_that_is_taken() -> None:
     call, result = (
         ToolCall(id="functions.look:0", name="look", arguments=""),
@@ -128,6 +143,7 @@ CHOICES: list[tuple[dict[str, Any], Any]] = [
         {"type": "tool", "name": "look", "disable_parallel_tool_use": True},
     ),
     ({"tool_choice": ToolChoice(mode="any"), **TOOLS}, {"type": "any"}),
+    ({"tool_choice": ToolChoice(mode="any"), "parallel_tool_calls": True, **TOOLS}, {"type": "any"}),
 ]
 
 
@@ -220,6 +236,7 @@ NEUTRAL: dict[str, Any] = {
     "logprobs": False,
     "top_logprobs": 0,
     "metadata": {},
+    "service_tier": "auto",
     "verbosity": "medium",
 }
 

@@ -57,6 +57,21 @@ async def test_a_slow_provider_that_keeps_talking_does_not_time_out(net: Any) ->
         assert await (await net.get(pool)).read(10) == b"x" * 10
 
 
+async def test_an_answer_that_comes_byte_by_byte_must_end_in_time_all_the_same(net: Any) -> None:
+    async def answer(peer: Any) -> None:
+        await peer.heard()
+        await peer.say(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n")
+        while not peer.writer.is_closing():
+            await peer.say(b" ")
+            await asyncio.sleep(0.01)
+
+    async with net.talking(answer, idle_between_bytes_timeout_s=1, answer_timeout_s=0.1) as (pool, _):
+        response = await net.get(pool)
+        with pytest.raises(UpstreamTimeout) as caught:
+            await response.read(10_000)
+        assert caught.value.phase == "whole_answer"
+
+
 async def test_a_connection_that_is_not_accepted_in_time_times_out(net: Any) -> None:
     async def answer(peer: Any) -> None:
         await peer.reader.read()

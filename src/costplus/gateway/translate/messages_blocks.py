@@ -14,7 +14,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -67,18 +67,22 @@ def cache_mark(ttl: Ttl | None) -> Block:
     return {"cache_control": {"type": "ephemeral", "ttl": ttl} if ttl else {"type": "ephemeral"}}
 
 
-def object_or_none(arguments: str) -> Mapping[str, Any] | None:
-    """Return a call's arguments, None where they are no JSON object; no text at all is an empty one."""
+def input_of(arguments: str) -> msgspec.Raw:
+    """Return a call's arguments to be put into a body, digit for digit; no text at all is an empty object."""
     if not arguments.strip():
-        return {}
+        return msgspec.Raw(b"{}")
+    if is_object(arguments):
+        return msgspec.Raw(arguments.encode())
+    return msgspec.Raw(msgspec.json.encode({"INVALID_JSON": arguments}))
+
+
+def is_object(arguments: str) -> bool:
+    """Whether a text is a whole JSON object."""
     try:
-        return _OBJECT.decode(arguments)
+        _OBJECT.decode(arguments)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return None
-
-
-def unreadable_arguments(arguments: str) -> Mapping[str, Any]:
-    return {"INVALID_JSON": arguments}
+        return False
+    return True
 
 
 def _block(part: Part, message: Message) -> Block | None:
@@ -102,10 +106,7 @@ def _thinking(part: Reasoning) -> Block | None:
 
 
 def _call(call: ToolCall) -> Block:
-    arguments = object_or_none(call.arguments)
-    if arguments is None:
-        arguments = unreadable_arguments(call.arguments)
-    block = {"type": "tool_use", "id": _id(call.id), "name": call.name, "input": arguments}
+    block = {"type": "tool_use", "id": _id(call.id), "name": call.name, "input": input_of(call.arguments)}
     return block | cache_mark(call.cache)
 
 

@@ -16,7 +16,7 @@ import msgspec
 
 from costplus.core.usage import Usage
 from costplus.gateway.translate.conversation import Conversation
-from costplus.gateway.translate.messages_blocks import object_or_none
+from costplus.gateway.translate.messages_blocks import is_object
 from costplus.gateway.translate.messages_parts import CALL_SIGNATURE
 from costplus.gateway.translate.messages_reply import REASON_OF
 from costplus.gateway.translate.messages_usage import UNKNOWN, usage_block
@@ -141,8 +141,7 @@ class MessagesWriter:
 
     def _is_whole(self) -> bool:
         """Whether the call under way has all of its arguments; none yet is not all."""
-        arguments = "".join(self._arguments)
-        return bool(arguments) and object_or_none(arguments) is not None
+        return is_object("".join(self._arguments))
 
     def _begin(self, kind: Literal["text", "thinking", "call"], block: _Event) -> None:
         """Begin a block, unless text or thinking is under way that goes on."""

@@ -31,18 +31,18 @@ NAMES: Mapping[str, str] = {
     "user": "metadata.user_id",
 }
 _EFFORTS = ("low", "medium", "high", "xhigh", "max")
-_TIERS: Mapping[str, str] = {"auto": "auto", "standard_only": "default"}  # By OpenAI's words for the same.
+_TIERS = ("auto", "standard_only")
 
 
 def read_request(fields: Mapping[str, Any]) -> Conversation:
     """Return what a body asks for. Raises `NotExpressible`, `MessagesFieldInvalid`."""
     body = Fields(fields)
-    body.take("model")  # Which is not a matter of translation.
     choice, parallel = _tool_choice(body.fields_or_none("tool_choice"))
     config = body.fields_or_none("output_config")
     effort = config.word("effort", *_EFFORTS) if config is not None and config.has("effort") else ""
     stream = body.flag_or_none("stream") or False
     conversation = Conversation(
+        model=body.text_or("model", ""),
         messages=read_messages(body, automatic=body.cache_mark()),
         system=read_system(body),
         tools=tuple(_tool(Fields(tool, at)) for at, tool in body.items("tools")),
@@ -56,7 +56,7 @@ def read_request(fields: Mapping[str, Any]) -> Conversation:
         top_k=body.count_or_none("top_k"),
         stop=_stop(body),
         user=_user(body.fields_or_none("metadata")),
-        service_tier=_TIERS[body.word("service_tier", *_TIERS)] if body.has("service_tier") else None,
+        service_tier=body.word("service_tier", *_TIERS) if body.has("service_tier") else None,
         stream=stream,
         include_usage=stream,  # Each of Anthropic's streams ends with it.
         names=NAMES,

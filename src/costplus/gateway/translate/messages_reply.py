@@ -19,7 +19,7 @@ import msgspec
 
 from costplus.core.usage import Usage
 from costplus.gateway.translate.conversation import Reasoning, Text, ToolCall
-from costplus.gateway.translate.messages_blocks import object_or_none, unreadable_arguments
+from costplus.gateway.translate.messages_blocks import input_of
 from costplus.gateway.translate.messages_parts import CALL_SIGNATURE
 from costplus.gateway.translate.messages_usage import usage_block
 from costplus.gateway.translate.reply import AnswerUnreadable, Reply, Stop
@@ -124,11 +124,4 @@ def _blocks(part: Text | Reasoning | ToolCall) -> Iterator[dict[str, Any]]:
     else:
         if part.signature:
             yield {"type": "thinking", "thinking": "", "signature": CALL_SIGNATURE + part.signature}
-        yield {"type": "tool_use", "id": part.id, "name": part.name, "input": _input(part.arguments)}
-
-
-def _input(arguments: str) -> object:
-    read = object_or_none(arguments)
-    if read is None:
-        return unreadable_arguments(arguments)
-    return msgspec.Raw(arguments.encode()) if read else _EMPTY
+        yield {"type": "tool_use", "id": part.id, "name": part.name, "input": input_of(part.arguments)}

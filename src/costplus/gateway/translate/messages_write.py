@@ -1,7 +1,6 @@
 """The body of Anthropic's `POST /v1/messages` that asks for what a conversation asks for.
 
-Rule 1: what Anthropic has no word for is refused, unless its value asks for what holds anyway: no penalty, no
-log probabilities, medium verbosity.
+Rule 1: what Anthropic has no word for is refused, unless its value asks for what holds anyway.
 Rule 2: an effort asks for adaptive thinking with that effort; of the models from before there was any (their
 list is closed) for a budget, a share of the limit on the answer, in which thinking counts.
 Rule 3: a format is its schema; the name it has elsewhere is a label that no model sees, and its description
@@ -13,7 +12,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from costplus.gateway.translate.conversation import (
@@ -24,19 +22,11 @@ from costplus.gateway.translate.conversation import (
     ToolChoice,
     refuse,
 )
+from costplus.gateway.translate.defaults import without_defaults
 from costplus.gateway.translate.messages_blocks import ANTHROPIC, Block, cache_mark, text_block, turns
 
 _EXPRESSIBLE = ("parallel_tool_calls", "temperature", "top_p", "top_k", "user", "service_tier")
-_SAYING_NOTHING: Mapping[str, Any] = {
-    "presence_penalty": 0,
-    "frequency_penalty": 0,
-    "logit_bias": {},
-    "logprobs": False,
-    "top_logprobs": 0,
-    "metadata": {},
-    "verbosity": "medium",
-}
-_TIERS: Mapping[str, str] = {"auto": "auto", "default": "standard_only"}
+_TIERS: Mapping[str, str] = {"default": "standard_only", "standard_only": "standard_only"}
 _EFFORTS = ("low", "medium", "high", "xhigh", "max")
 _BUDGET_ONLY = re.compile(r"claude-(3-|(opus|sonnet|haiku)-4(-[015])?($|@|-\d{8}|-latest))")
 _BUDGET_PERCENT: Mapping[str, int] = {"low": 20, "medium": 50, "high": 80, "xhigh": 90, "max": 90}
@@ -45,40 +35,42 @@ _BUDGET_MIN_TOKENS = 1024  # The smallest that Anthropic takes.
 
 def write_request(conversation: Conversation, *, model: str, max_tokens: int) -> dict[str, Any]:
     """Return the body; `max_tokens` stands where the conversation has no limit. Raises `NotExpressible`."""
-    _refuse_what_cannot_be_said(conversation)
-    limit = max_tokens if conversation.max_tokens is None else conversation.max_tokens
-    body: Block = {"model": model, "max_tokens": limit, "messages": turns(conversation.messages)}
-    system = [text_block(text) for text in conversation.system if text.text]
+    asked = without_defaults(conversation)
+    _refuse_what_cannot_be_said(asked)
+    limit = max_tokens if asked.max_tokens is None else asked.max_tokens
+    body: Block = {"model": model, "max_tokens": limit, "messages": turns(asked.messages)}
+    system = [text_block(text) for text in asked.system if text.text]
     if system:
         body["system"] = system
-    if conversation.tools:
-        body["tools"] = [_tool(tool) for tool in conversation.tools]
-    if choice := _tool_choice(conversation):
+    if asked.tools:
+        body["tools"] = [_tool(tool) for tool in asked.tools]
+    if choice := _tool_choice(asked):
         body["tool_choice"] = choice
     for option in ("temperature", "top_p", "top_k"):
-        if (value := getattr(conversation, option)) is not None:
+        if (value := getattr(asked, option)) is not None:
             body[option] = value
-    if conversation.stop:
-        body["stop_sequences"] = list(conversation.stop)
-    if conversation.user is not None:
-        body["metadata"] = {"user_id": conversation.user}
-    if conversation.service_tier is not None:
-        body["service_tier"] = _TIERS[conversation.service_tier]
-    body |= _thinking_and_format(conversation, model=model, limit_tokens=limit)
-    if conversation.stream:
+    if asked.stop:
+        body["stop_sequences"] = list(asked.stop)
+    if asked.user is not None:
+        body["metadata"] = {"user_id": asked.user}
+    if asked.service_tier is not None:
+        body["service_tier"] = _TIERS[asked.service_tier]
+    body |= _thinking_and_format(asked, model=model, limit_tokens=limit)
+    if asked.stream:
         body["stream"] = True
     return body
 
 
 def _refuse_what_cannot_be_said(conversation: Conversation) -> None:
-    nothing: dict[str, Any] = {
-        name: None for name, value in _SAYING_NOTHING.items() if getattr(conversation, name) == value
-    }
-    replace(conversation, **nothing).only(ANTHROPIC, *_EXPRESSIBLE)
+    conversation.only(ANTHROPIC, *_EXPRESSIBLE)
     if conversation.temperature is not None and conversation.temperature > 1:
         refuse(conversation.name_of("temperature"), target=ANTHROPIC, why="it goes from 0 to 1")
     if conversation.service_tier is not None and conversation.service_tier not in _TIERS:
-        refuse(conversation.name_of("service_tier"), target=ANTHROPIC, why="it is `auto` or `default`")
+        refuse(
+            conversation.name_of("service_tier"),
+            target=ANTHROPIC,
+            why="it is `auto`, `default` or `standard_only`",
+        )
 
 
 def _tool(tool: Tool) -> Block:
@@ -92,17 +84,17 @@ def _tool(tool: Tool) -> Block:
 
 
 def _tool_choice(conversation: Conversation) -> Block:
-    """Return which tool to call and whether one at most; without tools there is nothing to say."""
-    choice, parallel = conversation.tool_choice, conversation.parallel_tool_calls
+    """Return which tool to call, and whether one at most."""
+    choice, one_at_most = conversation.tool_choice, conversation.parallel_tool_calls is False
     if choice is None:
-        if parallel is not False or not conversation.tools:
+        if not one_at_most:
             return {}
         choice = ToolChoice(mode="auto")
     block: Block = {"type": choice.mode}
     if choice.mode == "tool":
         block["name"] = choice.name
-    if parallel is not None and choice.mode != "none":  # No call is one call at most.
-        block["disable_parallel_tool_use"] = not parallel
+    if one_at_most and choice.mode != "none":
+        block["disable_parallel_tool_use"] = True
     return block
 
 

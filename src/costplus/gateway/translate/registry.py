@@ -14,6 +14,9 @@ from costplus.gateway.translate import (
     chat_reply,
     chat_stream,
     chat_write,
+    generate_reply,
+    generate_request,
+    generate_stream,
     messages_events,
     messages_read,
     messages_reply,
@@ -53,5 +56,8 @@ TARGETS: Mapping[str, Target] = {
     "openai_chat": Target(chat_write.write_request, chat_reply.read_reply, chat_stream.ChatReader),
     "anthropic_messages": Target(
         messages_write.write_request, messages_reply.read_reply, messages_stream.MessagesReader
+    ),
+    "gemini_generate": Target(
+        generate_request.write_request, generate_reply.read_reply, generate_stream.GenerateReader
     ),
 }
