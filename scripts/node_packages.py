@@ -64,6 +64,13 @@ def node_program() -> Node | None:
     return Node((found,), (npm_found,)) if int(version.strip("v\n").split(".")[0]) >= MAJOR_MIN else None
 
 
+class Seen(dict[str, Any]):
+    """What a script printed; what is not there fails with all that is."""
+
+    def __missing__(self, key: str) -> Any:
+        raise AssertionError(f"{key!r} is not in {dict(self)}")
+
+
 class NodeProject:
     """The scripts of a folder with the packages that its lock file names."""
 
@@ -87,7 +94,7 @@ class NodeProject:
                 timeout=SCRIPT_S,
             )
         assert ended.returncode == 0, ended.stderr
-        return json.loads(ended.stdout)
+        return json.loads(ended.stdout, object_hook=Seen)
 
 
 def project(node: Node, source: Path, cache: Path) -> NodeProject:

@@ -150,10 +150,13 @@ def test_a_response_calls_tools_whole_and_streamed(url: str) -> None:
         with client.responses.stream(model=MODEL, input=BOTH, tools=tools) as stream:
             events = list(stream)
             streamed = stream.get_final_response()
-        result: Any = {"type": "function_call_output", "call_id": "c", "output": "Rain."}
-        after = client.responses.create(
-            model=MODEL, input=[{"role": "user", "content": CALL}, result], tools=tools
-        )
+        turns: Any = [{"role": "user", "content": CALL}, *whole.output]
+        results: Any = [
+            {"type": "function_call_output", "call_id": item.call_id, "output": "Rain."}
+            for item in whole.output
+            if item.type == "function_call"
+        ]
+        after = client.responses.create(model=MODEL, input=[*turns, *results], tools=tools)
     for answer in (whole, streamed):
         reasoning, message, *called = answer.output
         assert reasoning.type == "reasoning" and len(reasoning.summary[0].text.split()) == 3
@@ -280,6 +283,47 @@ def test_amazons_refusals_are_its_own_exceptions(url: str) -> None:
     with pytest.raises(client.exceptions.ValidationException, match="weather"):
         client.converse_stream(modelId="m", messages=[{"role": "user", "content": [{"text": CALL}]}])
     client.close()
+
+
+STRAY = "no call of this conversation"
+
+
+def test_a_result_that_answers_no_call_is_refused(url: str) -> None:
+    asked: list[tuple[str, dict[str, Any]]] = [
+        ("/v1/chat/completions", {"messages": [{"role": "tool", "tool_call_id": "x", "content": "Rain."}]}),
+        ("/v1/responses", {"input": [{"type": "function_call_output", "call_id": "x", "output": "Rain."}]}),
+        (
+            "/v1/messages",
+            {
+                "max_tokens": 9,
+                "messages": [{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "x"}]}],
+            },
+        ),
+        (
+            "/v1beta/models/m:generateContent",
+            {"contents": [{"parts": [{"functionResponse": {"name": "x", "response": {}}}]}]},
+        ),
+        (
+            "/model/m/converse",
+            {"messages": [{"role": "user", "content": [{"toolResult": {"toolUseId": "x", "content": []}}]}]},
+        ),
+    ]
+    with httpx2.Client(base_url=url, headers={"x-api-key": "k"}, trust_env=False) as http:
+        for path, body in asked:
+            answer = http.post(path, json={"model": MODEL, **body})
+            assert (answer.status_code, STRAY in answer.text) == (400, True), path
+
+
+@pytest.mark.parametrize(("model", "has_id"), [("gemini-2.5-flash", False), ("gemini-3-flash", True)])
+def test_geminis_calls_have_ids_since_its_third_version(url: str, model: str, has_id: bool) -> None:
+    body = {
+        "contents": [{"role": "user", "parts": [{"text": "[[tool=clock]]"}]}],
+        "tools": [{"functionDeclarations": [{"name": "clock"}]}],
+    }
+    with httpx2.Client(base_url=url, headers={"x-goog-api-key": "k"}, trust_env=False) as http:
+        answer = http.post(f"/v1beta/models/{model}:generateContent", json=body).json()
+    (part,) = answer["candidates"][0]["content"]["parts"]
+    assert ("id" in part["functionCall"]) is has_id
 
 
 def test_counting_tokens_is_in_no_bill(url: str) -> None:

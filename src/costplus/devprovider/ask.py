@@ -7,7 +7,7 @@ Rule 3: cached and cache-written tokens are parts of the input: cached first, ea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import msgspec
@@ -86,6 +86,14 @@ class BadAsk(ValueError):
 def names_of(tools: Sequence[Named | None]) -> frozenset[str]:
     """Return the names of the tools that a request offers."""
     return frozenset([tool.name for tool in tools if tool is not None and tool.name])
+
+
+def check_results(called: Iterable[str | None], answered: Iterable[str | None]) -> None:
+    """Refuse results of tools that answer no call of the conversation, as providers do."""
+    unknown = set(answered) - set(called)
+    if unknown:
+        named = ", ".join(sorted([repr(id) for id in unknown]))
+        raise BadAsk(f"A tool result answers {named}, which is no call of this conversation.")
 
 
 def text_of(content: Content) -> str:

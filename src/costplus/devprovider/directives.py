@@ -15,7 +15,8 @@
 
 Rule 1: pure.   Rule 2: what is not a directive is text, so `[[wiki links]]` stay harmless.
 Rule 3: a tool is called once: a conversation that ends with a tool's result is answered in words. A tool
-that the request does not offer is refused: no model calls what it was not told of.
+that the request does not offer is refused: no model calls what it was not told of. So is a result that
+answers no call.
 """
 
 from __future__ import annotations

@@ -17,7 +17,9 @@ from costplus.devprovider.ask import (
     Content,
     Counts,
     Named,
+    Part,
     as_json,
+    check_results,
     names_of,
     pieces_json,
     reply_json,
@@ -28,9 +30,14 @@ from costplus.devprovider.dialect import Dialect, Reply, no_events
 from costplus.devprovider.faults import anthropic_fault
 
 
+class _Block(Part):
+    id: str | None = None
+    tool_use_id: str | None = None
+
+
 class _Message(msgspec.Struct):
     role: str
-    content: Content = None
+    content: str | list[_Block] | None = None
 
 
 class _Counted(msgspec.Struct, kw_only=True):
@@ -93,6 +100,13 @@ def read_counted(body: bytes, path: str, query: str) -> Ask:
 def _ask(asked: _Counted, *, tokens_max: int, stream: bool) -> Ask:
     if not asked.messages:
         raise BadAsk("messages: at least one message is required")
+    blocks = [
+        block for message in asked.messages if isinstance(message.content, list) for block in message.content
+    ]
+    check_results(
+        [block.id for block in blocks if block.type == "tool_use"],
+        [block.tool_use_id for block in blocks if block.type == "tool_result"],
+    )
     chars, last_user = text_in([(message.role, message.content) for message in asked.messages])
     return Ask(
         model=asked.model,

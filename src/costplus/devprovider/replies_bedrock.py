@@ -22,6 +22,7 @@ from costplus.devprovider.ask import (
     Counts,
     Named,
     Part,
+    check_results,
     names_of,
     pieces_json,
     reply_json,
@@ -35,8 +36,13 @@ from costplus.devprovider.faults import bedrock_fault, bedrock_fault_headers
 STREAM_OPERATION = "converse-stream"
 
 
+class _ToolUse(msgspec.Struct, rename="camel"):
+    tool_use_id: str
+
+
 class _Part(Part, rename="camel"):
-    tool_result: dict[str, object] | None = None
+    tool_use: _ToolUse | None = None
+    tool_result: _ToolUse | None = None
 
 
 class _Message(msgspec.Struct):
@@ -88,6 +94,11 @@ def read_converse(body: bytes, path: str, query: str) -> Ask:
     asked = _converse.decode(body)
     if not asked.messages:
         raise BadAsk("A conversation must start with a user message.")
+    parts = [part for message in asked.messages for part in message.content]
+    check_results(
+        [part.tool_use.tool_use_id for part in parts if part.tool_use],
+        [part.tool_result.tool_use_id for part in parts if part.tool_result],
+    )
     config, tools = asked.inference_config, asked.tool_config
     chars, last_user = text_in([(message.role, message.content) for message in asked.messages])
     return Ask(

@@ -20,6 +20,7 @@ from costplus.devprovider.ask import (
     Named,
     Part,
     as_json,
+    check_results,
     names_of,
     pieces_json,
     reply_json,
@@ -29,11 +30,13 @@ from costplus.devprovider.ask import (
 from costplus.devprovider.dialect import Dialect, Reply, no_events
 from costplus.devprovider.faults import gemini_fault
 
+_WITHOUT_CALL_IDS = ("gemini-1", "gemini-2")
 STREAM_METHOD = "streamGenerateContent"
 
 
 class _Part(Part, rename="camel"):
-    function_response: dict[str, object] | None = None
+    function_call: Named | None = None
+    function_response: Named | None = None
 
 
 class _Content(msgspec.Struct):
@@ -64,7 +67,7 @@ _ANSWER = (
 )
 _TEXT = b'{"text":%b}'
 _THOUGHT = b'{"text":%b,"thought":true}'
-_CALL = b'{"functionCall":{"name":%b,"args":%b,"id":"call%b%d"}%b}'
+_CALL = b'{"functionCall":{"name":%b,"args":%b%b}%b}'
 _SIGNATURE = b',"thoughtSignature":"%b"' % base64.b64encode(b"thought of by a simulated provider")
 
 
@@ -74,6 +77,11 @@ def read_generate(body: bytes, path: str, query: str) -> Ask:
     asked = _generate.decode(body)
     if not asked.contents:
         raise BadAsk("contents is not specified")
+    parts = [part for content in asked.contents for part in content.parts]
+    check_results(
+        [part.function_call.name for part in parts if part.function_call],
+        [part.function_response.name for part in parts if part.function_response],
+    )
     system, config = asked.system_instruction, asked.generation_config
     chars, last_user = text_in([(content.role, content.parts) for content in asked.contents])
     return Ask(
@@ -104,14 +112,14 @@ def _usage(counts: Counts, output: int) -> bytes:
 
 
 def _call_parts(reply: Reply) -> list[bytes]:
-    """Return the calls' parts; the first is signed where there were thoughts."""
+    """Return the calls' parts: with an id since Gemini 3, and the first signed where there were thoughts."""
+    without_id = reply.ask.model.startswith(_WITHOUT_CALL_IDS)
     return [
         _CALL
         % (
             call.name_json,
             call.arguments,
-            reply.serial,
-            number,
+            b"" if without_id else b',"id":"call%b%d"' % (reply.serial, number),
             b"" if number or not reply.thoughts else _SIGNATURE,
         )
         for number, call in enumerate(reply.calls)

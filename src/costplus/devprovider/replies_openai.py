@@ -21,6 +21,7 @@ from costplus.devprovider.ask import (
     Counts,
     Named,
     as_json,
+    check_results,
     names_of,
     pieces_json,
     reply_json,
@@ -33,9 +34,15 @@ DIMENSIONS_DEFAULT = 1536
 _AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
 
 
+class _Call(msgspec.Struct):
+    id: str | None = None
+
+
 class _Message(msgspec.Struct):
     role: str = ""
     content: Content = None
+    tool_calls: list[_Call] | None = None
+    tool_call_id: str | None = None
 
 
 class _Tool(msgspec.Struct):
@@ -95,6 +102,10 @@ def read_chat(body: bytes, path: str, query: str) -> Ask:
     if not chat.messages:
         raise BadAsk("messages: at least one message is required")
     chars, last_user = text_in([(message.role, message.content) for message in chat.messages])
+    answered = [message.tool_call_id for message in chat.messages if message.role == "tool"]
+    if answered:
+        calls = [message.tool_calls for message in chat.messages if message.tool_calls]
+        check_results([call.id for made in calls for call in made], answered)
     options = chat.stream_options
     return Ask(
         chat.model,

@@ -15,6 +15,7 @@ from costplus.devprovider.ask import (
     Counts,
     Named,
     as_json,
+    check_results,
     names_of,
     pieces_json,
     reply_json,
@@ -28,6 +29,7 @@ _Step = tuple[bytes, bytes]  # An event's type and what it says beside that.
 
 class _Item(msgspec.Struct):
     type: str | None = None
+    call_id: str | None = None
     role: str = ""
     content: Content = None
     output: Content = None  # Of a function call that the client made.
@@ -37,6 +39,7 @@ class _Responses(msgspec.Struct):
     model: str
     input: str | list[_Item] = ""
     instructions: str | None = None
+    previous_response_id: str | None = None
     stream: bool | None = None
     tools: list[Named] | None = None
     max_output_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
@@ -70,6 +73,9 @@ def read_responses(body: bytes, path: str, query: str) -> Ask:
     """Return what a `responses` body asks; instructions count as one message."""
     asked = _responses.decode(body)
     items = [_Item(role="user", content=asked.input)] if isinstance(asked.input, str) else asked.input
+    answered = [item.call_id for item in items if item.type == "function_call_output"]
+    if answered and asked.previous_response_id is None:
+        check_results([item.call_id for item in items if item.type == "function_call"], answered)
     chars, last_user = text_in([(item.role, item.content or item.output) for item in items])
     return Ask(
         model=asked.model,
