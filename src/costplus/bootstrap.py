@@ -183,6 +183,7 @@ async def start_gateway(
         journal=journal,
         now=now,
         output_tokens_default=settings.gateway.output_tokens_default,
+        stored_state=settings.gateway.stored_state,
     )
     forwarder = Forwarder(journal=journal, settler=settler, pricing=pricing, fsync=settings.gateway.fsync)
     proxy = Proxy(

@@ -69,6 +69,8 @@ class GatewaySettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_
     body_timeout_s: Annotated[int, msgspec.Meta(ge=1)] = 60  # For all of a request's body.
     output_tokens_default: int = 4096  # Held for a call that names no limit on its output.
     fsync: bool = False  # Wait for the disk before an answer is complete; else only the process may die.
+    # Who may name what a provider keeps under the seller's key: the seller's own key, nobody, or everybody.
+    stored_state: Literal["merchant", "refuse", "allow"] = "merchant"
     drain_s: int = 30  # How long open calls may finish after SIGTERM.
 
 

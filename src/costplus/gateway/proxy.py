@@ -169,7 +169,7 @@ class Proxy:
         headers = dict(scope.headers.items())
         query = scope.query_string
         if endpoint.is_free:
-            provider = await self._admitter.known(endpoint, headers, query=query)
+            provider = await self._admitter.known(endpoint, headers, body, query=query)
             await self._forwarder.pass_on(
                 provider, endpoint, provider.headers(headers, endpoint), body, client
             )
