@@ -87,7 +87,7 @@ class App:
             return
         try:
             ask = dialect.read(body, scope.path, scope.query_string)
-        except (msgspec.DecodeError, BadAsk) as fault:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, BadAsk) as fault:
             self._refuse(proto, dialect, serial, 400, str(fault))
             return
         if self._error_rate and self._dice.random() < self._error_rate:

@@ -160,6 +160,8 @@ class Proxy:
         try:
             async with asyncio.timeout(self._body_timeout_s):
                 body = await self._body(scope, proto)
+        except ProtocolClosed as error:
+            raise BodyCutShort("The connection ended before the request was complete.") from error
         except TimeoutError as error:
             raise BodyTooSlow(
                 f"The request body did not arrive within {self._body_timeout_s} seconds."
