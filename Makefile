@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup check test demo invoices bench bench-gateway prices docs verify-costs verify-gateway verify-usage verify-vectors lock clean
+.PHONY: help setup check test demo invoices bench bench-gateway bench-streams prices docs verify-costs verify-gateway verify-usage verify-vectors lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -60,6 +60,9 @@ bench: setup ## Measure the gateway, rating, credit and the books; args="--only 
 
 bench-gateway: setup ## Measure the gateway beside nginx, LiteLLM and Portkey; args="--quick --markdown"
 	PYTHONPATH=scripts $(BIN)/python bench/gateways.py $(args)
+
+bench-streams: setup ## Hold 2,000 streams of 60 s open at once; args="--streams 200 --seconds 5" takes less
+	$(BIN)/python bench/streams.py $(args)
 
 prices: setup ## Rebuild the bundled price snapshot from its public sources
 	$(BIN)/python scripts/build_price_snapshot.py $(args)

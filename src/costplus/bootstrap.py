@@ -187,6 +187,7 @@ async def start_gateway(
         journal=journal,
         now=now,
         output_tokens_default=settings.gateway.output_tokens_default,
+        stored_state=settings.gateway.stored_state,
     )
     forwarder = Forwarder(
         journal=journal,

@@ -90,6 +90,8 @@ class GatewaySettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_
     money_headers: bool = True  # Whether answers say what was held and charged, and what remains.
     log_calls: Literal["off", "errors", "all"] = "errors"
     log_bodies: Literal["off", "metadata", "full"] = "off"
+    # Who may name what a provider keeps under the seller's key: the seller's own key, nobody, or everybody.
+    stored_state: Literal["merchant", "refuse", "allow"] = "merchant"
     drain_s: int = 30  # How long open calls may finish after SIGTERM.
 
 

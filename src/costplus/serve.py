@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
+import resource
 import signal
 import socket
 from collections.abc import Callable
@@ -197,6 +199,7 @@ async def serve(
     settings: Settings, *, stop: asyncio.Event, on_ready: Callable[[str, str | None], None]
 ) -> None:
     """Serve until `stop` is set; then drain, settle and let go of everything, in that order."""
+    allow_open_files()
     port = _free_port(settings.host, settings.port)
     url = settings.public_url.rstrip("/") or f"http://{settings.host}:{port}"
     store = await database.open_store(settings)
@@ -240,6 +243,13 @@ def leave_alone_what_stays() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
+
+
+def allow_open_files() -> None:
+    """Raise the limit of open files to what the system allows: a stream takes two, its client's and ours."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # Some systems allow less than they say.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _free_port(host: str, port: int) -> int:

@@ -89,7 +89,7 @@ class App:
             ask = dialect.read(body, scope.path, scope.query_string)
             directives = parse(ask.last_user) if b"[[" in body else NONE
             calls_of(ask, directives)  # Refuses what cannot be called.
-        except (msgspec.DecodeError, BadAsk) as fault:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, BadAsk) as fault:
             self._refuse(proto, dialect, serial, 400, str(fault))
             return
         if self._error_rate and self._dice.random() < self._error_rate:

@@ -41,6 +41,7 @@ _WITHHELD = frozenset(
         *("proxy-authorization", "openai-organization", "openai-project", "x-goog-user-project"),
         *("host", "content-length", "accept-encoding", "connection", "keep-alive", "te", "trailer"),
         *("transfer-encoding", "upgrade", "expect", "forwarded", "via", "x-real-ip"),
+        *("x-http-method", "x-http-method-override", "x-method-override", "x-original-url", "x-rewrite-url"),
     )
 )
 _WITHHELD_STARTS = ("x-forwarded-", "x-amz-", "proxy-", "costplus-")

@@ -190,6 +190,8 @@ class Proxy:
         try:
             async with asyncio.timeout(self._body_timeout_s):
                 exchange.body = body = await self._body(scope, proto)
+        except ProtocolClosed as error:
+            raise BodyCutShort("The connection ended before the request was complete.") from error
         except TimeoutError as error:
             raise BodyTooSlow(
                 f"The request body did not arrive within {self._body_timeout_s} seconds."
@@ -200,7 +202,7 @@ class Proxy:
         exchange.received = headers = dict(scope.headers.items())
         query = scope.query_string
         if endpoint.is_free:
-            provider = await self._admitter.known(endpoint, headers, query=query)
+            provider = await self._admitter.known(endpoint, headers, body, query=query)
             exchange.request_id = request_id = new_id("req", at=self._now())
             await self._forwarder.pass_on(provider, endpoint, headers, body, client, request_id=request_id)
             return

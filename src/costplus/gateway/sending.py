@@ -57,6 +57,6 @@ def sending_of(
         return Sending(provider=provider, endpoint=there, body=written, translation=translated)
     is_chat = endpoint.wire == "openai_chat"
     injected = False
-    if model != request.model or (is_chat and request.stream):  # A native call's model is as it was.
+    if not endpoint.is_native or (is_chat and request.stream):  # Each key once: what was understood.
         body, injected = rewrite(request, model=model, include_usage=is_chat)
     return Sending(provider=provider, endpoint=there, body=body, strip_usage=injected)
