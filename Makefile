@@ -89,7 +89,8 @@ lock: $(BIN)/python ## Resolve the lock files again from pyproject.toml; args=--
 	"$$tool/bin/python" -m pip install --quiet --disable-pip-version-check $(UV); \
 	export PATH="$$tool/bin:$$PATH"; \
 	$(COMPILE) $(args) --all-extras pyproject.toml --output-file requirements.lock; \
-	$(COMPILE) $(args) --all-extras pyproject.toml --group dev --output-file requirements-dev.lock
+	$(COMPILE) $(args) --all-extras pyproject.toml --group dev --output-file requirements-dev.lock; \
+	$(COMPILE) $(args) bench/peers/litellm.in --output-file bench/peers/litellm.lock
 
 clean: ## Remove caches and build output; .venv and data stay
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -44,12 +44,13 @@ from targets import (
 BUILD = HERE.parent / "build"
 KEPT = BUILD / "bench-gateway.json"
 PEERS = ("LiteLLM", "Portkey")
+ON_POSTGRES = "costplus PostgreSQL"
 
 
 def start_on_postgres(server: Postgres, folder: Path, provider: Running) -> Target:
     """Start our gateway on a new PostgreSQL database."""
     url = server.make_database()
-    ours = Ours("costplus PostgreSQL", folder, provider, database=url)
+    ours = Ours(ON_POSTGRES, folder, provider, database=url)
     return ours.target(ours.start("all", core=TARGET_CORE), billed=lambda: billed_in_postgres(url))
 
 
@@ -97,6 +98,7 @@ def run(plan: Plan, folder: Path, *, whole: bool) -> dict[str, Any]:
                 notes.append(f"{name} is left out: {missing}")
         say("memory, idle and with open streams …")
         occupied = memory(targets, provider, failed)
+        served_s = server.cpu_s() if server is not None else 0
         found = measure(targets, plan, failed)
         bills: dict[str, dict[str, int]] = {}
         for target in targets:
@@ -105,6 +107,11 @@ def run(plan: Plan, folder: Path, *, whole: bool) -> dict[str, Any]:
             if target.running is not None and target.billed is not None:
                 target.running.stop()
                 bills[target.name] = against_bill(target, answered(provider, target.provider_key))
+                if server is not None and target.name == ON_POSTGRES:
+                    cpu_us = (server.cpu_s() - served_s) / target.called * 1e6
+                    notes.append(
+                        f"PostgreSQL itself took {cpu_us:,.0f} µs of CPU a call, on the load's core."
+                    )
         two = None
         if server is not None:
             two, both, asked = two_processes(server, folder / "two", plan)

@@ -231,6 +231,7 @@ def markdown(result: Result) -> Iterator[str]:
     """Yield the README's table in Markdown, a line each."""
     columns: Sequence[tuple[str, Cell]] = (
         ("JSON requests/s", _cell("JSON", "per_s", ",.0f")),
+        ("ours ÷", lambda result, name: _written(ratio(result, "JSON", OURS, name), ".2f")),
         ("CPU µs", _cell("JSON", "cpu_us", ",.0f")),
         ("added p50 / p99 ms", _added_cell),
         ("SSE streams/s", _cell("SSE", "per_s", ",.0f")),
