@@ -59,6 +59,14 @@ class OptionInvalid(InvalidRequest):
     remedy = "See --help for how it is written."
 
 
+class TimeoutSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """How long a provider may take: to accept a connection, to begin its answer, between two pieces of it."""
+
+    connect_s: Annotated[int, msgspec.Meta(ge=1, le=3600)] = 5
+    first_byte_s: Annotated[int, msgspec.Meta(ge=1, le=3600)] = 600
+    between_bytes_s: Annotated[int, msgspec.Meta(ge=1, le=3600)] = 300
+
+
 class ProviderSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """One provider: where it is and how to authenticate. `catalog` is its name in the price catalogue."""
 
@@ -78,6 +86,11 @@ class ProviderSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown
     token_url: str = ""  # Of a sovereign cloud.
     deployments: dict[str, str] = {}  # Azure's, by the model that each runs.
     api_version: str = ""  # Azure's.
+    headers: dict[str, str] = {}  # Sent with every call.
+    timeouts: TimeoutSettings = TimeoutSettings()
+    proxy: str = ""  # http://[user:password@]host:port
+    ca_file: str = ""  # Certificates that are trusted beside the system's.
+    verify: bool = True  # Whether the provider's certificate is checked.
 
 
 class GatewaySettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):

@@ -6,6 +6,8 @@ Rule 2: what follows from the rest need not be set: Amazon's and Google's addres
 
 from __future__ import annotations
 
+import re
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -23,11 +25,20 @@ from costplus.gateway.credentials.credential import (
     service_account_of,
 )
 from costplus.gateway.credentials.token_service import check_private_key
-from costplus.gateway.providers import ProviderSettings
+from costplus.gateway.providers import ProviderSettings, Timeouts
+from costplus.gateway.tunnel import forward_proxy_of
 
 _AMAZON = ("access_key_id", "secret_access_key", "session_token")
 _ENTRA = ("tenant_id", "client_id", "client_secret", "token_url")
 _KINDS: tuple[tuple[str, ...], ...] = (("api_key",), _AMAZON, ("service_account",), _ENTRA)
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
+_NOT_SET = frozenset(
+    (
+        *("host", "content-length", "content-type", "transfer-encoding", "accept-encoding", "connection"),
+        *("keep-alive", "te", "trailer", "upgrade", "expect", "proxy-authorization", "proxy-connection"),
+    )
+)
+_OF_CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key", "x-amz-date"})
 # Which wires a setting is for; one that is in no list is for all of them.
 _ONLY_FOR: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(_AMAZON, ("bedrock",)),
@@ -54,6 +65,14 @@ def _provider(name: str, entry: Entry) -> ProviderSettings:
         wire=entry.wire,
         catalog=entry.catalog,
         deployments=_deployments(name, entry),
+        headers=_headers(name, entry, has_credential=credential is not None),
+        timeouts=Timeouts(
+            connect_s=entry.timeouts.connect_s,
+            first_byte_s=entry.timeouts.first_byte_s,
+            between_bytes_s=entry.timeouts.between_bytes_s,
+        ),
+        proxy_url=_proxy_url(name, entry),
+        ssl_context=_tls(name, entry),
     )
 
 
@@ -127,6 +146,42 @@ def _deployments(name: str, entry: Entry) -> Deployments:
     if not all(entry.deployments) or not all(entry.deployments.values()):
         raise _invalid(name, "deployments", "has a name that is empty")
     return Deployments(by_model=dict(entry.deployments), api_version=entry.api_version)
+
+
+def _headers(name: str, entry: Entry, *, has_credential: bool) -> tuple[tuple[str, str], ...]:
+    headers = tuple((header.lower(), value.strip()) for header, value in entry.headers.items())
+    for header, value in headers:
+        if _HEADER.fullmatch(header) is None or not (value.isascii() and value.isprintable()):
+            raise _invalid(name, "headers", f"has '{header}', which cannot be sent")
+        if header in _NOT_SET or (has_credential and header in _OF_CREDENTIALS):
+            raise _invalid(name, "headers", f"has '{header}', which follows from the call")
+    return headers
+
+
+def _proxy_url(name: str, entry: Entry) -> str:
+    if entry.proxy:
+        try:
+            forward_proxy_of(entry.proxy)
+        except ValueError as error:
+            raise _invalid(name, "proxy", str(error)) from error
+    return entry.proxy
+
+
+def _tls(name: str, entry: Entry) -> ssl.SSLContext | None:
+    """Return how the provider's certificate is checked, None where that is as usual."""
+    if entry.verify and not entry.ca_file:
+        return None
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    if entry.ca_file:
+        try:
+            context.load_verify_locations(entry.ca_file)
+        except OSError as error:  # ssl.SSLError is one.
+            raise _invalid(name, "ca_file", f"cannot be used: {error}") from error
+    if not entry.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def _complete(name: str, entry: Entry, *fields: str) -> None:

@@ -64,6 +64,8 @@ def test_a_known_provider_needs_only_a_key() -> None:
         ({"COSTPLUS_PROVIDERS__OPENAI__WIRE": "smoke"}, "wire"),
         ({"COSTPLUS_PROVIDERS__AZURE__DEPLOYMENTS": "gpt-4o"}, "providers.azure.deployments"),
         ({"COSTPLUS_PROVIDERS__AZURE__DEPLOYMENTS": '{"gpt-4o": 1}'}, "providers.azure.deployments"),
+        ({"COSTPLUS_PROVIDERS__OPENAI__TIMEOUTS__CONECT_S": "1"}, "conect_s"),
+        ({"COSTPLUS_PROVIDERS__OPENAI__TIMEOUTS__CONNECT_S": "0"}, "connect_s"),
         ({"COSTPLUS_PRICES__EVERY_S": "899"}, "every_s"),
         ({"COSTPLUS_PRICES__SYNC": "perhaps"}, "sync"),
         ({"COSTPLUS_PRICES__SOURCES__MOON__URL": "http://x"}, "moon"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from pathlib import Path
 
 import pytest
@@ -83,8 +84,33 @@ def test_entras_token_is_got_from_the_tenant() -> None:
         ("azure", {**AZURE, "deployments": '{"gpt-4o": "x", "gpt-4": "x"}'}, "deployments"),
         ("azure", {**AZURE, "deployments": '{"gpt-4o": ""}'}, "deployments"),
         ("azure", {"api_key": "k"}, "base_url"),
+        ("openai", {"headers": '{"host": "x"}'}, "headers"),
+        ("openai", {"headers": '{"a b": "x"}'}, "headers"),
+        ("openai", {"headers": '{"a": "x\\ny: z"}'}, "headers"),
+        ("openai", {"api_key": "k", "headers": '{"Authorization": "x"}'}, "headers"),
+        ("openai", {"proxy": "socks5://p:1"}, "proxy"),
+        ("openai", {"ca_file": "/nowhere.pem"}, "ca_file"),
     ],
 )
 def test_what_cannot_be_is_named(name: str, given: dict[str, str], field: str) -> None:
     with pytest.raises(SettingsInvalid, match=rf"providers\.{name}\.{field}"):
         provider(name, **given)
+
+
+def test_timeouts_headers_and_a_proxy_are_a_providers_own() -> None:
+    environ = {
+        "COSTPLUS_PROVIDERS__OPENAI__TIMEOUTS__FIRST_BYTE_S": "30",
+        "COSTPLUS_PROVIDERS__OPENAI__HEADERS": '{"X-Team": "billing"}',
+        "COSTPLUS_PROVIDERS__OPENAI__PROXY": "http://me:secret@proxy:3128",
+    }
+    found = providers_of(load(flags={}, environ=environ))["openai"]
+    assert (found.timeouts.connect_s, found.timeouts.first_byte_s) == (5, 30)
+    assert found.headers == (("x-team", "billing"),)
+    assert "secret" not in repr(found)
+
+
+def test_a_certificate_is_checked_unless_that_is_set_otherwise() -> None:
+    unchecked = provider("openai", verify="false").ssl_context
+    assert unchecked is not None
+    assert unchecked.verify_mode == ssl.CERT_NONE
+    assert provider("openai", verify="true").ssl_context is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 from urllib.parse import urlsplit
@@ -29,6 +29,7 @@ from costplus.gateway.endpoint import (
 )
 from costplus.gateway.errors import DialectUnsupported, NoSuchEndpoint, ProviderNotConfigured
 from costplus.gateway.translate.registry import CALLERS
+from costplus.gateway.tunnel import forward_proxy_of
 from costplus.gateway.upstream import PoolLoad, UpstreamPool
 
 ANTHROPIC_VERSION = "2023-06-01"
@@ -71,6 +72,18 @@ _WHERE: Mapping[Shape, str] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """How long a provider may take."""
+
+    connect_s: int = 5
+    first_byte_s: int = 600
+    between_bytes_s: int = 300
+
+
+DEFAULT_TIMEOUTS = Timeouts()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderSettings:
     """One provider as it is configured; `catalog` is its name in the price catalogue."""
 
@@ -81,6 +94,9 @@ class ProviderSettings:
     catalog: str = ""
     deployments: Deployments = NO_DEPLOYMENTS
     ssl_context: ssl.SSLContext | None = None
+    headers: tuple[tuple[str, str], ...] = ()  # Sent with every call; their names are in lower case.
+    timeouts: Timeouts = DEFAULT_TIMEOUTS
+    proxy_url: str = field(default="", repr=False)
 
 
 def api_path(settings: ProviderSettings) -> str:
@@ -106,7 +122,15 @@ class Provider:
         self.shape = _SHAPES[settings.wire]
         self.speaks = rows_for(settings.name, self.catalog, settings.wire)
         url = urlsplit(settings.base_url)
-        self.pool = UpstreamPool(base_url=f"{url.scheme}://{url.netloc}", ssl_context=settings.ssl_context)
+        self.pool = UpstreamPool(
+            base_url=f"{url.scheme}://{url.netloc}",
+            ssl_context=settings.ssl_context,
+            proxy=forward_proxy_of(settings.proxy_url) if settings.proxy_url else None,
+            connect_timeout_s=settings.timeouts.connect_s,
+            first_byte_timeout_s=settings.timeouts.first_byte_s,
+            idle_between_bytes_timeout_s=settings.timeouts.between_bytes_s,
+        )
+        self._fixed_names = frozenset(name for name, _ in settings.headers)
         self._now = now
         self._host = url.netloc
         self._api_path = api_path(settings)
@@ -118,7 +142,7 @@ class Provider:
             credential,
             key_header=_KEY_HEADERS.get(self.settings.wire, ""),
             provider=self.settings.name,
-            route=Route(ssl_context=self.settings.ssl_context),
+            route=Route(proxy=self.settings.proxy_url, ssl_context=self.settings.ssl_context),
             now=self._now,
         )
 
@@ -176,6 +200,9 @@ class Provider:
             sent = [_JSON, *((name, received[name]) for name in _PASSED_ON if name in received)]
         if endpoint.shape == "anthropic" and "anthropic-version" not in received:
             sent.append(("anthropic-version", ANTHROPIC_VERSION))
+        if self.settings.headers:
+            sent = [pair for pair in sent if pair[0] not in self._fixed_names]
+            sent += self.settings.headers
         if self._own is None:
             return sent
         outgoing = Outgoing(method="POST", host=self._host, path=path, headers=sent, body=body)
