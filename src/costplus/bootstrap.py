@@ -30,7 +30,7 @@ from costplus.catalog.load import begin_book, catalogue_of
 from costplus.catalog.sources.archive import Archive
 from costplus.catalog.statement import SourceName
 from costplus.catalog.survey import Policy
-from costplus.config import Settings, SettingsInvalid
+from costplus.config import GatewaySettings, Settings, SettingsInvalid
 from costplus.core.errors import Unavailable
 from costplus.core.ids import new_id
 from costplus.gateway.admit import Admitter
@@ -125,6 +125,9 @@ class Gateway:
     """The gateway's parts in one process."""
 
     proxy: Proxy
+    admitter: Admitter
+    forwarder: Forwarder
+    call_log: CallLog
     directory: Directory
     models: ModelList
     journal: Journal
@@ -133,6 +136,14 @@ class Gateway:
     providers: Providers
     tally: CallTally
     tasks: list[asyncio.Task[None]]
+
+    def adjust(self, settings: GatewaySettings) -> None:
+        """Go by these limits and habits from the next call on."""
+        self.proxy.body_bytes_max, self.proxy.calls_max = settings.body_bytes_max, settings.calls_max
+        self.admitter.output_tokens_default = settings.output_tokens_default
+        self.forwarder.fsync, self.forwarder.money_headers = settings.fsync, settings.money_headers
+        self.call_log.calls, self.call_log.bodies = settings.log_calls, settings.log_bodies
+        self.proxy.keeps_answers = self.call_log.keeps_answers
 
     async def stop(self, *, drain_s: int) -> None:
         """Let open calls finish, cut those that do not, settle what they used, give credit back."""
@@ -175,7 +186,7 @@ async def start_gateway(
     recovered = await recover(store, journal, settler, pricing=pricing, owner=owner, now=now)
     if recovered.used or recovered.swept:
         log.info("recovered", used=recovered.used, swept=recovered.swept, released=recovered.released)
-    providers = Providers(_providers(settings))
+    providers = Providers(provider_settings(settings))
     leases = Leases(store, owner=owner, now=now, settled=settler.flush)
     directory = Directory(store, now=now)
     admitter = Admitter(
@@ -202,6 +213,7 @@ async def start_gateway(
         providers=providers,
         now=now,
         body_bytes_max=settings.gateway.body_bytes_max,
+        calls_max=settings.gateway.calls_max,
         watchers=(tally, call_log),
     )
     proxy.keeps_answers = call_log.keeps_answers
@@ -209,6 +221,9 @@ async def start_gateway(
     models = ModelList(directory=directory, pricing=pricing, providers=providers, now=now)
     return Gateway(
         proxy=proxy,
+        admitter=admitter,
+        forwarder=forwarder,
+        call_log=call_log,
         directory=directory,
         models=models,
         journal=journal,
@@ -220,7 +235,8 @@ async def start_gateway(
     )
 
 
-def _providers(settings: Settings) -> Mapping[str, ProviderSettings]:
+def provider_settings(settings: Settings) -> Mapping[str, ProviderSettings]:
+    """Return the providers as the gateway takes them, or raise `SettingsInvalid`."""
     for name, entry in settings.providers.items():
         if not entry.base_url:
             raise SettingsInvalid(f"Provider '{name}' needs a base URL: set providers.{name}.base_url.")
@@ -231,6 +247,9 @@ def _providers(settings: Settings) -> Mapping[str, ProviderSettings]:
             api_key=entry.api_key,
             wire=entry.wire,
             catalog=entry.catalog,
+            connections_max=entry.connections_max,
+            waiting_max=entry.waiting_max,
+            wait_timeout_s=entry.wait_timeout_s,
         )
         for name, entry in settings.providers.items()
     }
@@ -309,7 +328,11 @@ def start_web(
         return msgspec.json.encode(shown)
 
     tokens = LoginTokens(context.link_secret, now=now)
-    pages = routes(context, tokens, provider_names=lambda: list(settings.providers))
+    pages = routes(
+        context,
+        tokens,
+        provider_names=lambda: list(gateway.providers.names if gateway else settings.providers),
+    )
     dispatcher = Dispatcher(
         store=store,
         render=render,

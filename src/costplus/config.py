@@ -60,12 +60,16 @@ class ProviderSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown
     api_key: str = ""
     wire: Literal["openai", "anthropic", "google", "vertex", "bedrock", "cohere", "azure"] = "openai"
     catalog: str = ""
+    connections_max: Annotated[int, msgspec.Meta(ge=1)] = 512  # Calls to it at once, per process.
+    waiting_max: Annotated[int, msgspec.Meta(ge=0)] = 4096  # Calls that may wait for one of them to end,
+    wait_timeout_s: Annotated[int, msgspec.Meta(ge=1)] = 10  # and for how long.
 
 
 class GatewaySettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """Limits and durability of the gateway."""
 
     body_bytes_max: int = 32 << 20
+    calls_max: Annotated[int, msgspec.Meta(ge=1)] = 10_000  # At once, per process.
     output_tokens_default: int = 4096  # Held for a call that names no limit on its output.
     fsync: bool = False  # Wait for the disk before an answer is complete; else only the process may die.
     money_headers: bool = True  # Whether answers say what was held and charged, and what remains.

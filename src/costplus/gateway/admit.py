@@ -63,7 +63,7 @@ class Admitter:
         self._journal = journal
         self._now = now
         self._rates = KeyRates()
-        self._output_tokens_default = output_tokens_default
+        self.output_tokens_default = output_tokens_default
 
     async def admit(
         self, endpoint: Endpoint, headers: Mapping[str, str], body: bytes, *, query: str = ""
@@ -150,7 +150,7 @@ class Admitter:
             body_bytes=len(body) if request.text_bytes is None else request.text_bytes,
             output_tokens_max=limit,
             has_output=endpoint.has_output,
-            output_tokens_default=self._output_tokens_default * request.choices_max,
+            output_tokens_default=self.output_tokens_default * request.choices_max,
             context=context,
         )
         sending = sending_of(
@@ -159,7 +159,7 @@ class Admitter:
             endpoint=endpoint,
             provider=provider,
             model=model,
-            max_tokens=sheet.price.output_tokens_max or self._output_tokens_default,
+            max_tokens=sheet.price.output_tokens_max or self.output_tokens_default,
         )
         return Call(
             id=new_id("req", at=at),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
 from costplus.gateway.endpoint import (
     BARE_PATHS,
@@ -68,6 +69,9 @@ class ProviderSettings:
     api_key: str = ""
     wire: Wire = "openai"
     catalog: str = ""
+    connections_max: int = 512
+    waiting_max: int = 4096
+    wait_timeout_s: int = 10
 
 
 def api_path(settings: ProviderSettings) -> str:
@@ -89,7 +93,12 @@ class Provider:
         self.shape = _SHAPES[settings.wire]
         self.speaks = rows_for(settings.name, self.catalog, settings.wire)
         url = urlsplit(settings.base_url)
-        self.pool = UpstreamPool(base_url=f"{url.scheme}://{url.netloc}")
+        self.pool = UpstreamPool(
+            base_url=f"{url.scheme}://{url.netloc}",
+            connections_max=settings.connections_max,
+            waiting_max=settings.waiting_max,
+            wait_timeout_s=settings.wait_timeout_s,
+        )
         self._api_path = api_path(settings)
         self._base_path = url.path.rstrip("/")
         key = settings.api_key
@@ -157,6 +166,20 @@ class Providers:
 
     def __init__(self, settings: Mapping[str, ProviderSettings]) -> None:
         self._by_name = {name: Provider(entry) for name, entry in settings.items()}
+        self._retired: WeakSet[Provider] = WeakSet()  # No longer configured; calls may still be under way.
+
+    def use(self, settings: Mapping[str, ProviderSettings]) -> None:
+        """Go by other settings from now on; ValueError where one cannot be used, which changes nothing.
+
+        Calls under way keep their provider. Connections that nobody uses any more close as they grow old.
+        """
+        known = self._by_name
+        self._by_name = {
+            name: known[name] if name in known and known[name].settings == entry else Provider(entry)
+            for name, entry in settings.items()
+        }
+        kept = set(self._by_name.values())
+        self._retired.update(provider for provider in known.values() if provider not in kept)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -208,5 +231,5 @@ class Providers:
 
     async def aclose(self) -> None:
         """Close every connection."""
-        for provider in self._by_name.values():
+        for provider in (*self._by_name.values(), *self._retired):
             await provider.pool.aclose()
