@@ -120,6 +120,8 @@ class Settings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=
     )
     host: str = "127.0.0.1"
     port: int = 4242
+    tls_cert: str = ""  # A PEM file, the certificate first, then those that lead to its root;
+    tls_key: str = ""  # and its key. Without both, plain HTTP.
     role: Role = "all"
     public_url: str = ""  # How callers reach this server; empty is its own address.
     secret_key: str = ""  # The bootstrap API key (sk_test_… or sk_live_…).
@@ -147,7 +149,12 @@ class Settings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=
     @property
     def url(self) -> str:
         """The base URL that links carry."""
-        return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+        return self.public_url.rstrip("/") or self.url_at(self.port)
+
+    def url_at(self, port: int) -> str:
+        """Return the server's own address on a port."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.tls_cert else 'http'}://{host}:{port}"
 
 
 # Names in the environment that the command line promises, beside the general rule.

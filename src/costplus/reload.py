@@ -2,8 +2,8 @@
 
 Rule 1: settings that cannot be used change nothing; the log says what is wrong with them.
 Rule 2: calls under way keep the provider that they began with; new ones get what is set now.
-Rule 3: what a process is built upon (database, address, role, prices, webhooks) needs a restart, and the log
-names it. Flags and the environment are those of the start.
+Rule 3: what a process is built upon (database, address, role, prices, webhooks, TLS) needs a restart, and the
+log names it. Flags and the environment are those of the start.
 """
 
 from __future__ import annotations

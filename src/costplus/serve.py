@@ -6,12 +6,14 @@ import asyncio
 import gc
 import signal
 import socket
+import ssl
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import structlog
 import uvloop
-from granian.constants import HTTPModes, Interfaces
+from granian.constants import HTTPModes, Interfaces, SSLProtocols
 from granian.log import LogLevels
 from granian.server.embed import Server
 
@@ -19,7 +21,7 @@ from costplus import bootstrap, database
 from costplus.billing.price_current import keep_current
 from costplus.billing.store import Store
 from costplus.bootstrap import Gateway, Web
-from costplus.config import Settings
+from costplus.config import Settings, SettingsInvalid
 from costplus.core.errors import Unavailable
 from costplus.gateway.models import PATHS as MODEL_PATHS
 from costplus.gateway.rsgi_asgi import AsgiOverRsgi
@@ -213,8 +215,8 @@ async def serve(
 ) -> None:
     """Serve until `stop` is set; then drain, settle and let go of everything, in that order."""
     port = _free_port(settings.host, settings.port)
-    named = f"[{settings.host}]" if ":" in settings.host else settings.host
-    url = settings.public_url.rstrip("/") or f"http://{named}:{port}"
+    url = settings.public_url.rstrip("/") or settings.url_at(port)
+    certificate = tls_files(settings)
     store = await database.open_store(settings)
     made_key = await bootstrap.ensure_key(store, settings.secret_key, at=bootstrap.real_now())
     roles = Roles(settings, store)
@@ -233,6 +235,9 @@ async def serve(
         backpressure=16_384,
         log_level=LogLevels.error,
         log_dictconfig=_QUIET,
+        ssl_cert=certificate[0] if certificate else None,
+        ssl_key=certificate[1] if certificate else None,
+        ssl_protocol_min=SSLProtocols.tls12,
     )
     serving = asyncio.create_task(server.serve())
     await _accepting(settings.host, port, serving)
@@ -249,6 +254,20 @@ async def serve(
     await store.close()
     for task in broken:  # A process that cannot settle, close or deliver must not look alive.
         task.result()
+
+
+def tls_files(settings: Settings) -> tuple[Path, Path] | None:
+    """Return the files of the certificate and its key, None for plain HTTP; or raise `SettingsInvalid`."""
+    if not settings.tls_cert and not settings.tls_key:
+        return None
+    if not (settings.tls_cert and settings.tls_key):
+        raise SettingsInvalid("TLS needs both tls_cert and tls_key.")
+    cert, key = Path(settings.tls_cert).expanduser(), Path(settings.tls_key).expanduser()
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password="")
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError.
+        raise SettingsInvalid(f"TLS cannot be used with {cert} and {key}: {error}.") from error
+    return cert, key
 
 
 def leave_alone_what_stays() -> None:
