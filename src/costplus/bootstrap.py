@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import os
 import secrets
+import threading
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -46,6 +47,7 @@ from costplus.gateway.recover import recover
 from costplus.gateway.rsgi_asgi import AsgiApp
 from costplus.gateway.settle import Settler
 from costplus.gateway.tally import CallTally
+from costplus.observe import Telemetry, open_telemetry
 from costplus.rating.pricing import Pricing
 from costplus.web.addresses import address_policy
 from costplus.web.app import build_app
@@ -135,6 +137,7 @@ class Gateway:
     leases: Leases
     providers: Providers
     tally: CallTally
+    telemetry: Telemetry | None
     tasks: list[asyncio.Task[None]]
 
     def adjust(self, settings: GatewaySettings) -> None:
@@ -162,6 +165,10 @@ class Gateway:
         await asyncio.gather(*self.tasks, return_exceptions=True)
         await self.leases.give_back_all()
         self.journal.close()
+        if self.telemetry is not None:
+            sending = threading.Thread(target=self.telemetry.close, daemon=True)
+            sending.start()
+            await asyncio.to_thread(sending.join, CUT_S)  # The process does not wait for one that is away.
 
 
 async def _ends_within(limit_s: int, something: Awaitable[object]) -> bool:
@@ -206,6 +213,7 @@ async def start_gateway(
         money_headers=settings.gateway.money_headers,
     )
     tally = CallTally()
+    telemetry = open_telemetry(os.environ)
     call_log = CallLog(calls=settings.gateway.log_calls, bodies=settings.gateway.log_bodies)
     proxy = Proxy(
         admitter=admitter,
@@ -214,7 +222,7 @@ async def start_gateway(
         now=now,
         body_bytes_max=settings.gateway.body_bytes_max,
         calls_max=settings.gateway.calls_max,
-        watchers=(tally, call_log),
+        watchers=(tally, call_log, *([telemetry] if telemetry else [])),
     )
     proxy.keeps_answers = call_log.keeps_answers
     tasks.append(asyncio.create_task(_sweep(leases, journal)))
@@ -231,6 +239,7 @@ async def start_gateway(
         leases=leases,
         providers=providers,
         tally=tally,
+        telemetry=telemetry,
         tasks=tasks,
     )
 

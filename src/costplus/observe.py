@@ -1,13 +1,21 @@
-"""Logs: one line of JSON an event on standard error; their level may change while a process runs."""
+"""What a process says of itself: logs, and telemetry where the environment names somebody to send it to.
+
+Rule 1: a log is one line of JSON an event on standard error; its level may change while a process runs.
+Rule 2: OpenTelemetry is large and optional: it is loaded only where it is used.
+"""
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import logging
 import sys
-from collections.abc import MutableMapping
-from typing import Any
+from collections.abc import Mapping, MutableMapping
+from typing import Any, Protocol
 
 import structlog
+
+from costplus.gateway.watch import Watcher
 
 _least = logging.INFO
 
@@ -41,3 +49,36 @@ def configure(level: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+class Telemetry(Watcher, Protocol):
+    """What sends spans and metrics away."""
+
+    def close(self) -> None:
+        """Send what waits, and end. Blocks."""
+
+
+def sends(environ: Mapping[str, str], signal: str) -> bool:
+    """Return whether the environment names somebody to send a signal (`traces`, `metrics`) to."""
+    if environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return False
+    if environ.get(f"OTEL_{signal.upper()}_EXPORTER", "otlp") != "otlp":
+        return False
+    names = ("OTEL_EXPORTER_OTLP_ENDPOINT", f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT")
+    return any(environ.get(name) for name in names)
+
+
+def open_telemetry(environ: Mapping[str, str]) -> Telemetry | None:
+    """Return what sends this process's telemetry, None where nobody asks for it.
+
+    Where the environment does and the library is missing, the process serves all the same and says so.
+    """
+    if not sends(environ, "traces") and not sends(environ, "metrics"):
+        return None
+    if importlib.util.find_spec("opentelemetry.exporter") is None:
+        structlog.get_logger("costplus.observe").warning(
+            "telemetry_missing", remedy="Install costplus[otel], or unset OTEL_EXPORTER_OTLP_ENDPOINT."
+        )
+        return None
+    opened: Telemetry = importlib.import_module("costplus.telemetry").Telemetry(environ)
+    return opened

@@ -99,6 +99,7 @@ class Provider:
             waiting_max=settings.waiting_max,
             wait_timeout_s=settings.wait_timeout_s,
         )
+        self.address = (url.hostname or "", url.port or (443 if url.scheme == "https" else 80))
         self._api_path = api_path(settings)
         self._base_path = url.path.rstrip("/")
         key = settings.api_key
