@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import os
 import secrets
+import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,7 +31,7 @@ from costplus.catalog.load import begin_book, catalogue_of
 from costplus.catalog.sources.archive import Archive
 from costplus.catalog.statement import SourceName
 from costplus.catalog.survey import Policy
-from costplus.config import Settings
+from costplus.config import GatewaySettings, Settings
 from costplus.core.errors import Unavailable
 from costplus.core.ids import new_id
 from costplus.gateway.admit import Admitter
@@ -46,6 +47,7 @@ from costplus.gateway.recover import recover
 from costplus.gateway.rsgi_asgi import AsgiApp
 from costplus.gateway.settle import Settler
 from costplus.gateway.tally import CallTally
+from costplus.observe import Telemetry, open_telemetry
 from costplus.provider_settings import providers_of
 from costplus.rating.pricing import Pricing
 from costplus.web.addresses import address_policy
@@ -126,6 +128,9 @@ class Gateway:
     """The gateway's parts in one process."""
 
     proxy: Proxy
+    admitter: Admitter
+    forwarder: Forwarder
+    call_log: CallLog
     directory: Directory
     models: ModelList
     journal: Journal
@@ -133,7 +138,18 @@ class Gateway:
     leases: Leases
     providers: Providers
     tally: CallTally
+    telemetry: Telemetry | None
     tasks: list[asyncio.Task[None]]
+
+    def adjust(self, settings: GatewaySettings) -> None:
+        """Go by these limits and habits from the next call on."""
+        self.proxy.body_bytes_max, self.proxy.calls_max = settings.body_bytes_max, settings.calls_max
+        self.proxy.body_timeout_s = settings.body_timeout_s
+        self.admitter.output_tokens_default = settings.output_tokens_default
+        self.admitter.stored_state = settings.stored_state
+        self.forwarder.fsync, self.forwarder.money_headers = settings.fsync, settings.money_headers
+        self.call_log.calls, self.call_log.bodies = settings.log_calls, settings.log_bodies
+        self.proxy.keeps_answers = self.call_log.keeps_answers
 
     async def stop(self, *, drain_s: int) -> None:
         """Let open calls finish, cut those that do not, settle what they used, give credit back."""
@@ -152,6 +168,10 @@ class Gateway:
         await asyncio.gather(*self.tasks, return_exceptions=True)
         await self.leases.give_back_all()
         self.journal.close()
+        if self.telemetry is not None:
+            sending = threading.Thread(target=self.telemetry.close, daemon=True)
+            sending.start()
+            await asyncio.to_thread(sending.join, CUT_S)  # The process does not wait for one that is away.
 
 
 async def _ends_within(limit_s: int, something: Awaitable[object]) -> bool:
@@ -197,6 +217,7 @@ async def start_gateway(
         money_headers=settings.gateway.money_headers,
     )
     tally = CallTally()
+    telemetry = open_telemetry(os.environ)
     call_log = CallLog(calls=settings.gateway.log_calls, bodies=settings.gateway.log_bodies)
     proxy = Proxy(
         admitter=admitter,
@@ -204,7 +225,8 @@ async def start_gateway(
         providers=providers,
         now=now,
         body_bytes_max=settings.gateway.body_bytes_max,
-        watchers=(tally, call_log),
+        calls_max=settings.gateway.calls_max,
+        watchers=(tally, call_log, *([telemetry] if telemetry else [])),
         body_timeout_s=settings.gateway.body_timeout_s,
     )
     proxy.keeps_answers = call_log.keeps_answers
@@ -212,6 +234,9 @@ async def start_gateway(
     models = ModelList(directory=directory, pricing=pricing, providers=providers, now=now)
     return Gateway(
         proxy=proxy,
+        admitter=admitter,
+        forwarder=forwarder,
+        call_log=call_log,
         directory=directory,
         models=models,
         journal=journal,
@@ -219,6 +244,7 @@ async def start_gateway(
         leases=leases,
         providers=providers,
         tally=tally,
+        telemetry=telemetry,
         tasks=tasks,
     )
 
@@ -296,7 +322,11 @@ def start_web(
         return msgspec.json.encode(shown)
 
     tokens = LoginTokens(context.link_secret, now=now)
-    pages = routes(context, tokens, provider_names=lambda: list(settings.providers))
+    pages = routes(
+        context,
+        tokens,
+        provider_names=lambda: list(gateway.providers.names if gateway else settings.providers),
+    )
     dispatcher = Dispatcher(
         store=store,
         render=render,

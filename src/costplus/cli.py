@@ -52,7 +52,11 @@ def serve(
     as_json: bool,
 ) -> None:
     """Run the gateway, the API and the worker."""
-    settings = load_settings(config, data_dir=data_dir, database=database, host=host, port=port, role=role)
+    flags = {"data_dir": data_dir, "database": database, "host": host, "port": port, "role": role}
+    settings = load_settings(config, **flags)
+    import os
+
+    from costplus.config import load
     from costplus.core.errors import BillingError
     from costplus.observe import configure
     from costplus.serve import run
@@ -68,7 +72,7 @@ def serve(
 
     configure(settings.log_level)
     try:
-        run(settings, on_ready=ready)
+        run(settings, on_ready=ready, load=lambda: load(flags=flags, environ=os.environ, file=config))
     except BillingError as error:
         click.echo(f"costplus: {error.sentence} [{error.code}]", err=True)
         sys.exit(EXIT_UNAVAILABLE)

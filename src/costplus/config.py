@@ -91,6 +91,9 @@ class ProviderSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown
     proxy: str = ""  # http://[user:password@]host:port
     ca_file: str = ""  # Certificates that are trusted beside the system's.
     verify: bool = True  # Whether the provider's certificate is checked.
+    connections_max: Annotated[int, msgspec.Meta(ge=1)] = 4096  # Calls to it at once, per process.
+    waiting_max: Annotated[int, msgspec.Meta(ge=0)] = 4096  # Calls that may wait for one of them to end,
+    wait_timeout_s: Annotated[int, msgspec.Meta(ge=1)] = 10  # and for how long.
 
 
 class GatewaySettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -98,6 +101,7 @@ class GatewaySettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_
 
     body_bytes_max: int = 32 << 20
     body_timeout_s: Annotated[int, msgspec.Meta(ge=1)] = 60  # For all of a request's body.
+    calls_max: Annotated[int, msgspec.Meta(ge=1)] = 10_000  # At once, per process.
     output_tokens_default: int = 4096  # Held for a call that names no limit on its output.
     fsync: bool = False  # Wait for the disk before an answer is complete; else only the process may die.
     money_headers: bool = True  # Whether answers say what was held and charged, and what remains.
@@ -150,6 +154,8 @@ class Settings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=
     )
     host: str = "127.0.0.1"
     port: int = 4242
+    tls_cert: str = ""  # A PEM file, the certificate first, then those that lead to its root;
+    tls_key: str = ""  # and its key. Without both, plain HTTP.
     role: Role = "all"
     public_url: str = ""  # How callers reach this server; empty is its own address.
     secret_key: str = ""  # The bootstrap API key (sk_test_… or sk_live_…).
@@ -177,7 +183,12 @@ class Settings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=
     @property
     def url(self) -> str:
         """The base URL that links carry."""
-        return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+        return self.public_url.rstrip("/") or self.url_at(self.port)
+
+    def url_at(self, port: int) -> str:
+        """Return the server's own address on a port."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.tls_cert else 'http'}://{host}:{port}"
 
 
 # Names in the environment that the command line promises, beside the general rule.

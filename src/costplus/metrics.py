@@ -77,7 +77,7 @@ class MetricsPage:
         self._store = store
         self._pricing = pricing
         self._followed = followed
-        self._token = token
+        self.token = token
         self._now = now
         self._gateway = gateway
         self._worker = worker
@@ -103,7 +103,7 @@ class MetricsPage:
         scheme, _, secret = (authorization or "").partition(" ")
         secret = secret.strip()
         if scheme.lower() == "bearer" and secret:
-            if self._token and hmac.compare_digest(secret.encode(), self._token.encode()):
+            if self.token and hmac.compare_digest(secret.encode(), self.token.encode()):
                 return
             digest = hashlib.sha256(secret.encode()).hexdigest()
             try:

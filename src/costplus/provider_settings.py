@@ -71,6 +71,9 @@ def _provider(name: str, entry: Entry) -> ProviderSettings:
             first_byte_s=entry.timeouts.first_byte_s,
             between_bytes_s=entry.timeouts.between_bytes_s,
         ),
+        connections_max=entry.connections_max,
+        waiting_max=entry.waiting_max,
+        wait_timeout_s=entry.wait_timeout_s,
         proxy_url=_proxy_url(name, entry),
         ssl_context=_tls(name, entry),
     )

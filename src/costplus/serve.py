@@ -8,12 +8,14 @@ import gc
 import resource
 import signal
 import socket
+import ssl
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import structlog
 import uvloop
-from granian.constants import HTTPModes, Interfaces
+from granian.constants import HTTPModes, Interfaces, SSLProtocols
 from granian.log import LogLevels
 from granian.server.embed import Server
 
@@ -21,7 +23,7 @@ from costplus import bootstrap, database
 from costplus.billing.price_current import keep_current
 from costplus.billing.store import Store
 from costplus.bootstrap import Gateway, Web
-from costplus.config import Settings
+from costplus.config import Settings, SettingsInvalid
 from costplus.core.errors import Unavailable
 from costplus.gateway.models import PATHS as MODEL_PATHS
 from costplus.gateway.rsgi_asgi import AsgiOverRsgi
@@ -29,6 +31,7 @@ from costplus.metrics import PATH as METRICS_PATH
 from costplus.metrics import MetricsPage
 from costplus.payments import start_payments
 from costplus.rating.pricing import Pricing
+from costplus.reload import Reloader
 from costplus.web.webhooks import Dispatcher
 from costplus.worker import Worker
 
@@ -87,17 +90,27 @@ class Root:
         proto.response_bytes(200 if ready else 503, [("content-type", "application/json")], body)
 
 
-def run(settings: Settings, *, on_ready: Callable[[str, str | None], None]) -> None:
-    """Serve until SIGTERM or SIGINT. `on_ready` gets the URL and, once, a new API key's secret."""
-    uvloop.run(_until_signal(settings, on_ready))
+def run(
+    settings: Settings,
+    *,
+    on_ready: Callable[[str, str | None], None],
+    load: Callable[[], Settings] | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT. `on_ready` gets the URL and, once, a new API key's secret.
+
+    On SIGHUP the settings are read again by `load`.
+    """
+    uvloop.run(_until_signal(settings, on_ready, load or (lambda: settings)))
 
 
-async def _until_signal(settings: Settings, on_ready: Callable[[str, str | None], None]) -> None:
+async def _until_signal(
+    settings: Settings, on_ready: Callable[[str, str | None], None], load: Callable[[], Settings]
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await serve(settings, stop=stop, on_ready=on_ready)
+    await serve(settings, stop=stop, on_ready=on_ready, load=load)
 
 
 class Roles:
@@ -184,10 +197,10 @@ class Roles:
         """The tasks without which the process must not look alive."""
         return [*self._background, *(self.gateway.tasks if self.gateway else ())]
 
-    async def stop(self) -> None:
+    async def stop(self, *, drain_s: int) -> None:
         """Drain the gateway, then let the worker finish what it is at."""
         if self.gateway is not None:
-            await self.gateway.stop(drain_s=self._settings.gateway.drain_s)
+            await self.gateway.stop(drain_s=drain_s)
         self._background.pop().cancel()
         if self._worker is not None and self._dispatcher is not None:
             self._worker.stop()
@@ -196,18 +209,26 @@ class Roles:
 
 
 async def serve(
-    settings: Settings, *, stop: asyncio.Event, on_ready: Callable[[str, str | None], None]
+    settings: Settings,
+    *,
+    stop: asyncio.Event,
+    on_ready: Callable[[str, str | None], None],
+    load: Callable[[], Settings],
 ) -> None:
     """Serve until `stop` is set; then drain, settle and let go of everything, in that order."""
     allow_open_files()
     port = _free_port(settings.host, settings.port)
-    url = settings.public_url.rstrip("/") or f"http://{settings.host}:{port}"
+    url = settings.public_url.rstrip("/") or settings.url_at(port)
+    certificate = tls_files(settings)
     store = await database.open_store(settings)
     made_key = await bootstrap.ensure_key(store, settings.secret_key, at=bootstrap.real_now())
     roles = Roles(settings, store)
     await roles.start(url=url)
+    metrics = roles.metrics()
+    reloader = Reloader(settings, load=load, gateway=roles.gateway, metrics=metrics)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.reload)
     server = Server(
-        Root(roles.gateway, roles.web, roles.metrics()),
+        Root(roles.gateway, roles.web, metrics),
         address=settings.host,
         port=port,
         interface=Interfaces.RSGI,
@@ -217,6 +238,9 @@ async def serve(
         backpressure=16_384,
         log_level=LogLevels.error,
         log_dictconfig=_QUIET,
+        ssl_cert=certificate[0] if certificate else None,
+        ssl_key=certificate[1] if certificate else None,
+        ssl_protocol_min=SSLProtocols.tls12,
     )
     serving = asyncio.create_task(server.serve())
     await _accepting(settings.host, port, serving)
@@ -227,12 +251,26 @@ async def serve(
     await asyncio.wait((stopping, *vital), return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     broken = [task for task in vital if task.done() and not task.cancelled() and task.exception()]
-    await roles.stop()
+    await roles.stop(drain_s=reloader.settings.gateway.drain_s)
     server.stop()  # type: ignore[no-untyped-call]  # granian's embedded server has no annotations here.
     await asyncio.wait((serving,), timeout=5)
     await store.close()
     for task in broken:  # A process that cannot settle, close or deliver must not look alive.
         task.result()
+
+
+def tls_files(settings: Settings) -> tuple[Path, Path] | None:
+    """Return the files of the certificate and its key, None for plain HTTP; or raise `SettingsInvalid`."""
+    if not settings.tls_cert and not settings.tls_key:
+        return None
+    if not (settings.tls_cert and settings.tls_key):
+        raise SettingsInvalid("TLS needs both tls_cert and tls_key.")
+    cert, key = Path(settings.tls_cert).expanduser(), Path(settings.tls_key).expanduser()
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password="")
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError.
+        raise SettingsInvalid(f"TLS cannot be used with {cert} and {key}: {error}.") from error
+    return cert, key
 
 
 def leave_alone_what_stays() -> None:
@@ -269,7 +307,7 @@ def _free_port(host: str, port: int) -> int:
 
 async def _accepting(host: str, port: int, serving: asyncio.Task[None]) -> None:
     """Wait until connections are accepted; where the server ended instead, say what it said."""
-    target = "127.0.0.1" if host == "0.0.0.0" else host
+    target = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     while True:
         if serving.done():
             await serving

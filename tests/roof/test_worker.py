@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
@@ -18,7 +20,7 @@ from costplus.billing.report import report
 from costplus.billing.resolve import BATCH
 from costplus.billing.settle import Settlement, settle
 from costplus.billing.setup import SetUpRequest, set_up
-from costplus.billing.store import StoredReply, Tx
+from costplus.billing.store import Store, StoredReply, Tx
 from costplus.billing.subscribe import subscribe
 from costplus.billing.watched import save_alert
 from costplus.catalog.book import RecordedPrice
@@ -26,12 +28,14 @@ from costplus.catalog.catalogue import Catalogue
 from costplus.catalog.snapshot import VersionEntry
 from costplus.catalog.sources.bundled import bundled_catalogue, bundled_snapshot
 from costplus.core.errors import NotFound
+from costplus.core.ids import BUCKETS
 from costplus.core.usage import Usage
 from costplus.metering.event import usage_event
 from costplus.rating.charge import Charge, unpriced_charge
 from costplus.rating.pricing import Pricing
 from costplus.rating.rate_card import adjustment
 from costplus.storage.memory import MemoryStore
+from costplus.storage.sqlite import SqliteStore
 from costplus.worker import REPLIES_KEPT, Worker
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -40,6 +44,12 @@ PRICING = Pricing(bundled_catalogue())
 
 async def shop_with_one_customer() -> MemoryStore:
     store = MemoryStore()
+    await open_shop(store)
+    return store
+
+
+async def open_shop(store: Store) -> None:
+    """Set a shop up and subscribe its one customer."""
     request = SetUpRequest(
         plan_name="Plan",
         models=(),
@@ -56,7 +66,6 @@ async def shop_with_one_customer() -> MemoryStore:
         subscribe(tx, customer, plan, at=START)
 
     await store.write(verb)
-    return store
 
 
 async def test_periods_that_ended_are_invoiced_once() -> None:
@@ -228,3 +237,35 @@ async def test_alerts_about_the_present_are_looked_at_and_told_once() -> None:
     events = await store.read(lambda tx: tx.page(Event, limit=100))
     told = [event.type for event in reversed(events) if event.type.startswith("billing.alert.")]
     assert told == ["billing.alert.triggered", "billing.alert.recovered"]
+
+
+async def test_a_balance_that_its_postings_do_not_make_is_drift_until_it_is_put_right(tmp_path: Path) -> None:
+    store = await SqliteStore.open(tmp_path / "costplus.db")
+    event = usage_event(
+        customer="cus_1", at=START, key="k", usage=Usage({}), source="gateway", provider="openai", model="m"
+    )
+    charge = Charge(price_nano=50_000_000, cost_nano=0, lines=())
+
+    await open_shop(store)
+    await store.write(lambda tx: settle(tx, [Settlement(event=event, charge=charge)], at=START))
+    worker = Worker(store, pricing=PRICING, now=lambda: START)
+
+    async def findings() -> int:
+        for _ in range(BUCKETS):
+            await worker.look_at_ledger()
+        return worker.drift.findings
+
+    def tamper(nano: int) -> None:
+        with sqlite3.connect(tmp_path / "costplus.db") as other:
+            first = "(SELECT min(account) FROM accounts)"
+            other.execute(
+                f"UPDATE accounts SET balance_nano = balance_nano + ? WHERE account = {first}", (nano,)
+            )
+
+    assert await findings() == 0
+    tamper(1)
+    assert await findings() == 2  # The account, and its bucket, which no longer sums to nothing.
+    tamper(-1)
+    assert await findings() == 0
+    assert worker.drift.looked_at == 3 * BUCKETS
+    await store.close()

@@ -66,8 +66,8 @@ class Admitter:
         self._journal = journal
         self._now = now
         self._rates = KeyRates()
-        self._output_tokens_default = output_tokens_default
-        self._stored_state = stored_state
+        self.output_tokens_default = output_tokens_default
+        self.stored_state = stored_state
 
     async def admit(
         self, endpoint: Endpoint, headers: Mapping[str, str], body: bytes, *, query: str = ""
@@ -126,7 +126,7 @@ class Admitter:
 
     def _keeps_apart(self, key: ApiKey) -> bool:
         """Return whether a key's calls may not name what a provider keeps: it may be another customer's."""
-        return self._stored_state == "refuse" or (self._stored_state == "merchant" and bool(key.customer))
+        return self.stored_state == "refuse" or (self.stored_state == "merchant" and bool(key.customer))
 
     def _provider_of(self, name: str, endpoint: Endpoint) -> tuple[Provider, str]:
         if endpoint.is_native or endpoint.model:
@@ -167,7 +167,7 @@ class Admitter:
             body_bytes=len(body) if request.text_bytes is None else request.text_bytes,
             output_tokens_max=limit,
             has_output=endpoint.has_output,
-            output_tokens_default=self._output_tokens_default * request.choices_max,
+            output_tokens_default=self.output_tokens_default * request.choices_max,
             context=context,
         )
         id = new_id("req", at=at)
@@ -177,7 +177,7 @@ class Admitter:
             endpoint=endpoint,
             provider=provider,
             model=model,
-            max_tokens=sheet.price.output_tokens_max or self._output_tokens_default,
+            max_tokens=sheet.price.output_tokens_max or self.output_tokens_default,
             id=id,
             at=at,
         )

@@ -113,6 +113,13 @@ class Draining(Unavailable):
     remedy = "Send the call again: another process, or this one restarted, will take it."
 
 
+class GatewayBusy(Unavailable):
+    """As many calls are under way in this process as the settings allow."""
+
+    code = "gateway_busy"
+    remedy = "Send the call again in a moment; the operator may add processes or raise `gateway.calls_max`."
+
+
 class JournalFull(Unavailable):
     """More usage waits for settlement than the journal may hold; refusing is better than losing."""
 

@@ -92,8 +92,8 @@ class Forwarder:
         self._journal = journal
         self._settler = settler
         self._pricing = pricing
-        self._fsync = fsync
-        self._money_headers = money_headers
+        self.fsync = fsync
+        self.money_headers = money_headers
         self._answer_bytes_max = answer_bytes_max
 
     async def forward(self, call: Call, client: Client) -> None:
@@ -188,7 +188,7 @@ class Forwarder:
         if sending.translation and reply:
             body = sending.translation.write(reply, call.usage)
             headers[0] = ("content-type", _content_type(call))
-        if self._money_headers:
+        if self.money_headers:
             headers.append(("costplus-charged", nano_text(charge.price_nano)))
         client.answer(response.status, headers, body)
 
@@ -249,7 +249,7 @@ class Forwarder:
 
     async def _made_durable(self, call: Call) -> None:
         """Wait for the disk where the settings ask for it; the caller gets its answer in any case."""
-        if not self._fsync:
+        if not self.fsync:
             return
         began_s = perf_counter()
         try:
@@ -332,7 +332,7 @@ class Forwarder:
             ("content-type", response.header("content-type") or "application/json"),
             ("costplus-request-id", call.id),
         ]
-        left_nano = call.held.left_nano if self._money_headers else None
+        left_nano = call.held.left_nano if self.money_headers else None
         if left_nano is not None:
             headers.append(("costplus-held", nano_text(call.held.amount_nano)))
             headers.append(("costplus-remaining", nano_text(left_nano)))

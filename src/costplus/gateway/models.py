@@ -14,6 +14,7 @@ import msgspec
 from costplus.billing.key_limits import NO_LIMITS, KeyLimits
 from costplus.catalog.price import PriceVersion
 from costplus.core.errors import BillingError
+from costplus.core.ids import new_id
 from costplus.core.money import decimal_text
 from costplus.gateway.admit import secrets_in
 from costplus.gateway.dialect import refusal
@@ -51,6 +52,7 @@ class ModelList:
 
     async def __call__(self, scope: RsgiScope, proto: RsgiProto) -> None:
         """Serve one request."""
+        request_id = new_id("req", at=self._now())
         try:
             card, at, limits = await self._card(dict(scope.headers.items()))
             models = [
@@ -61,8 +63,9 @@ class ModelList:
             ]
             status, body = 200, msgspec.json.encode({"object": "list", "data": models})
         except BillingError as error:
-            status, body = refusal("openai", error, request_id="")
-        proto.response_bytes(status, [("content-type", "application/json")], body)
+            status, body = refusal("openai", error, request_id=request_id)
+        headers = [("content-type", "application/json"), ("costplus-request-id", request_id)]
+        proto.response_bytes(status, headers, body)
 
     async def _card(self, headers: Mapping[str, str]) -> tuple[RateCardVersion, datetime, KeyLimits]:
         """Return the calling customer's card and present, and its key's limits.

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
 from costplus.gateway.azure import NO_DEPLOYMENTS, Deployments
 from costplus.gateway.credentials.authorize import Authorizer, Outgoing, authorizer_of
@@ -97,6 +98,9 @@ class ProviderSettings:
     headers: tuple[tuple[str, str], ...] = ()  # Sent with every call; their names are in lower case.
     timeouts: Timeouts = DEFAULT_TIMEOUTS
     proxy_url: str = field(default="", repr=False)
+    connections_max: int = 4096
+    waiting_max: int = 4096
+    wait_timeout_s: int = 10
 
 
 def api_path(settings: ProviderSettings) -> str:
@@ -126,10 +130,14 @@ class Provider:
             base_url=f"{url.scheme}://{url.netloc}",
             ssl_context=settings.ssl_context,
             proxy=forward_proxy_of(settings.proxy_url) if settings.proxy_url else None,
+            connections_max=settings.connections_max,
+            waiting_max=settings.waiting_max,
+            wait_timeout_s=settings.wait_timeout_s,
             connect_timeout_s=settings.timeouts.connect_s,
             first_byte_timeout_s=settings.timeouts.first_byte_s,
             idle_between_bytes_timeout_s=settings.timeouts.between_bytes_s,
         )
+        self.address = (url.hostname or "", url.port or (443 if url.scheme == "https" else 80))
         self._fixed_names = frozenset(name for name, _ in settings.headers)
         self._now = now
         self._host = url.netloc
@@ -226,7 +234,24 @@ class Providers:
     """The configured providers by name."""
 
     def __init__(self, settings: Mapping[str, ProviderSettings], *, now: Callable[[], datetime]) -> None:
+        self._now = now
         self._by_name = {name: Provider(entry, now=now) for name, entry in settings.items()}
+        self._retired: WeakSet[Provider] = WeakSet()  # No longer configured; calls may still be under way.
+
+    def use(self, settings: Mapping[str, ProviderSettings]) -> None:
+        """Go by other settings from now on; ValueError where one cannot be used, which changes nothing.
+
+        Calls under way keep their provider. Connections that nobody uses any more close as they grow old.
+        """
+        known = self._by_name
+        self._by_name = {
+            name: known[name]
+            if name in known and known[name].settings == entry
+            else Provider(entry, now=self._now)
+            for name, entry in settings.items()
+        }
+        kept = set(self._by_name.values())
+        self._retired.update(provider for provider in known.values() if provider not in kept)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -278,5 +303,5 @@ class Providers:
 
     async def aclose(self) -> None:
         """Close every connection."""
-        for provider in self._by_name.values():
+        for provider in (*self._by_name.values(), *self._retired):
             await provider.pool.aclose()

@@ -22,10 +22,12 @@ from costplus.gateway.errors import (
     BodyTooLarge,
     BodyTooSlow,
     Draining,
+    GatewayBusy,
     GatewayFault,
     MethodNotAllowed,
 )
 from costplus.gateway.forward import ClientGone, Forwarder
+from costplus.gateway.pace import Pace, StalledReader
 from costplus.gateway.providers import Providers
 from costplus.gateway.rates import RateLimited
 from costplus.gateway.rsgi_asgi import RsgiProto, RsgiScope, RsgiStream
@@ -45,11 +47,12 @@ class _Proto(RsgiProto, Protocol):
 
 
 class _Stream:
-    __slots__ = ("_exchange", "_stream")
+    __slots__ = ("_exchange", "_pace", "_stream")
 
-    def __init__(self, stream: RsgiStream, exchange: Exchange) -> None:
+    def __init__(self, stream: RsgiStream, exchange: Exchange, pace: Pace) -> None:
         self._stream: RsgiStream | None = stream
         self._exchange = exchange
+        self._pace = pace
 
     async def send(self, chunk: bytes) -> None:
         assert self._stream is not None
@@ -60,7 +63,9 @@ class _Stream:
             exchange.keep(chunk)
         try:
             await self._stream.send_bytes(chunk)
-        except ProtocolClosed as error:
+            if self._pace.is_due(len(chunk)):
+                await self._pace.kept()
+        except (ProtocolClosed, StalledReader) as error:
             raise ClientGone from error
 
     def end(self) -> None:
@@ -71,9 +76,10 @@ class _Stream:
 class _Client:
     """The server's exchange as `forward.Client`."""
 
-    __slots__ = ("_exchange", "_proto")
+    __slots__ = ("_exchange", "_proto", "_scope")
 
-    def __init__(self, proto: RsgiProto, exchange: Exchange) -> None:
+    def __init__(self, scope: RsgiScope, proto: RsgiProto, exchange: Exchange) -> None:
+        self._scope = scope
         self._proto = proto
         self._exchange = exchange
 
@@ -84,7 +90,7 @@ class _Client:
 
     def start(self, status: int, headers: list[tuple[str, str]]) -> _Stream:
         self._exchange.status = status
-        return _Stream(self._proto.response_stream(status, headers), self._exchange)
+        return _Stream(self._proto.response_stream(status, headers), self._exchange, Pace(self._scope))
 
 
 class Proxy:
@@ -98,6 +104,7 @@ class Proxy:
         providers: Providers,
         now: Callable[[], datetime],
         body_bytes_max: int,
+        calls_max: int = 10_000,
         watchers: Sequence[Watcher] = (),
         body_timeout_s: int = 60,
     ) -> None:
@@ -105,10 +112,11 @@ class Proxy:
         self._forwarder = forwarder
         self._providers = providers
         self._now = now
-        self._body_bytes_max = body_bytes_max
+        self.body_bytes_max = body_bytes_max
+        self.calls_max = calls_max
         self._watchers = tuple(watchers)
         self.keeps_answers = False  # Whether a watcher wants to see them.
-        self._body_timeout_s = body_timeout_s
+        self.body_timeout_s = body_timeout_s
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -133,11 +141,13 @@ class Proxy:
         exchange = Exchange(path=scope.path, began_s=perf_counter())
         if self.keeps_answers:
             exchange.answer = []
-        client = _Client(proto, exchange)
+        client = _Client(scope, proto, exchange)
         self._in_flight += 1
         self._idle.clear()
         try:
             exchange.endpoint = self._providers.endpoint_at(scope.path, scope.query_string)
+            if self._in_flight > self.calls_max:
+                raise GatewayBusy(f"{self.calls_max} calls are under way in this process.")
             await self._serve(scope, proto, exchange.endpoint, client, exchange)
         except BodyCutShort:
             log.info("client_left_early", path=scope.path)
@@ -188,13 +198,13 @@ class Proxy:
         if (scope.headers.get("content-encoding") or "identity").strip().lower() != "identity":
             raise BodyEncoded("The request body has a Content-Encoding; it is read as it is only.")
         try:
-            async with asyncio.timeout(self._body_timeout_s):
+            async with asyncio.timeout(self.body_timeout_s):
                 exchange.body = body = await self._body(scope, proto)
         except ProtocolClosed as error:
             raise BodyCutShort("The connection ended before the request was complete.") from error
         except TimeoutError as error:
             raise BodyTooSlow(
-                f"The request body did not arrive within {self._body_timeout_s} seconds."
+                f"The request body did not arrive within {self.body_timeout_s} seconds."
             ) from error
         exchange.read_s = perf_counter()
         if self.draining:
@@ -221,7 +231,7 @@ class Proxy:
         declared = scope.headers.get("content-length")
         if declared is not None:
             length = int(declared) if declared.isdigit() else 0
-            if length > self._body_bytes_max:
+            if length > self.body_bytes_max:
                 raise self._too_large()
             body = await proto()
             if len(body) < length:
@@ -231,13 +241,13 @@ class Proxy:
         size = 0
         async for piece in proto:
             size += len(piece)
-            if size > self._body_bytes_max:
+            if size > self.body_bytes_max:
                 raise self._too_large()
             pieces.append(piece)
         return b"".join(pieces)
 
     def _too_large(self) -> BodyTooLarge:
         return BodyTooLarge(
-            f"The request body is over the limit of {self._body_bytes_max} bytes.",
+            f"The request body is over the limit of {self.body_bytes_max} bytes.",
             remedy="Send a smaller body, or raise `gateway.body_bytes_max` in the settings.",
         )

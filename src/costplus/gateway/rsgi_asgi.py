@@ -7,7 +7,8 @@ Rule 2: an answer in one message is sent as one; only what the application strea
 Rule 3: an exception in the application is a plain 500 where no answer has begun, and goes on to the server,
         which logs it.
 Limits of RSGI: header values outside printable ASCII are not passed in; a path arrives decoded, so that
-`raw_path` is its re-encoding and `%2F` in it has become `/`; streamed pieces queue without back-pressure.
+`raw_path` is its re-encoding and `%2F` in it has become `/`; streamed pieces queue without back-pressure
+(`gateway.pace` gives the gateway's streams one).
 Not supported: websockets (refused), lifespan, request trailers (taken for a disconnect).
 """
 
@@ -260,13 +261,13 @@ def _asgi_scope(scope: RsgiScope) -> Message:
         "query_string": scope.query_string.encode("latin-1"),
         "root_path": "",
         "headers": headers,
-        "client": _address(scope.client),
-        "server": _address(scope.server),
+        "client": address_of(scope.client),
+        "server": address_of(scope.server),
         "state": {},
     }
 
 
-def _address(text: str) -> tuple[str, int] | None:
+def address_of(text: str) -> tuple[str, int] | None:
     """Return host and port of `host:port` or `[host]:port`; None for a socket without them."""
     host, _, port = text.rpartition(":")
     return (host.strip("[]"), int(port)) if host and port.isdecimal() else None

@@ -56,8 +56,12 @@ def test_amounts_can_be_turned_off(calls: Any, provider: Any, tmp_path: Path) ->
             ]
 
 
-def test_counted_tokens_and_refusals_have_a_request_id(gateway: Any, customer: str) -> None:
+def test_counted_tokens_refusals_and_the_list_of_models_have_a_request_id(
+    gateway: Any, customer: str
+) -> None:
     counted = gateway.post("/v1/messages/count_tokens", {"model": "claude-sonnet-4-5"}, customer)
     refused = gateway.chat("hello", customer, model="made-up")
-    for answer in (counted, refused):
+    listed = gateway.http.get("/v1/models")  # Without a key: refused.
+    assert listed.json()["error"]["request_id"] == listed.headers["costplus-request-id"]
+    for answer in (counted, refused, listed):
         assert answer.headers["costplus-request-id"].startswith("req_")

@@ -82,6 +82,33 @@ def test_a_call_under_way_is_finished_and_new_ones_are_refused(
     assert served.books.held_nano() == 0
 
 
+def test_a_stream_under_way_comes_to_its_end_while_the_process_drains(
+    stopping: Callable[..., Any], calls: Any, provider_calls: Callable[[], int]
+) -> None:
+    body = ask("[[tokens=40]] [[chunk_ms=50]]", stream=True)
+    with stopping(20) as served, in_flight(served, calls, provider_calls, body) as client:
+        seen = b""
+        while seen.count(b"data:") < 5:
+            seen += client.recv(10_000)
+        served.process.popen.send_signal(signal.SIGTERM)
+        with httpx2.Client(trust_env=False) as http:
+            headers = {"authorization": f"Bearer {calls.merchant_key}"}
+            calls.until(
+                lambda: "costplus_draining 1.0" in http.get(f"{served.url}/metrics", headers=headers).text,
+                "it says that it is draining",
+            )
+        assert b"[DONE]" not in seen
+        while not seen.endswith(b"0\r\n\r\n"):
+            piece = client.recv(10_000)
+            assert piece, "the stream broke off"
+            seen += piece
+        assert seen.count(b"data: [DONE]") == 1
+        assert served.process.popen.wait(20) == 0
+    (booked,) = served.books.of("cus_1")
+    assert (booked.flags, booked.quantities["output"]) == ([], 40)
+    assert served.books.held_nano() == 0
+
+
 def test_a_call_that_hangs_does_not_keep_the_process_from_stopping(
     stopping: Callable[..., Any], calls: Any, provider_calls: Callable[[], int]
 ) -> None:
