@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,6 +26,7 @@ from costplus.billing.customer import ApiKey
 from costplus.billing.event import Event, Payload
 from costplus.billing.price_sync import PriceSync
 from costplus.billing.store import Store, Tx
+from costplus.billing.vault import Vault
 from costplus.catalog.book import BOOK, PriceBase
 from costplus.catalog.load import begin_book, catalogue_of
 from costplus.catalog.sources.archive import Archive
@@ -44,6 +46,7 @@ from costplus.gateway.proxy import Proxy
 from costplus.gateway.recover import recover
 from costplus.gateway.rsgi_asgi import AsgiApp
 from costplus.gateway.settle import Settler
+from costplus.provider_book import ProviderBook, check_own, check_provider
 from costplus.provider_settings import providers_of
 from costplus.rating.pricing import Pricing
 from costplus.web.addresses import address_policy
@@ -130,6 +133,7 @@ class Gateway:
     settler: Settler
     leases: Leases
     providers: Providers
+    book: ProviderBook
     tasks: list[asyncio.Task[None]]
 
     async def stop(self, *, drain_s: int) -> None:
@@ -174,6 +178,8 @@ async def start_gateway(
     if recovered.used or recovered.swept:
         log.info("recovered", used=recovered.used, swept=recovered.swept, released=recovered.released)
     providers = Providers(providers_of(settings), now=now)
+    book = ProviderBook(settings, store, Vault(link_secret(settings)), providers)
+    await book.refresh()
     leases = Leases(store, owner=owner, now=now, settled=settler.flush)
     directory = Directory(store, now=now)
     admitter = Admitter(
@@ -182,6 +188,7 @@ async def start_gateway(
         pricing=pricing,
         leases=leases,
         journal=journal,
+        keys=book,
         now=now,
         output_tokens_default=settings.gateway.output_tokens_default,
     )
@@ -192,6 +199,7 @@ async def start_gateway(
         providers=providers,
         now=now,
         body_bytes_max=settings.gateway.body_bytes_max,
+        keys=book,
     )
     tasks.append(asyncio.create_task(_sweep(leases, journal)))
     models = ModelList(directory=directory, pricing=pricing, providers=providers, now=now)
@@ -203,6 +211,7 @@ async def start_gateway(
         settler=settler,
         leases=leases,
         providers=providers,
+        book=book,
         tasks=tasks,
     )
 
@@ -265,6 +274,9 @@ def start_web(
             loopback=not livemode,  # Whoever tries things out listens on the same machine.
         ),
         payments=collector,
+        vault=Vault(link_secret(settings)),
+        check_provider=partial(check_provider, settings),
+        check_own=partial(check_own, settings),
     )
 
     def render(event: Event, payload: Payload) -> bytes:

@@ -89,7 +89,7 @@ class ProviderSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown
     headers: dict[str, str] = {}  # Sent with every call.
     timeouts: TimeoutSettings = TimeoutSettings()
     proxy: str = ""  # http://[user:password@]host:port
-    ca_file: str = ""  # Certificates that are trusted beside the system's.
+    ca_bundle: str = ""  # Certificates that are trusted beside the system's.
     verify: bool = True  # Whether the provider's certificate is checked.
 
 

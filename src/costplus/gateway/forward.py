@@ -21,7 +21,12 @@ from costplus.core.usage import Usage
 from costplus.gateway.call import Call, charged, measured, used_by
 from costplus.gateway.dialect import provider_refusal, stream_error
 from costplus.gateway.endpoint import Endpoint
-from costplus.gateway.errors import JournalFull, ProviderAnsweredGarbage, ProviderRefusedKey
+from costplus.gateway.errors import (
+    JournalFull,
+    OwnKeyRejected,
+    ProviderAnsweredGarbage,
+    ProviderRefusedKey,
+)
 from costplus.gateway.journal import Journal
 from costplus.gateway.providers import Provider
 from costplus.gateway.settle import Settler
@@ -83,7 +88,9 @@ class Forwarder:
         provider = sending.provider
         try:
             path, body = provider.path_of(sending.endpoint), sending.body
-            headers = await provider.headers(call.received, sending.endpoint, path=path, body=body)
+            headers = await provider.headers(
+                call.received, sending.endpoint, path=path, body=body, own=call.own_credential
+            )
             response = await provider.pool.request(method="POST", path=path, headers=headers, body=body)
             if response.status >= 400:
                 await self._refused(call, response, client)
@@ -124,6 +131,8 @@ class Forwarder:
         self._void(call, f"provider_{response.status}")
         if response.status in (401, 403):
             name = call.sending.provider.settings.name
+            if call.own_credential is not None:
+                raise OwnKeyRejected(f"Provider '{name}' rejected your own key.")
             log.error("provider_credentials_rejected", provider=name)
             raise ProviderRefusedKey(f"Provider '{name}' rejected the gateway's key.")
         status, headers = response.status, self._headers(call, response)
@@ -261,7 +270,7 @@ class Forwarder:
             priced = self._pricing.used(call.sheet.provider, reading.model, card=call.sheet.card, at=call.at)
         except ModelUnpriced:
             if not call.sheet.stands_in:
-                call.flags = (SERVED_UNPRICED,)
+                call.flags = (*call.flags, SERVED_UNPRICED)
             return
         call.fast = call.fast or ("speed", "fast") in priced.name.modifiers
         if priced.sheet.price.id != call.sheet.price.id:

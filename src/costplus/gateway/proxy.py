@@ -18,6 +18,7 @@ from costplus.gateway.dialect import refusal, refusal_headers
 from costplus.gateway.endpoint import Endpoint, Shape, is_served
 from costplus.gateway.errors import BodyTooLarge, Draining, MethodNotAllowed
 from costplus.gateway.forward import ClientGone, Forwarder
+from costplus.gateway.key_book import KeyBook
 from costplus.gateway.providers import Providers
 from costplus.gateway.rates import RateLimited
 from costplus.gateway.rsgi_asgi import RsgiProto, RsgiScope, RsgiStream
@@ -82,7 +83,9 @@ class Proxy:
         providers: Providers,
         now: Callable[[], datetime],
         body_bytes_max: int,
+        keys: KeyBook,
     ) -> None:
+        self._keys = keys
         self._admitter = admitter
         self._forwarder = forwarder
         self._providers = providers
@@ -109,6 +112,7 @@ class Proxy:
         self._in_flight += 1
         self._idle.clear()
         try:
+            await self._keys.refresh()
             endpoint = self._providers.endpoint_at(scope.path, scope.query_string)
             shape = endpoint.shape
             await self._serve(scope, proto, endpoint, client)
