@@ -124,7 +124,7 @@ def journal_us(folder: Path, sheet: RateSheet, charge: Charge, at: datetime) -> 
 async def settle_us(path: Path, sheet: RateSheet, charge: Charge, at: datetime) -> float:
     """Return microseconds an event for settling batches through SQLite, each made durable."""
     store = await SqliteStore.open(path)
-    await store.write(partial(enrol, default=sheet.adjustment, at=at))
+    await store.write(partial(enrol, default=sheet.card.default, at=at))
     rates = {line.rate.id: line.rate for line in charge.lines}
     durations = []
     for repetition in range(REPETITIONS):
