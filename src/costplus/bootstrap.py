@@ -202,7 +202,7 @@ async def start_gateway(
         keys=book,
     )
     tasks.append(asyncio.create_task(_sweep(leases, journal)))
-    models = ModelList(directory=directory, pricing=pricing, providers=providers, now=now)
+    models = ModelList(directory=directory, pricing=pricing, providers=providers, keys=book, now=now)
     return Gateway(
         proxy=proxy,
         directory=directory,
