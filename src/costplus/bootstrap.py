@@ -239,7 +239,7 @@ async def start_gateway(
     )
     proxy.keeps_answers = call_log.keeps_answers
     tasks.append(asyncio.create_task(_sweep(leases, journal)))
-    models = ModelList(directory=directory, pricing=pricing, providers=providers, now=now)
+    models = ModelList(directory=directory, pricing=pricing, providers=providers, keys=book, now=now)
     return Gateway(
         proxy=proxy,
         admitter=admitter,

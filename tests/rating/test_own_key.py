@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from costplus.billing.audit import exchange_in
+from costplus.catalog.exchange import FxRate, converted
 from costplus.catalog.price import Component, PriceVersion
 from costplus.core.usage import OWN_KEY, Usage
 from costplus.rating.charge import Charge, explain, rate
@@ -96,6 +98,23 @@ def test_a_rate_that_does_not_follow_is_found(change: dict[str, Fraction], said:
     (line,) = rate(Usage({"input": 1}, (OWN_KEY,)), sheet("5")).lines
     found = rate_wrongs(replace(line.rate, **change), price=PRICE, basis=None, card=card("5"))  # type: ignore[arg-type]  # The fields are those above.
     assert any(said in wrong for wrong in found)
+
+
+def test_what_was_converted_still_says_so_last() -> None:
+    fx = FxRate(
+        id="fx_1",
+        created=AT,
+        base="usd",
+        quote="eur",
+        rate="0.9",
+        effective_at=AT,
+        source="ecb",
+        stated_on="2026-01-01",
+    )
+    own = sheet_for(compile_sheet(converted(PRICE, fx), card("5")), (OWN_KEY,))
+    (line,) = rate(Usage({"input": 1}), own).lines
+    assert line.rate.conditions.startswith("customer's own key, ")
+    assert exchange_in(line.rate.conditions) == fx.words
 
 
 def test_another_cards_fee_is_found() -> None:

@@ -20,6 +20,7 @@ from costplus.gateway.admit import secrets_in
 from costplus.gateway.dialect import refusal
 from costplus.gateway.directory import Directory
 from costplus.gateway.errors import CustomerMissing
+from costplus.gateway.key_book import KeyBook
 from costplus.gateway.providers import Providers
 from costplus.gateway.rsgi_asgi import RsgiProto, RsgiScope
 from costplus.rating.pricing import Pricing
@@ -43,8 +44,10 @@ class ModelList:
         directory: Directory,
         pricing: Pricing,
         providers: Providers,
+        keys: KeyBook,
         now: Callable[[], datetime],
     ) -> None:
+        self._keys = keys
         self._directory = directory
         self._pricing = pricing
         self._providers = providers
@@ -54,6 +57,7 @@ class ModelList:
         """Serve one request."""
         request_id = new_id("req", at=self._now())
         try:
+            await self._keys.refresh()
             card, at, limits = await self._card(dict(scope.headers.items()))
             models = [
                 entry

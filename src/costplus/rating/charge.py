@@ -160,7 +160,7 @@ def _working(line: ChargeLine) -> str:
     if rate.waived:
         how = f"nothing to pay for it ({rate.conditions.rpartition(', ')[2]})"
     band = f", prompt above {rate.above_prompt_tokens} tokens" if rate.above_prompt_tokens else ""
-    says = rate.conditions.removesuffix(OWN_KEY_TITLE).removesuffix(", ")
+    says = rate.conditions.removeprefix(OWN_KEY_TITLE).removeprefix(", ")
     because = f", {says}" if says and not rate.waived else ""
     as_leaf = f", priced as {rate.priced_as}" if rate.priced_as != rate.leaf else ""
     return f"{line.quantity} {rate.leaf} × {decimal_text(rate.unit_cost)} with {how}{band}{because}{as_leaf}"

@@ -208,7 +208,9 @@ class RateSheet:
             adjustment=Adjustment("own_key", percent),
             price_version=self.price.id,
             rate_card_version=self.card.id,
-            conditions=", ".join(text for text in (cost.conditions, OWN_KEY_TITLE) if text),
+            conditions=", ".join(
+                text for text in (OWN_KEY_TITLE, cost.conditions) if text
+            ),  # How it was converted is said last.
         )
         return replace(unit, id=unit_id(unit))
 

@@ -246,6 +246,17 @@ async def test_terms_that_cannot_be_are_refused_by_name(
     assert len((await api.get(f"{card}/versions"))["data"]) == 1
 
 
+async def test_a_fee_for_calls_with_customers_own_keys_is_a_cards(api: Any) -> None:
+    card = await card_of(api)
+    assert (await api.get(card))["live_version"]["own_key_fee_percent"] == "0"
+    changed = await api.post(card, {"own_key_fee_percent": "2.5"})
+    assert changed["live_version"]["own_key_fee_percent"] == "2.5"
+    _, code, param = await api.refusal("POST", card, {"own_key_fee_percent": "-1"})
+    assert (code, param) == ("markup_invalid", "own_key_fee_percent")
+    unset = await api.post(card, {"own_key_fee_percent": ""})
+    assert unset["live_version"]["own_key_fee_percent"] == "0"
+
+
 async def test_a_fixed_price_at_the_floor_itself_is_sold(api: Any) -> None:
     card = await card_of(api)
     form = {"floor_margin_percent": "10", f"fixed_prices[{MODEL}:input][amount]": "0.166667"}

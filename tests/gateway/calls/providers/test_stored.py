@@ -18,6 +18,7 @@ OURS, NEXT, BROUGHT, WRONG = (
     "sk-brought-9-secret",
     "sk-wrong-secret",
 )
+AS_PLAIN = {"authorization": "Bearer sk_test_plain"}
 KEYS = {"sk_test_plain": "cus_plain", "sk_test_own": "cus_own", "sk_test_broke": "cus_broke"}
 
 
@@ -64,8 +65,10 @@ def stored(served: tuple[Any, Any]) -> dict[str, Any]:
     """Store a provider, which nobody configured before."""
     gateway, told = served
     assert chat(gateway, "sk_test_plain").json()["error"]["code"] == "provider_not_configured"
+    assert gateway.http.get("/v1/models", headers=AS_PLAIN).json()["data"] == []
     made = api(gateway, "POST", "providers", name="openai", base_url=told.url, api_key=OURS)
     assert made.status_code == 200, made.text
+    assert gateway.http.get("/v1/models", headers=AS_PLAIN).json()["data"]
     found: dict[str, Any] = made.json()
     return found
 
