@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup check test demo invoices bench prices docs verify-costs verify-gateway verify-usage verify-vectors lock clean
+.PHONY: help setup check test demo invoices bench bench-gateway bench-streams prices docs verify-costs verify-gateway verify-usage verify-vectors lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -56,7 +56,13 @@ invoices: setup ## Write example invoices of four ways to sell to build/invoices
 	$(BIN)/python scripts/example_invoices.py $(args)
 
 bench: setup ## Measure the gateway, rating, credit and the books; args="--only rating" measures a part
-	$(BIN)/python bench/run.py $(args)
+	PYTHONPATH=scripts $(BIN)/python bench/run.py $(args)
+
+bench-gateway: setup ## Measure the gateway beside nginx, LiteLLM and Portkey; args="--quick --markdown"
+	PYTHONPATH=scripts $(BIN)/python bench/gateways.py $(args)
+
+bench-streams: setup ## Hold 2,000 streams of 60 s open at once; args="--streams 200 --seconds 5" takes less
+	$(BIN)/python bench/streams.py $(args)
 
 prices: setup ## Rebuild the bundled price snapshot from its public sources
 	$(BIN)/python scripts/build_price_snapshot.py $(args)
@@ -83,7 +89,8 @@ lock: $(BIN)/python ## Resolve the lock files again from pyproject.toml; args=--
 	"$$tool/bin/python" -m pip install --quiet --disable-pip-version-check $(UV); \
 	export PATH="$$tool/bin:$$PATH"; \
 	$(COMPILE) $(args) --all-extras pyproject.toml --output-file requirements.lock; \
-	$(COMPILE) $(args) --all-extras pyproject.toml --group dev --output-file requirements-dev.lock
+	$(COMPILE) $(args) --all-extras pyproject.toml --group dev --output-file requirements-dev.lock; \
+	$(COMPILE) $(args) bench/peers/litellm.in --output-file bench/peers/litellm.lock
 
 clean: ## Remove caches and build output; .venv and data stay
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

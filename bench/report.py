@@ -1,58 +1,16 @@
-"""What the benchmark prints: medians over the rounds, the least and the greatest beside them."""
+"""What the single parts print: medians over the rounds, the least and the greatest beside them."""
 
 from __future__ import annotations
 
 import statistics
-import sys
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeAlias
-
-from rich.console import Console
-from rich.table import Table
-from targets import Target
-
-COLUMNS = (
-    *("requests/s", "÷ nginx", "÷ direct", "CPU µs/request"),
-    *("added p50 ms", "added p99 ms", "MB idle → loaded", "ready s"),
-)
-
-Rounds: TypeAlias = list[dict[str, float]]
-Found: TypeAlias = dict[tuple[str, str], Rounds]  # (workload, target) → the figures of each round.
+from typing import Any
 
 
 def spread(values: list[float], form: str) -> str:
     """Write the median, and the range where there is one."""
     middle = format(statistics.median(values), form)
     return middle if len(values) < 2 else f"{middle} ({min(values):{form}}–{max(values):{form}})"
-
-
-def show(
-    found: Found,
-    targets: list[Target],
-    *,
-    idle_mb: dict[str, float],
-    loaded_mb: dict[str, float],
-    rate_per_s: int,
-) -> None:
-    """Print one row per workload and target."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("")
-    for column in COLUMNS:
-        table.add_column(column, justify="right")
-    for workload, name in found:
-        process = next(target.process for target in targets if target.name == name)
-        table.add_row(
-            f"{workload} {name}",
-            spread([one["per_s"] for one in found[workload, name]], ",.0f"),
-            _ratio(found, workload, name, "nginx"),
-            _ratio(found, workload, name, "direct"),
-            spread([one["cpu_us"] for one in found[workload, name]], ".0f") if process else "–",
-            _added(found, workload, name, "p50_ms"),
-            _added(found, workload, name, "p99_ms"),
-            f"{idle_mb[name]:.0f} → {loaded_mb[name]:.0f}" if process else "–",
-            f"{process.ready_s:.2f}" if process else "–",
-        )
-    Console(file=sys.stdout, width=160).print(table)
 
 
 def rating_lines(figures: Mapping[str, Any]) -> Iterator[str]:
@@ -74,22 +32,6 @@ def rating_lines(figures: Mapping[str, Any]) -> Iterator[str]:
         aim = f"  (target {target})" if target else ""
         yield f"  {what:<50} {spread(figures[figure], form)} {unit}{aim}"
     yield f"  the models: {figures['origin']}"
-
-
-def _ratio(found: Found, workload: str, name: str, other: str) -> str:
-    """Write the median over the rounds of the ratio within each round."""
-    if (workload, other) not in found or name == other:
-        return "–"
-    pairs = zip(found[workload, name], found[workload, other], strict=True)
-    return f"{statistics.median(one['per_s'] / two['per_s'] for one, two in pairs):.2f}"
-
-
-def _added(found: Found, workload: str, name: str, figure: str) -> str:
-    direct = found[workload, "direct"]
-    if name == "direct":
-        return f"[{spread([one[figure] for one in direct], '.2f')}]"
-    pairs = zip(found[workload, name], direct, strict=True)
-    return spread([one[figure] - two[figure] for one, two in pairs], "+.2f")
 
 
 def credit_lines(figures: Mapping[str, Any]) -> Iterator[str]:

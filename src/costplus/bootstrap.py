@@ -11,7 +11,7 @@ import hashlib
 import os
 import secrets
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,7 +31,7 @@ from costplus.catalog.load import begin_book, catalogue_of
 from costplus.catalog.sources.archive import Archive
 from costplus.catalog.statement import SourceName
 from costplus.catalog.survey import Policy
-from costplus.config import GatewaySettings, Settings, SettingsInvalid
+from costplus.config import GatewaySettings, Settings
 from costplus.core.errors import Unavailable
 from costplus.core.ids import new_id
 from costplus.gateway.admit import Admitter
@@ -41,13 +41,14 @@ from costplus.gateway.forward import Forwarder
 from costplus.gateway.journal import Journal
 from costplus.gateway.leases import Leases
 from costplus.gateway.models import ModelList
-from costplus.gateway.providers import Providers, ProviderSettings
+from costplus.gateway.providers import Providers
 from costplus.gateway.proxy import Proxy
 from costplus.gateway.recover import recover
 from costplus.gateway.rsgi_asgi import AsgiApp
 from costplus.gateway.settle import Settler
 from costplus.gateway.tally import CallTally
 from costplus.observe import Telemetry, open_telemetry
+from costplus.provider_settings import providers_of
 from costplus.rating.pricing import Pricing
 from costplus.web.addresses import address_policy
 from costplus.web.app import build_app
@@ -143,7 +144,9 @@ class Gateway:
     def adjust(self, settings: GatewaySettings) -> None:
         """Go by these limits and habits from the next call on."""
         self.proxy.body_bytes_max, self.proxy.calls_max = settings.body_bytes_max, settings.calls_max
+        self.proxy.body_timeout_s = settings.body_timeout_s
         self.admitter.output_tokens_default = settings.output_tokens_default
+        self.admitter.stored_state = settings.stored_state
         self.forwarder.fsync, self.forwarder.money_headers = settings.fsync, settings.money_headers
         self.call_log.calls, self.call_log.bodies = settings.log_calls, settings.log_bodies
         self.proxy.keeps_answers = self.call_log.keeps_answers
@@ -193,7 +196,7 @@ async def start_gateway(
     recovered = await recover(store, journal, settler, pricing=pricing, owner=owner, now=now)
     if recovered.used or recovered.swept:
         log.info("recovered", used=recovered.used, swept=recovered.swept, released=recovered.released)
-    providers = Providers(provider_settings(settings))
+    providers = Providers(providers_of(settings), now=now)
     leases = Leases(store, owner=owner, now=now, settled=settler.flush)
     directory = Directory(store, now=now)
     admitter = Admitter(
@@ -204,6 +207,7 @@ async def start_gateway(
         journal=journal,
         now=now,
         output_tokens_default=settings.gateway.output_tokens_default,
+        stored_state=settings.gateway.stored_state,
     )
     forwarder = Forwarder(
         journal=journal,
@@ -223,6 +227,7 @@ async def start_gateway(
         body_bytes_max=settings.gateway.body_bytes_max,
         calls_max=settings.gateway.calls_max,
         watchers=(tally, call_log, *([telemetry] if telemetry else [])),
+        body_timeout_s=settings.gateway.body_timeout_s,
     )
     proxy.keeps_answers = call_log.keeps_answers
     tasks.append(asyncio.create_task(_sweep(leases, journal)))
@@ -242,26 +247,6 @@ async def start_gateway(
         telemetry=telemetry,
         tasks=tasks,
     )
-
-
-def provider_settings(settings: Settings) -> Mapping[str, ProviderSettings]:
-    """Return the providers as the gateway takes them, or raise `SettingsInvalid`."""
-    for name, entry in settings.providers.items():
-        if not entry.base_url:
-            raise SettingsInvalid(f"Provider '{name}' needs a base URL: set providers.{name}.base_url.")
-    return {
-        name: ProviderSettings(
-            name=name,
-            base_url=entry.base_url,
-            api_key=entry.api_key,
-            wire=entry.wire,
-            catalog=entry.catalog,
-            connections_max=entry.connections_max,
-            waiting_max=entry.waiting_max,
-            wait_timeout_s=entry.wait_timeout_s,
-        )
-        for name, entry in settings.providers.items()
-    }
 
 
 def _owner(path: Path) -> str:

@@ -23,12 +23,15 @@ PREFIX = "COSTPLUS_"
 FILE_NAME = "costplus.toml"
 Role = Literal["all", "gateway", "api", "worker"]
 
-# Base URLs of providers that need only a key to be set. The wire is OpenAI's where none is named.
+# What is known of providers, so that little has to be set. The wire is OpenAI's where none is named.
 KNOWN_PROVIDERS: Mapping[str, Mapping[str, str]] = {
     "openai": {"base_url": "https://api.openai.com/v1"},
     "anthropic": {"base_url": "https://api.anthropic.com/v1", "wire": "anthropic"},
     "cerebras": {"base_url": "https://api.cerebras.ai/v1"},
     "deepseek": {"base_url": "https://api.deepseek.com/v1"},
+    "azure": {"wire": "azure"},
+    "bedrock": {"wire": "bedrock"},
+    "vertex": {"wire": "vertex", "catalog": "google"},
     "cohere": {"base_url": "https://api.cohere.com", "wire": "cohere"},
     "google": {"base_url": "https://generativelanguage.googleapis.com", "wire": "google"},
     "groq": {"base_url": "https://api.groq.com/openai/v1"},
@@ -37,6 +40,9 @@ KNOWN_PROVIDERS: Mapping[str, Mapping[str, str]] = {
     "together": {"base_url": "https://api.together.xyz/v1"},
     "xai": {"base_url": "https://api.x.ai/v1"},
 }
+
+
+TABLES = ("deployments", "headers")  # Of a provider; their names may have dots and dashes.
 
 
 class SettingsInvalid(InvalidRequest):
@@ -53,6 +59,14 @@ class OptionInvalid(InvalidRequest):
     remedy = "See --help for how it is written."
 
 
+class TimeoutSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """How long a provider may take: to accept a connection, to begin its answer, between two pieces of it."""
+
+    connect_s: Annotated[int, msgspec.Meta(ge=1, le=3600)] = 5
+    first_byte_s: Annotated[int, msgspec.Meta(ge=1, le=3600)] = 600
+    between_bytes_s: Annotated[int, msgspec.Meta(ge=1, le=3600)] = 300
+
+
 class ProviderSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """One provider: where it is and how to authenticate. `catalog` is its name in the price catalogue."""
 
@@ -60,6 +74,23 @@ class ProviderSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown
     api_key: str = ""
     wire: Literal["openai", "anthropic", "google", "vertex", "bedrock", "cohere", "azure"] = "openai"
     catalog: str = ""
+    region: str = ""  # Amazon's or Google's.
+    access_key_id: str = ""  # Amazon's key pair, instead of an API key.
+    secret_access_key: str = ""
+    session_token: str = ""
+    service_account: str = ""  # Google's key file: its path, or what is in it.
+    project: str = ""  # Google's; else the service account's own.
+    tenant_id: str = ""  # An application of Entra ID, instead of an API key.
+    client_id: str = ""
+    client_secret: str = ""
+    token_url: str = ""  # Of a sovereign cloud.
+    deployments: dict[str, str] = {}  # Azure's, by the model that each runs.
+    api_version: str = ""  # Azure's.
+    headers: dict[str, str] = {}  # Sent with every call.
+    timeouts: TimeoutSettings = TimeoutSettings()
+    proxy: str = ""  # http://[user:password@]host:port
+    ca_file: str = ""  # Certificates that are trusted beside the system's.
+    verify: bool = True  # Whether the provider's certificate is checked.
     connections_max: Annotated[int, msgspec.Meta(ge=1)] = 512  # Calls to it at once, per process.
     waiting_max: Annotated[int, msgspec.Meta(ge=0)] = 4096  # Calls that may wait for one of them to end,
     wait_timeout_s: Annotated[int, msgspec.Meta(ge=1)] = 10  # and for how long.
@@ -69,12 +100,15 @@ class GatewaySettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_
     """Limits and durability of the gateway."""
 
     body_bytes_max: int = 32 << 20
+    body_timeout_s: Annotated[int, msgspec.Meta(ge=1)] = 60  # For all of a request's body.
     calls_max: Annotated[int, msgspec.Meta(ge=1)] = 10_000  # At once, per process.
     output_tokens_default: int = 4096  # Held for a call that names no limit on its output.
     fsync: bool = False  # Wait for the disk before an answer is complete; else only the process may die.
     money_headers: bool = True  # Whether answers say what was held and charged, and what remains.
     log_calls: Literal["off", "errors", "all"] = "errors"
     log_bodies: Literal["off", "metadata", "full"] = "off"
+    # Who may name what a provider keeps under the seller's key: the seller's own key, nobody, or everybody.
+    stored_state: Literal["merchant", "refuse", "allow"] = "merchant"
     drain_s: int = 30  # How long open calls may finish after SIGTERM.
 
 
@@ -221,7 +255,20 @@ def _complete_providers(tree: MutableMapping[str, Any]) -> None:
     if isinstance(providers, MutableMapping):
         for name, entry in providers.items():
             if isinstance(entry, Mapping):
-                providers[name] = {**KNOWN_PROVIDERS.get(name, {}), **entry}
+                providers[name] = {**KNOWN_PROVIDERS.get(name, {}), **_tables_of(name, entry)}
+
+
+def _tables_of(name: str, entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a provider's settings; a table whose names the environment cannot have may be JSON there."""
+    tables = {key: text for key in TABLES if isinstance(text := entry.get(key), str)}
+    read: dict[str, Any] = {}
+    for key, text in tables.items():
+        try:
+            read[key] = msgspec.json.decode(text or "{}", type=dict[str, str])
+        except msgspec.DecodeError as error:
+            what = f"providers.{name}.{key} must be a table, or a JSON object of texts"
+            raise SettingsInvalid(f"{what}: {error}.") from error
+    return {**entry, **read}
 
 
 def _name_sources(tree: MutableMapping[str, Any]) -> None:

@@ -18,8 +18,9 @@ from costplus.billing.price_report import Freshness, freshness_of
 from costplus.billing.store import Tx
 from costplus.catalog.book import PriceChange
 from costplus.catalog.load import catalogue_of, every
-from costplus.config import Settings
+from costplus.config import Settings, SettingsInvalid
 from costplus.core.errors import BillingError
+from costplus.provider_settings import providers_of
 
 PRICES_OLD_DAYS = 30
 DISK_FREE_BYTES = 1 << 30
@@ -129,11 +130,15 @@ def _providers(settings: Settings) -> list[Finding]:
     if not settings.providers:
         remedy = "Set COSTPLUS_PROVIDERS__OPENAI__API_KEY (or another provider's)."
         return [Finding("providers", False, "none configured", remedy)]
+    try:
+        known = providers_of(settings)
+    except SettingsInvalid as error:
+        return [Finding("providers", False, error.message, error.remedy)]
     findings = []
-    for name, entry in settings.providers.items():
-        ok = bool(entry.base_url and entry.api_key)
-        missing = "" if ok else f"Set COSTPLUS_PROVIDERS__{name.upper()}__BASE_URL and __API_KEY."
-        findings.append(Finding(f"provider {name}", ok, entry.base_url or "no base URL", missing))
+    for name, entry in known.items():
+        ok = entry.credential is not None
+        missing = "" if ok else f"Set COSTPLUS_PROVIDERS__{name.upper()}__API_KEY, or another credential."
+        findings.append(Finding(f"provider {name}", ok, entry.base_url, missing))
     return findings
 
 

@@ -14,10 +14,11 @@ import msgspec
 import structlog
 
 from costplus import observe
-from costplus.bootstrap import Gateway, provider_settings
+from costplus.bootstrap import Gateway
 from costplus.config import Settings, SettingsInvalid
 from costplus.core.errors import BillingError
 from costplus.metrics import MetricsPage
+from costplus.provider_settings import providers_of
 
 LIVE = frozenset({"providers", "gateway", "log_level", "metrics_token"})
 
@@ -44,7 +45,7 @@ class Reloader:
         """Read the settings again and use what may change while calls go on."""
         try:
             settings = self._load()
-            providers = provider_settings(settings)
+            providers = providers_of(settings)
             if self._gateway is not None:
                 self._gateway.providers.use(providers)
         except (BillingError, ValueError) as error:

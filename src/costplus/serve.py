@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
+import resource
 import signal
 import socket
 import ssl
@@ -214,6 +216,7 @@ async def serve(
     load: Callable[[], Settings],
 ) -> None:
     """Serve until `stop` is set; then drain, settle and let go of everything, in that order."""
+    allow_open_files()
     port = _free_port(settings.host, settings.port)
     url = settings.public_url.rstrip("/") or settings.url_at(port)
     certificate = tls_files(settings)
@@ -278,6 +281,13 @@ def leave_alone_what_stays() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
+
+
+def allow_open_files() -> None:
+    """Raise the limit of open files to what the system allows: a stream takes two, its client's and ours."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # Some systems allow less than they say.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _free_port(host: str, port: int) -> int:

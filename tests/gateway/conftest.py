@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from node_packages import ABSENT, NodeProject, OutOfReach, node_program, project
 
 from costplus.billing.customer import Customer
 from costplus.billing.setup import SetUpRequest, set_up
@@ -28,6 +29,7 @@ from costplus.rating.sheet import compile_sheet
 from costplus.storage.memory import MemoryStore
 from costplus.storage.sqlite import SqliteStore
 
+ROOT = Path(__file__).resolve().parents[2]
 AT = datetime(2026, 6, 1, 12, tzinfo=UTC)
 CUSTOMER = "cus_1"
 CREDIT_NANO = 1_000_000_000
@@ -144,3 +146,38 @@ def records() -> SimpleNamespace:
 def now() -> Callable[[], datetime]:
     """Return a clock that stands still."""
     return lambda: AT
+
+
+@pytest.fixture(scope="session")
+def node_scripts() -> NodeProject:
+    """Return the Node scripts with their packages, or skip."""
+    node = node_program()
+    if node is None:
+        pytest.skip(ABSENT)
+    try:
+        return project(node, ROOT / "tests" / "gateway" / "node", ROOT / "build" / "node")
+    except OutOfReach as reason:
+        pytest.skip(f"the Node SDKs cannot be installed here: {reason}")
+
+
+@pytest.fixture(scope="session")
+def billed() -> Callable[..., list[dict[str, int]]]:
+    """Return how to read what a customer's calls to a model are booked as, each at its price."""
+
+    def read(
+        served: Any, calls: Any, *, customer: str, model: str, count: int, credit_nano: int
+    ) -> list[dict[str, int]]:
+        found = calls.until(
+            lambda: (now := served.books.of(customer)) and len(now) >= count and now,
+            f"calls of {customer} are settled",
+        )
+        assert len(found) == count
+        assert [call.flags for call in found] == [[]] * count
+        assert {call.model for call in found} == {model.partition("/")[2]}
+        for call in found:
+            assert call.price_nano == calls.price_nano(model, call.quantities)
+        spent_nano = sum(call.price_nano for call in found)
+        assert served.books.credit_nano(customer) == credit_nano - spent_nano
+        return [call.quantities for call in found]
+
+    return read

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
+from costplus.gateway.credentials.credential import KeyCredential
 from costplus.gateway.endpoint import is_served, native_endpoint, own_endpoint, split_native, with_query
 from costplus.gateway.errors import NoSuchEndpoint, ProviderNotConfigured
 from costplus.gateway.providers import Provider, Providers, ProviderSettings, Wire
@@ -133,7 +136,9 @@ def test_a_query_goes_on_without_a_key() -> None:
 
 
 def provider(base_url: str, wire: Wire = "openai") -> Provider:
-    return Provider(ProviderSettings(name="p", base_url=base_url, api_key="sk-own", wire=wire))
+    own = KeyCredential("sk-own")
+    settings = ProviderSettings(name="p", base_url=base_url, credential=own, wire=wire)
+    return Provider(settings, now=lambda: datetime.now(UTC))
 
 
 @pytest.mark.parametrize(
@@ -155,7 +160,7 @@ def test_a_native_path_is_joined_to_the_configured_one_once(base_url: str, path:
     assert provider(base_url).path_of(with_query(endpoint, "api-version=1&key=x")) == f"{sent}?api-version=1"
 
 
-def test_a_native_calls_headers_go_on_but_for_credentials_and_hops() -> None:
+async def test_a_native_calls_headers_go_on_but_for_credentials_and_hops() -> None:
     endpoint = native_endpoint("p", "/v1/chat/completions", speaks="openai")
     assert endpoint is not None
     received = {
@@ -172,7 +177,7 @@ def test_a_native_calls_headers_go_on_but_for_credentials_and_hops() -> None:
         "anthropic-beta": "b",
         "x-custom": "kept",
     }
-    sent = dict(provider("https://x.example").headers(received, endpoint))
+    sent = dict(await provider("https://x.example").headers(received, endpoint, path="/", body=b""))
     assert sent == {
         "authorization": "Bearer sk-own",
         "content-type": "application/json",
@@ -185,16 +190,17 @@ def test_a_native_calls_headers_go_on_but_for_credentials_and_hops() -> None:
     ("wire", "header"),
     [("google", "x-goog-api-key"), ("azure", "api-key"), ("anthropic", "x-api-key")],
 )
-def test_each_provider_gets_its_key_where_it_looks_for_it(wire: Wire, header: str) -> None:
+async def test_each_provider_gets_its_key_where_it_looks_for_it(wire: Wire, header: str) -> None:
     endpoint = native_endpoint("p", "/v1/chat/completions", speaks="openai")
     assert endpoint is not None
-    sent = dict(provider("https://x.example", wire).headers({}, endpoint))
+    sent = dict(await provider("https://x.example", wire).headers({}, endpoint, path="/", body=b""))
     assert sent[header] == "sk-own"
     assert "authorization" not in sent
 
 
 def test_unknown_paths_and_providers_are_named() -> None:
-    providers = Providers({"openai": ProviderSettings(name="openai", base_url="https://api.openai.com/v1")})
+    settings = ProviderSettings(name="openai", base_url="https://api.openai.com/v1")
+    providers = Providers({"openai": settings}, now=lambda: datetime.now(UTC))
     with pytest.raises(NoSuchEndpoint, match="/v1/files"):
         providers.endpoint_at("/providers/openai/v1/files", "")
     with pytest.raises(ProviderNotConfigured, match="groq"):
@@ -203,5 +209,6 @@ def test_unknown_paths_and_providers_are_named() -> None:
 
 def test_geminis_path_goes_to_vertex_where_only_that_is_configured() -> None:
     settings = ProviderSettings(name="vertex", base_url="https://v.example/v1/projects/p", wire="vertex")
-    endpoint = Providers({"vertex": settings}).endpoint_at("/publishers/google/models/g:generateContent", "")
+    providers = Providers({"vertex": settings}, now=lambda: datetime.now(UTC))
+    endpoint = providers.endpoint_at("/publishers/google/models/g:generateContent", "")
     assert endpoint.provider == "vertex"

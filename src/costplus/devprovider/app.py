@@ -16,8 +16,8 @@ import time
 
 import msgspec
 
-from costplus.devprovider.ask import Ask, BadAsk, count
-from costplus.devprovider.captures import EVENT_STREAM, Captures, Exchange
+from costplus.devprovider.ask import Ask, BadAsk, calls_of, count
+from costplus.devprovider.captures import Captures, Exchange
 from costplus.devprovider.dialect import Dialect, Reply
 from costplus.devprovider.directives import NONE, Directives, parse
 from costplus.devprovider.faults import message_for
@@ -87,13 +87,14 @@ class App:
             return
         try:
             ask = dialect.read(body, scope.path, scope.query_string)
-        except (msgspec.DecodeError, BadAsk) as fault:
+            directives = parse(ask.last_user) if b"[[" in body else NONE
+            calls_of(ask, directives)  # Refuses what cannot be called.
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, BadAsk) as fault:
             self._refuse(proto, dialect, serial, 400, str(fault))
             return
         if self._error_rate and self._dice.random() < self._error_rate:
             self._refuse(proto, dialect, serial, 503)
             return
-        directives = parse(ask.last_user) if b"[[" in body else NONE
         plain = directives is NONE and not ask.stream and not self._latency_s
         if plain:
             self._answer_whole(proto, dialect, self._reply(dialect, ask, directives, serial))
@@ -120,7 +121,7 @@ class App:
             self._refuse(proto, dialect, serial, directives.error)
         elif directives.garbage:
             self.tally.broken += 1
-            kind, garbage = (EVENT_STREAM, _GARBAGE_STREAM) if ask.stream else (_JSON, _GARBAGE)
+            kind, garbage = (dialect.stream_type, _GARBAGE_STREAM) if ask.stream else (_JSON, _GARBAGE)
             proto.response_bytes(200, [("content-type", kind)], garbage)
         else:
             reply = self._reply(dialect, ask, directives, serial)
@@ -133,10 +134,25 @@ class App:
 
     def _reply(self, dialect: Dialect, ask: Ask, directives: Directives, serial: bytes) -> Reply:
         counts = count(ask, directives, writes=dialect.writes)
-        return Reply(ask, counts, serial, int(time.time()), not directives.no_usage)
+        if directives is NONE:
+            return Reply(ask, counts, serial, int(time.time()))
+        calls = () if counts.cut_short else calls_of(ask, directives)  # Cut short, none was finished.
+        return Reply(
+            ask,
+            counts,
+            serial,
+            int(time.time()),
+            with_usage=not directives.no_usage,
+            calls=calls,
+            thoughts=min(directives.think, counts.reasoning),
+            says=directives.say or not calls,
+        )
 
     def _answer_whole(self, proto: HTTPProtocol, dialect: Dialect, reply: Reply) -> None:
-        self.tally.answer(reply.counts, reported=reply.reports_usage)
+        if dialect.free:
+            self.tally.answered += 1
+        else:
+            self.tally.answer(reply.counts, reported=reply.reports_usage)
         proto.response_bytes(200, _headers(dialect, reply.serial, _JSON), dialect.whole(reply))
 
     async def _cut_whole(self, proto: HTTPProtocol, dialect: Dialect, reply: Reply) -> None:
@@ -151,7 +167,7 @@ class App:
         self, proto: HTTPProtocol, dialect: Dialect, reply: Reply, directives: Directives
     ) -> None:
         events, terminal = dialect.events(reply)
-        headers = _headers(dialect, reply.serial, EVENT_STREAM if reply.ask.sse else _JSON)
+        headers = _headers(dialect, reply.serial, dialect.stream_type if reply.ask.sse else _JSON)
         headers.append(("cache-control", "no-cache"))
         body_end = len(events) - terminal
         if directives.truncate:
@@ -232,7 +248,7 @@ class App:
         self, proto: HTTPProtocol, dialect: Dialect, serial: bytes, status: int, message: str | None = None
     ) -> None:
         self.tally.errors_by_status[status] += 1
-        headers = _headers(dialect, serial, _JSON)
+        headers = _headers(dialect, serial, _JSON) + dialect.fault_headers(status)
         if status == 429:
             headers.append(("retry-after", _RETRY_AFTER_S))
         proto.response_bytes(status, headers, dialect.fault(status, message or message_for(status), serial))

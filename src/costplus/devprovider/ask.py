@@ -1,18 +1,19 @@
 """Ask: a request reduced to what decides the answer, and Counts: the tokens that answer reports.
 
 Rule 1: input tokens are ceil(characters of text / 4) + 3 per message; directives are text like any other.
-Rule 2: reasoning comes on top of the visible tokens; `tokens_max` caps their sum, reasoning first.
+Rule 2: reasoning, shown or not, comes on top of the visible tokens; `tokens_max` caps it first.
 Rule 3: cached and cache-written tokens are parts of the input: cached first, each cut to what is left.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import msgspec
 
 from costplus.devprovider.directives import NONE, TOKENS_DEFAULT, Directives
+from costplus.devprovider.tool_call import ToolCall
 
 CHARS_PER_TOKEN = 4
 TOKENS_PER_MESSAGE = 3
@@ -26,9 +27,16 @@ class Part(msgspec.Struct):
     """One part of a message; what is not text counts nothing."""
 
     text: str | None = None
+    type: str | None = None
 
 
-Content = str | list[Part] | None
+class Named(msgspec.Struct):
+    """A tool that a request offers."""
+
+    name: str | None = None
+
+
+Content = str | Sequence[Part] | None
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -45,6 +53,8 @@ class Ask(msgspec.Struct, frozen=True):
     dimensions: int = 0
     inputs: int = 1  # Embedded texts.
     base64: bool = False
+    tools: frozenset[str] = frozenset()  # The names of those offered.
+    after_tool: bool = False  # The conversation ends with a tool's result.
 
 
 class Counts(msgspec.Struct, frozen=True):
@@ -73,6 +83,19 @@ class BadAsk(ValueError):
     """The request cannot be served, with a sentence for the client."""
 
 
+def names_of(tools: Sequence[Named | None]) -> frozenset[str]:
+    """Return the names of the tools that a request offers."""
+    return frozenset([tool.name for tool in tools if tool is not None and tool.name])
+
+
+def check_results(called: Iterable[str | None], answered: Iterable[str | None]) -> None:
+    """Refuse results of tools that answer no call of the conversation, as providers do."""
+    unknown = set(answered) - set(called)
+    if unknown:
+        named = ", ".join(sorted([repr(id) for id in unknown]))
+        raise BadAsk(f"A tool result answers {named}, which is no call of this conversation.")
+
+
 def text_of(content: Content) -> str:
     """Return a message's text, parts joined."""
     if isinstance(content, str):
@@ -83,12 +106,12 @@ def text_of(content: Content) -> str:
 
 
 def text_in(messages: Sequence[tuple[str, Content]]) -> tuple[int, str]:
-    """Return the characters of all messages, and the text of the last one whose role is `user`."""
+    """Return the characters of all messages, and the text of the user's last one that has any."""
     chars, last_user = 0, ""
     for role, content in messages:
         text = content if isinstance(content, str) else text_of(content)
         chars += len(text)
-        if role == "user":
+        if text and role == "user":
             last_user = text
     return chars, last_user
 
@@ -108,13 +131,24 @@ def count(ask: Ask, directives: Directives, *, writes: frozenset[str]) -> Counts
     write_1h = min(directives.cache_write_1h, left) if "cache_write_1h" in writes else 0
     left -= write_1h
 
-    wanted = directives.reasoning + directives.tokens
+    hidden = directives.reasoning + directives.think
+    wanted = hidden + directives.tokens
     allowed = wanted if ask.tokens_max is None else min(wanted, ask.tokens_max)
-    reasoning = min(directives.reasoning, allowed)
+    reasoning = min(hidden, allowed)
     counts = Counts(left, cached, write_5m, write_1h, allowed - reasoning, reasoning, allowed < wanted)
     assert counts.prompt == prompt  # Leaves are disjoint and nothing got lost.
     assert counts.completion == allowed
     return counts
+
+
+def calls_of(ask: Ask, directives: Directives) -> tuple[ToolCall, ...]:
+    """Return the tool calls that answer `ask`; refuse one of a tool that it does not offer."""
+    if not directives.tools or ask.after_tool:
+        return ()
+    for call in directives.tools:
+        if call.name not in ask.tools:
+            raise BadAsk(f"tools: no tool is named {call.name!r}")
+    return directives.tools
 
 
 def _plain(prompt: int, tokens_max: int | None) -> Counts:

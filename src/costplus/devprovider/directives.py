@@ -1,7 +1,10 @@
 """Directives: what the last user message may ask of the simulated provider, as `[[name=number]]`.
 
     [[input=N]] [[tokens=N]] [[reasoning=N]]              prompt, visible and hidden output tokens
+    [[think=N]]                                           reasoning tokens whose text is shown
     [[cached=N]] [[cache_write=N]] [[cache_write_1h=N]]   parts of the prompt read from, written to the cache
+    [[tool=NAME {"a":1}]]                                 call a tool that the request offers; repeatable
+    [[say]]                                               text before the tool calls, else there is none
     [[latency=MS]] [[chunk_ms=MS]]                        before the first byte, between stream chunks
     [[error=STATUS]]                                      a refusal in the provider's own shape; 500 if bare
     [[garbage]]                                           status 200 and a body that is not JSON
@@ -11,6 +14,9 @@
     [[hang]]                                              no answer until the client goes
 
 Rule 1: pure.   Rule 2: what is not a directive is text, so `[[wiki links]]` stay harmless.
+Rule 3: a tool is called once: a conversation that ends with a tool's result is answered in words. A tool
+that the request does not offer is refused: no model calls what it was not told of. So is a result that
+answers no call.
 """
 
 from __future__ import annotations
@@ -19,6 +25,8 @@ import re
 
 import msgspec
 
+from costplus.devprovider.tool_call import ToolCall, tool_calls_in
+
 TOKENS_DEFAULT = 20
 _DIRECTIVE = re.compile(r"\[\[([a-z][a-z0-9_]*)(?:=(\d{1,9}))?\]\]")
 _NUMBERS = frozenset(
@@ -26,6 +34,7 @@ _NUMBERS = frozenset(
         "input",
         "tokens",
         "reasoning",
+        "think",
         "cached",
         "cache_write",
         "cache_write_1h",
@@ -34,7 +43,7 @@ _NUMBERS = frozenset(
         "error",
     )
 )
-_SWITCHES = frozenset(("garbage", "truncate", "early_end", "no_usage", "hang"))
+_SWITCHES = frozenset(("garbage", "truncate", "early_end", "no_usage", "hang", "say"))
 _STATUS_DEFAULT = 500
 
 
@@ -44,6 +53,7 @@ class Directives(msgspec.Struct, frozen=True):
     input: int | None = None
     tokens: int = TOKENS_DEFAULT
     reasoning: int = 0
+    think: int = 0
     cached: int = 0
     cache_write: int = 0
     cache_write_1h: int = 0
@@ -55,6 +65,8 @@ class Directives(msgspec.Struct, frozen=True):
     early_end: bool = False
     no_usage: bool = False
     hang: bool = False
+    say: bool = False
+    tools: tuple[ToolCall, ...] = ()
 
 
 NONE = Directives()
@@ -71,8 +83,9 @@ def parse(text: str) -> Directives:
             numbers[name] = int(digits)
         elif name == "error":
             numbers[name] = _STATUS_DEFAULT
-    if not numbers and not switches:
+    tools = tool_calls_in(text)
+    if not numbers and not switches and not tools:
         return NONE
     if "error" in numbers and not 400 <= numbers["error"] <= 599:
         numbers["error"] = _STATUS_DEFAULT
-    return Directives(**numbers, **switches)  # type: ignore[arg-type]  # Names are checked against the two sets.
+    return Directives(**numbers, **switches, tools=tools)  # type: ignore[arg-type]  # Names are checked against the two sets.

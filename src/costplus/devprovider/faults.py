@@ -31,6 +31,16 @@ _GEMINI = {
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
+_BEDROCK = {
+    400: "ValidationException",
+    403: "AccessDeniedException",
+    404: "ResourceNotFoundException",
+    408: "ModelTimeoutException",
+    424: "ModelErrorException",
+    429: "ThrottlingException",
+    500: "InternalServerException",
+    503: "ServiceUnavailableException",
+}
 _MESSAGES = {
     401: "No API key was provided.",
     404: "The requested resource does not exist.",
@@ -64,3 +74,14 @@ def gemini_fault(status: int, message: str, serial: bytes) -> bytes:
     """Return `{"error": {code, message, status}}`."""
     kind = _GEMINI.get(status, "FAILED_PRECONDITION" if status < 500 else "UNKNOWN")
     return msgspec.json.encode({"error": {"code": status, "message": message, "status": kind}})
+
+
+def bedrock_fault(status: int, message: str, serial: bytes) -> bytes:
+    """Return `{"message"}`; the kind stands in a header."""
+    return msgspec.json.encode({"message": message})
+
+
+def bedrock_fault_headers(status: int) -> list[tuple[str, str]]:
+    """Return the header that names the exception."""
+    kind = _BEDROCK.get(status, "ValidationException" if status < 500 else "InternalServerException")
+    return [("x-amzn-errortype", kind)]

@@ -19,21 +19,34 @@ from costplus.devprovider.ask import (
     BadAsk,
     Content,
     Counts,
+    Named,
     as_json,
+    check_results,
+    names_of,
     pieces_json,
     reply_json,
     text_in,
 )
-from costplus.devprovider.dialect import Dialect, Reply
+from costplus.devprovider.dialect import Dialect, Reply, no_events
 from costplus.devprovider.faults import openai_fault
 
 DIMENSIONS_DEFAULT = 1536
 _AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
 
 
+class _Call(msgspec.Struct):
+    id: str | None = None
+
+
 class _Message(msgspec.Struct):
     role: str = ""
     content: Content = None
+    tool_calls: list[_Call] | None = None
+    tool_call_id: str | None = None
+
+
+class _Tool(msgspec.Struct):
+    function: Named | None = None
 
 
 class _StreamOptions(msgspec.Struct):
@@ -47,6 +60,7 @@ class _Chat(msgspec.Struct):
     stream_options: _StreamOptions | None = None
     max_tokens: _AtLeastOne | None = None
     max_completion_tokens: _AtLeastOne | None = None
+    tools: list[_Tool] | None = None
 
 
 class _Embeddings(msgspec.Struct):
@@ -61,7 +75,7 @@ _embeddings = msgspec.json.Decoder(_Embeddings)
 
 _WHOLE = (
     b'{"id":"chatcmpl-%b","object":"chat.completion","created":%d,"model":%b,"choices":[{"index":0,'
-    b'"message":{"role":"assistant","content":%b,"refusal":null,"annotations":[]},"logprobs":null,'
+    b'"message":{"role":"assistant","content":%b%b,"refusal":null,"annotations":[]},"logprobs":null,'
     b'"finish_reason":"%b"}]%b,"service_tier":"default","system_fingerprint":"fp_costplusdev"}'
 )
 _USAGE = (
@@ -74,6 +88,11 @@ _CHUNK_HEAD = (
     b'data: {"id":"chatcmpl-%b","object":"chat.completion.chunk","created":%d,"model":%b,'
     b'"service_tier":"default","system_fingerprint":"fp_costplusdev",'
 )
+_CALL = b'{"id":"call_%b%d","type":"function","function":{"name":%b,"arguments":%b}}'
+_CALL_OPENED = (
+    b'{"tool_calls":[{"index":%d,"id":"call_%b%d","type":"function","function":{"name":%b,"arguments":""}}]}'
+)
+_CALL_GROWN = b'{"tool_calls":[{"index":%d,"function":{"arguments":%b}}]}'
 _DELTA = b'%b"choices":[{"index":0,"delta":%b,"logprobs":null,"finish_reason":%b}]%b}\n\n'
 
 
@@ -83,6 +102,10 @@ def read_chat(body: bytes, path: str, query: str) -> Ask:
     if not chat.messages:
         raise BadAsk("messages: at least one message is required")
     chars, last_user = text_in([(message.role, message.content) for message in chat.messages])
+    answered = [message.tool_call_id for message in chat.messages if message.role == "tool"]
+    if answered:
+        calls = [message.tool_calls for message in chat.messages if message.tool_calls]
+        check_results([call.id for made in calls for call in made], answered)
     options = chat.stream_options
     return Ask(
         chat.model,
@@ -92,6 +115,8 @@ def read_chat(body: bytes, path: str, query: str) -> Ask:
         chat.max_completion_tokens or chat.max_tokens,
         bool(chat.stream),
         options is not None and bool(options.include_usage),
+        tools=names_of([tool.function for tool in chat.tools]) if chat.tools else frozenset(),
+        after_tool=chat.messages[-1].role == "tool",
     )
 
 
@@ -102,6 +127,32 @@ def chat_usage(counts: Counts) -> bytes:
     return _USAGE % (prompt, completion, prompt + completion, counts.cached, writes, counts.reasoning)
 
 
+def _finish_reason(reply: Reply) -> bytes:
+    if reply.calls:
+        return b"tool_calls"
+    return b"length" if reply.counts.cut_short else b"stop"
+
+
+def _beside_text(reply: Reply) -> bytes:
+    """Return the thoughts, as those who show any name them, and the tool calls."""
+    if not reply.calls and not reply.thoughts:
+        return b""
+    thoughts = b',"reasoning_content":' + reply_json(reply.thoughts) if reply.thoughts else b""
+    calls = [
+        _CALL % (reply.serial, number, call.name_json, call.arguments_json)
+        for number, call in enumerate(reply.calls)
+    ]
+    return thoughts + (b',"tool_calls":[%b]' % b",".join(calls) if calls else b"")
+
+
+def _call_deltas(reply: Reply) -> list[bytes]:
+    deltas: list[bytes] = []
+    for number, call in enumerate(reply.calls):
+        deltas.append(_CALL_OPENED % (number, reply.serial, number, call.name_json))
+        deltas += [_CALL_GROWN % (number, piece) for piece in call.pieces_json()]
+    return deltas
+
+
 def whole_chat(reply: Reply) -> bytes:
     """Return a `chat.completion`."""
     counts = reply.counts
@@ -109,8 +160,9 @@ def whole_chat(reply: Reply) -> bytes:
         reply.serial,
         reply.created_s,
         as_json(reply.ask.model),
-        reply_json(counts.output),
-        b"length" if counts.cut_short else b"stop",
+        reply_json(reply.words) if reply.says else b"null",
+        _beside_text(reply),
+        _finish_reason(reply),
         b',"usage":' + chat_usage(counts) if reply.with_usage else b"",
     )
 
@@ -121,12 +173,17 @@ def chat_events(reply: Reply) -> tuple[list[bytes], int]:
     with_usage = reply.reports_usage
     null = b',"usage":null' if with_usage else b""
     head = _CHUNK_HEAD % (reply.serial, reply.created_s, as_json(reply.ask.model))
-    opening = b'{"role":"assistant","content":"","refusal":null}'
+    opening = b'{"role":"assistant","content":%b,"refusal":null}' % (b'""' if reply.says else b"null")
     events = [_DELTA % (head, opening, b"null", null)]
+    events += [
+        _DELTA % (head, b'{"reasoning_content":%b}' % piece, b"null", null)
+        for piece in pieces_json(reply.thoughts)
+    ]
     before = head + b'"choices":[{"index":0,"delta":{"content":'
     after = b'},"logprobs":null,"finish_reason":null}]%b}\n\n' % null
-    events += [before + piece + after for piece in pieces_json(counts.output)]
-    events.append(_DELTA % (head, b"{}", b'"length"' if counts.cut_short else b'"stop"', null))
+    events += [before + piece + after for piece in pieces_json(reply.words)]
+    events += [_DELTA % (head, delta, b"null", null) for delta in _call_deltas(reply)]
+    events.append(_DELTA % (head, b"{}", b'"%b"' % _finish_reason(reply), null))
     if with_usage:
         events.append(head + b'"choices":[],"usage":' + chat_usage(counts) + b"}\n\n")
     events.append(b"data: [DONE]\n\n")
@@ -171,11 +228,6 @@ def whole_embeddings(reply: Reply) -> bytes:
     items = [b'{"object":"embedding","index":%d,"embedding":%b}' % (n, vector) for n in range(ask.inputs)]
     usage = b',"usage":{"prompt_tokens":%d,"total_tokens":%d}' % (prompt, prompt) if reply.with_usage else b""
     return b'{"object":"list","data":[%b],"model":%b%b}' % (b",".join(items), as_json(ask.model), usage)
-
-
-def no_events(reply: Reply) -> tuple[list[bytes], int]:
-    """Embeddings do not stream."""
-    raise AssertionError("an ask for embeddings never streams")
 
 
 CHAT = Dialect(

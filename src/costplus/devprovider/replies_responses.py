@@ -13,7 +13,10 @@ from costplus.devprovider.ask import (
     Ask,
     Content,
     Counts,
+    Named,
     as_json,
+    check_results,
+    names_of,
     pieces_json,
     reply_json,
     text_in,
@@ -21,8 +24,12 @@ from costplus.devprovider.ask import (
 from costplus.devprovider.dialect import Dialect, Reply
 from costplus.devprovider.faults import openai_fault
 
+_Step = tuple[bytes, bytes]  # An event's type and what it says beside that.
+
 
 class _Item(msgspec.Struct):
+    type: str | None = None
+    call_id: str | None = None
     role: str = ""
     content: Content = None
     output: Content = None  # Of a function call that the client made.
@@ -32,7 +39,9 @@ class _Responses(msgspec.Struct):
     model: str
     input: str | list[_Item] = ""
     instructions: str | None = None
+    previous_response_id: str | None = None
     stream: bool | None = None
+    tools: list[Named] | None = None
     max_output_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
 
@@ -48,6 +57,11 @@ _RESPONSE = (
 )
 _ITEM = b'{"id":"msg_%b","type":"message","status":"%b","role":"assistant","content":[%b]}'
 _PART = b'{"type":"output_text","annotations":[],"logprobs":[],"text":%b}'
+_REASONING = b'{"id":"rs_%b","type":"reasoning","summary":[%b]}'
+_SUMMARY = b'{"type":"summary_text","text":%b}'
+_FUNCTION_CALL = (
+    b'{"id":"fc_%b%d","type":"function_call","status":"%b","arguments":%b,"call_id":"call_%b%d","name":%b}'
+)
 _USAGE = (
     b'{"input_tokens":%d,"input_tokens_details":{"cached_tokens":%d,"cache_write_tokens":%d},'
     b'"output_tokens":%d,"output_tokens_details":{"reasoning_tokens":%d},"total_tokens":%d}'
@@ -58,7 +72,10 @@ _EVENT = b'event: %b\ndata: {"type":"%b","sequence_number":%d,%b}\n\n'
 def read_responses(body: bytes, path: str, query: str) -> Ask:
     """Return what a `responses` body asks; instructions count as one message."""
     asked = _responses.decode(body)
-    items = [_Item("user", asked.input)] if isinstance(asked.input, str) else asked.input
+    items = [_Item(role="user", content=asked.input)] if isinstance(asked.input, str) else asked.input
+    answered = [item.call_id for item in items if item.type == "function_call_output"]
+    if answered and asked.previous_response_id is None:
+        check_results([item.call_id for item in items if item.type == "function_call"], answered)
     chars, last_user = text_in([(item.role, item.content or item.output) for item in items])
     return Ask(
         model=asked.model,
@@ -67,6 +84,8 @@ def read_responses(body: bytes, path: str, query: str) -> Ask:
         last_user=last_user,
         tokens_max=asked.max_output_tokens,
         stream=bool(asked.stream),
+        tools=names_of(asked.tools) if asked.tools else frozenset(),
+        after_tool=bool(items) and items[-1].type == "function_call_output",
     )
 
 
@@ -96,39 +115,94 @@ def _response(reply: Reply, *, status: bytes, output: bytes, usage: bytes) -> by
     )
 
 
+def _message(reply: Reply, *, status: bytes, content: bytes) -> bytes:
+    return _ITEM % (reply.serial, status, content)
+
+
+def _function_call(reply: Reply, number: int, *, status: bytes, arguments: bytes) -> bytes:
+    name = reply.calls[number].name_json
+    return _FUNCTION_CALL % (reply.serial, number, status, arguments, reply.serial, number, name)
+
+
+def _output(reply: Reply, status: bytes) -> list[bytes]:
+    """Return the finished items in their order: reasoning, message, calls."""
+    items: list[bytes] = []
+    if reply.thoughts:
+        items.append(_REASONING % (reply.serial, _SUMMARY % reply_json(reply.thoughts)))
+    if reply.says:
+        items.append(_message(reply, status=status, content=_PART % reply_json(reply.words)))
+    for number, call in enumerate(reply.calls):
+        items.append(_function_call(reply, number, status=status, arguments=call.arguments_json))
+    return items
+
+
 def whole_response(reply: Reply) -> bytes:
     """Return a finished `response`."""
-    counts = reply.counts
-    status = b"incomplete" if counts.cut_short else b"completed"
-    item = _ITEM % (reply.serial, status, _PART % reply_json(counts.output))
-    usage = _usage(counts) if reply.with_usage else b"null"
-    return _response(reply, status=status, output=item, usage=usage)
-
-
-def response_events(reply: Reply) -> tuple[list[bytes], int]:
-    """Return the events of a stream from `response.created` to `response.completed`."""
-    serial, text = reply.serial, reply_json(reply.counts.output)
-    started = b'"response":' + _response(reply, status=b"in_progress", output=b"", usage=b"null")
-    place = b'"item_id":"msg_%b","output_index":0,"content_index":0,' % serial
     status = b"incomplete" if reply.counts.cut_short else b"completed"
-    open_item = _ITEM % (serial, b"in_progress", b"")
-    done_item = _ITEM % (serial, status, _PART % text)
-    steps: list[tuple[bytes, bytes]] = [
-        (b"response.created", started),
-        (b"response.in_progress", started),
-        (b"response.output_item.added", b'"output_index":0,"item":' + open_item),
-        (b"response.content_part.added", place + b'"part":' + _PART % b'""'),
+    usage = _usage(reply.counts) if reply.with_usage else b"null"
+    return _response(reply, status=status, output=b",".join(_output(reply, status)), usage=usage)
+
+
+def _growing_reasoning(reply: Reply, index: int) -> tuple[bytes, list[_Step]]:
+    place = b'"item_id":"rs_%b","output_index":%d,"summary_index":0,' % (reply.serial, index)
+    text = reply_json(reply.thoughts)
+    steps = [(b"response.reasoning_summary_part.added", place + b'"part":' + _SUMMARY % b'""')]
+    steps += [
+        (b"response.reasoning_summary_text.delta", b'%b"delta":%b' % (place, piece))
+        for piece in pieces_json(reply.thoughts)
     ]
     steps += [
+        (b"response.reasoning_summary_text.done", b'%b"text":%b' % (place, text)),
+        (b"response.reasoning_summary_part.done", place + b'"part":' + _SUMMARY % text),
+    ]
+    return _REASONING % (reply.serial, b""), steps
+
+
+def _growing_message(reply: Reply, index: int) -> tuple[bytes, list[_Step]]:
+    place = b'"item_id":"msg_%b","output_index":%d,"content_index":0,' % (reply.serial, index)
+    text = reply_json(reply.words)
+    steps = [(b"response.content_part.added", place + b'"part":' + _PART % b'""')]
+    steps += [
         (b"response.output_text.delta", b'%b"delta":%b,"logprobs":[]' % (place, piece))
-        for piece in pieces_json(reply.counts.output)
+        for piece in pieces_json(reply.words)
     ]
     steps += [
         (b"response.output_text.done", b'%b"text":%b,"logprobs":[]' % (place, text)),
         (b"response.content_part.done", place + b'"part":' + _PART % text),
-        (b"response.output_item.done", b'"output_index":0,"item":' + done_item),
-        (b"response." + status, b'"response":' + whole_response(reply)),
     ]
+    return _message(reply, status=b"in_progress", content=b""), steps
+
+
+def _growing_call(reply: Reply, number: int, index: int) -> tuple[bytes, list[_Step]]:
+    place = b'"item_id":"fc_%b%d","output_index":%d,' % (reply.serial, number, index)
+    call = reply.calls[number]
+    steps = [
+        (b"response.function_call_arguments.delta", b'%b"delta":%b' % (place, piece))
+        for piece in call.pieces_json()
+    ]
+    steps.append(
+        (b"response.function_call_arguments.done", b'%b"arguments":%b' % (place, call.arguments_json))
+    )
+    return _function_call(reply, number, status=b"in_progress", arguments=b'""'), steps
+
+
+def response_events(reply: Reply) -> tuple[list[bytes], int]:
+    """Return the events of a stream from `response.created` to `response.completed`."""
+    started = b'"response":' + _response(reply, status=b"in_progress", output=b"", usage=b"null")
+    status = b"incomplete" if reply.counts.cut_short else b"completed"
+    growing: list[tuple[bytes, list[_Step]]] = []
+    if reply.thoughts:
+        growing.append(_growing_reasoning(reply, 0))
+    if reply.says:
+        growing.append(_growing_message(reply, len(growing)))
+    for number in range(len(reply.calls)):
+        growing.append(_growing_call(reply, number, len(growing)))
+    steps: list[_Step] = [(b"response.created", started), (b"response.in_progress", started)]
+    for index, ((opened, grown), done) in enumerate(zip(growing, _output(reply, status), strict=True)):
+        steps.append((b"response.output_item.added", b'"output_index":%d,"item":%b' % (index, opened)))
+        steps += grown
+        steps.append((b"response.output_item.done", b'"output_index":%d,"item":%b' % (index, done)))
+    steps.append((b"response." + status, b'"response":' + whole_response(reply)))
     return [_EVENT % (name, name, number, rest) for number, (name, rest) in enumerate(steps)], 1
 
 

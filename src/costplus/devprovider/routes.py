@@ -10,8 +10,9 @@ from functools import lru_cache
 import msgspec
 
 from costplus.devprovider.dialect import Dialect
-from costplus.devprovider.replies_anthropic import MESSAGES
-from costplus.devprovider.replies_gemini import GENERATE
+from costplus.devprovider.replies_anthropic import COUNT_TOKENS, MESSAGES
+from costplus.devprovider.replies_bedrock import CONVERSE
+from costplus.devprovider.replies_gemini import COUNT_CONTENTS, GENERATE
 from costplus.devprovider.replies_openai import CHAT, EMBEDDINGS
 from costplus.devprovider.replies_responses import RESPONSES
 
@@ -20,8 +21,12 @@ _DIALECTS: tuple[tuple[str, Dialect], ...] = (
     ("/responses", RESPONSES),
     ("/embeddings", EMBEDDINGS),
     ("/messages", MESSAGES),
+    ("/messages/count_tokens", COUNT_TOKENS),
+    (":countTokens", COUNT_CONTENTS),
     (":generateContent", GENERATE),
     (":streamGenerateContent", GENERATE),
+    ("/converse", CONVERSE),
+    ("/converse-stream", CONVERSE),
 )
 _MODELS = {
     "openai": ("gpt-4o", "gpt-4o-mini", "gpt-4.1", "o4-mini", "text-embedding-3-small"),

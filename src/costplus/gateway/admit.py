@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from urllib.parse import unquote
 
+from costplus.billing.customer import ApiKey
 from costplus.billing.entitlement import Terms
 from costplus.catalog.context import RequestContext, asking, circumstances
 from costplus.catalog.names import split_provider
@@ -28,6 +29,7 @@ from costplus.gateway.providers import Provider, Providers
 from costplus.gateway.rates import KeyRates
 from costplus.gateway.sending import sending_of
 from costplus.gateway.served import asked_for
+from costplus.gateway.stored import StoredState, check_stored, check_stored_fields
 from costplus.gateway.wire.form import is_form, parse_form
 from costplus.gateway.wire.request import WireRequest, parse_request
 from costplus.rating.charge import uncovered
@@ -55,6 +57,7 @@ class Admitter:
         journal: Journal,
         now: Callable[[], datetime],
         output_tokens_default: int = OUTPUT_TOKENS_DEFAULT,
+        stored_state: StoredState = "merchant",
     ) -> None:
         self._directory = directory
         self._providers = providers
@@ -64,6 +67,7 @@ class Admitter:
         self._now = now
         self._rates = KeyRates()
         self.output_tokens_default = output_tokens_default
+        self.stored_state = stored_state
 
     async def admit(
         self, endpoint: Endpoint, headers: Mapping[str, str], body: bytes, *, query: str = ""
@@ -75,8 +79,12 @@ class Admitter:
         content_type = headers.get("content-type", "")
         if endpoint.is_native and is_form(content_type):
             request = parse_form(body, content_type, model=endpoint.model)
+            if self._keeps_apart(key):
+                check_stored_fields(request.fields)
         else:
             request = parse_request(body, wire=endpoint.wire, model=endpoint.model, streams=endpoint.streams)
+            if self._keeps_apart(key):
+                check_stored(body, wire=endpoint.wire)
         provider, model = self._provider_of(request.model, endpoint)
         terms = await self._directory.terms(customer)
         call = self._price(endpoint, provider, model, request, terms, body=body, headers=headers)
@@ -103,14 +111,22 @@ class Admitter:
             raise
         return call
 
-    async def known(self, endpoint: Endpoint, headers: Mapping[str, str], *, query: str = "") -> Provider:
+    async def known(
+        self, endpoint: Endpoint, headers: Mapping[str, str], body: bytes, *, query: str = ""
+    ) -> Provider:
         """Return the provider of what costs nothing; its caller must be a customer all the same."""
         customer, key = await self._directory.caller_for(
             secrets_in(headers, query), named=headers.get("x-stripe-customer-id")
         )
         await self._directory.terms(customer)
+        if self._keeps_apart(key):
+            check_stored(body, wire=endpoint.wire)
         self._rates.begin(key, 0).end()
         return self._providers.named(endpoint.provider)
+
+    def _keeps_apart(self, key: ApiKey) -> bool:
+        """Return whether a key's calls may not name what a provider keeps: it may be another customer's."""
+        return self.stored_state == "refuse" or (self.stored_state == "merchant" and bool(key.customer))
 
     def _provider_of(self, name: str, endpoint: Endpoint) -> tuple[Provider, str]:
         if endpoint.is_native or endpoint.model:
@@ -135,7 +151,8 @@ class Admitter:
         """Price the request as of the customer's present; nothing is changed by it."""
         at = terms.now(self._now())
         card = terms.card_at(at)
-        priced = self._pricing.taken(provider.catalog, model, card=card, at=at)
+        sold_as = provider.sold_as(model, is_native=endpoint.is_native)
+        priced = self._pricing.taken(provider.catalog, sold_as, card=card, at=at)
         sheet, name = priced.sheet, priced.name
         sheet.check_floor()
         # A call made now is no batch, whatever its model's name says; its fast mode costs what it costs.
@@ -153,6 +170,7 @@ class Admitter:
             output_tokens_default=self.output_tokens_default * request.choices_max,
             context=context,
         )
+        id = new_id("req", at=at)
         sending = sending_of(
             request,
             body,
@@ -160,9 +178,11 @@ class Admitter:
             provider=provider,
             model=model,
             max_tokens=sheet.price.output_tokens_max or self.output_tokens_default,
+            id=id,
+            at=at,
         )
         return Call(
-            id=new_id("req", at=at),
+            id=id,
             endpoint=endpoint,
             sending=sending,
             received=headers,

@@ -48,7 +48,11 @@ _STATUS_BY_CODE = {
     "upstream_timeout": 504,
     "provider_answer_invalid": 502,
     "provider_credentials_rejected": 502,
+    "stream_event_too_large": 502,
+    "gateway_fault": 500,
     "method_not_allowed": 405,
+    "request_timeout": 408,
+    "content_encoding_unsupported": 415,
     "key_rate_limited": 429,
 }
 _OPENAI_TYPES = {429: "rate_limit_error"}

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from costplus.core.errors import Forbidden, InvalidRequest, NotFound, TooLarge, Unauthenticated, Unavailable
+from costplus.core.errors import (
+    BillingError,
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+)
 
 
 class KeyInvalid(Unauthenticated):
@@ -44,6 +52,34 @@ class BodyTooLarge(TooLarge):
     """The request body is over the limit."""
 
     code = "request_too_large"
+
+
+class BodyTooSlow(InvalidRequest):
+    """The request body did not arrive in time."""
+
+    code = "request_timeout"
+    remedy = "Send the body faster, or have `gateway.body_timeout_s` raised."
+
+
+class BodyEncoded(InvalidRequest):
+    """The request body is compressed: what it asks for could not be read."""
+
+    code = "content_encoding_unsupported"
+    remedy = "Send the body as it is, without a Content-Encoding."
+
+
+class RequestUnsendable(InvalidRequest):
+    """A header or the query holds what cannot be sent on."""
+
+    code = "request_unsendable"
+    remedy = "Percent-encode the query, and keep headers to printable ASCII."
+
+
+class GatewayFault(BillingError):
+    """The gateway failed at this request, not for anything in it."""
+
+    code = "gateway_fault"
+    remedy = "Send the call again; the operator finds the cause in the gateway's log."
 
 
 class NoSuchEndpoint(NotFound):

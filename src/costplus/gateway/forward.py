@@ -4,13 +4,15 @@ Rule 1: usage is journalled before the last byte of the answer is sent: on the c
 Rule 2: a client that leaves does not end the accounting: the rest of the stream is read for a while, and
 what still has no counts is estimated from what was seen, flagged.
 Rule 3: a provider's refusal costs nothing and passes through; its rejection of our key does not.
+Rule 4: what cannot be read is not passed on: an answer that is compressed though that was not asked for, a
+redirection, an event without an end. What a header says of an answer decides less than its first bytes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping
 from time import perf_counter
 from typing import Protocol
 
@@ -22,14 +24,20 @@ from costplus.core.usage import Usage
 from costplus.gateway.call import Call, charged, measured, used_by
 from costplus.gateway.dialect import provider_refusal, stream_error
 from costplus.gateway.endpoint import Endpoint
-from costplus.gateway.errors import JournalFull, ProviderAnsweredGarbage, ProviderRefusedKey
+from costplus.gateway.errors import (
+    JournalFull,
+    ProviderAnsweredGarbage,
+    ProviderRefusedKey,
+    RequestUnsendable,
+)
 from costplus.gateway.journal import Journal
 from costplus.gateway.providers import Provider
 from costplus.gateway.settle import Settler
 from costplus.gateway.translate.reply import AnswerFailed, AnswerUnreadable
-from costplus.gateway.upstream import UpstreamError, UpstreamResponse
+from costplus.gateway.upstream import UpstreamBodyTooLarge, UpstreamError, UpstreamResponse
 from costplus.gateway.wire import READERS, Reading, WireReader
 from costplus.gateway.wire.base import EMPTY_READING
+from costplus.gateway.wire.sse import EventTooLarge
 from costplus.rating.charge import Charge
 from costplus.rating.pricing import Pricing
 from costplus.rating.sheet import RateSheet
@@ -37,7 +45,15 @@ from costplus.rating.sheet import RateSheet
 DRAIN_S = 60
 SERVED_UNPRICED = "served_model_unpriced"  # Flag: charged as the model that was asked for.
 _STREAMS = ("text/event-stream", "application/vnd.amazon.eventstream")
-_KEPT_HEADERS = ("retry-after", "openai-version", "openai-processing-ms", "x-request-id", "request-id")
+_BLANKS_MAX = 4096  # Bytes that may stand before an answer's first byte.
+_KEPT_HEADERS = (
+    "content-encoding",
+    "retry-after",
+    "openai-version",
+    "openai-processing-ms",
+    "x-request-id",
+    "request-id",
+)
 
 log = structlog.get_logger("costplus.gateway.forward")
 
@@ -83,24 +99,26 @@ class Forwarder:
     async def forward(self, call: Call, client: Client) -> None:
         """Make the call. Raises what the client must be told where nothing was sent to it yet."""
         sending = call.sending
-        provider = sending.provider
+        response: UpstreamResponse | None = None
         try:
-            response = await provider.pool.request(
-                method="POST",
-                path=provider.path_of(sending.endpoint),
-                headers=provider.headers(call.received, sending.endpoint),
-                body=sending.body,
-            )
-            if response.status >= 400:
+            response = await self._asked(sending.provider, sending.endpoint, call.received, sending.body)
+            if _is_refusal(response):
                 await self._refused(call, response, client)
+            elif _is_unreadable(response):
+                self._void(call, "provider_answer_invalid")
+                raise _garbage(sending.provider)
             elif (response.header("content-type") or "").startswith(_STREAMS):
-                await self._stream(call, response, client)
+                begun = await response.beginning(_BLANKS_MAX)
+                send = self._whole if begun.lstrip()[:1] in (b"{", b"[") else self._stream
+                await send(call, response, client)
             else:
                 await self._whole(call, response, client)
-        except UpstreamError as error:
+        except (UpstreamError, RequestUnsendable) as error:
             self._void(call, error.code)
             raise
         finally:
+            if response is not None and not response.complete:
+                await response.aclose()
             if not call.ended:  # Cancelled, or a fault of ours: what is not known is estimated.
                 self._account(call, EMPTY_READING)
 
@@ -108,22 +126,35 @@ class Forwarder:
         self,
         provider: Provider,
         endpoint: Endpoint,
-        headers: Sequence[tuple[str, str]],
+        received: Mapping[str, str],
         body: bytes,
         client: Client,
         *,
         request_id: str,
     ) -> None:
         """Pass on what costs nothing, and its answer."""
-        response = await provider.pool.request(
-            method="POST", path=provider.path_of(endpoint), headers=headers, body=body
-        )
+        response = await self._asked(provider, endpoint, received, body)
+        if not _is_refusal(response) and _is_unreadable(response):
+            await response.aclose()
+            raise _garbage(provider)
         answer = await response.read(self._answer_bytes_max)
         if response.status in (401, 403):
             log.error("provider_credentials_rejected", provider=provider.settings.name)
             raise ProviderRefusedKey(f"Provider '{provider.settings.name}' rejected the gateway's key.")
         sent = [("content-type", response.header("content-type") or "application/json")]
+        sent += [(name, value) for name, value in response.headers if name == "content-encoding"]
         client.answer(response.status, [*sent, ("costplus-request-id", request_id)], answer)
+
+    async def _asked(
+        self, provider: Provider, endpoint: Endpoint, received: Mapping[str, str], body: bytes
+    ) -> UpstreamResponse:
+        """Send the request; return its response once the head is there."""
+        path = provider.path_of(endpoint)
+        headers = await provider.headers(received, endpoint, path=path, body=body)
+        try:
+            return await provider.pool.request(method="POST", path=path, headers=headers, body=body)
+        except ValueError as error:
+            raise RequestUnsendable(f"The request cannot be sent on: {error}.") from error
 
     async def _refused(self, call: Call, response: UpstreamResponse, client: Client) -> None:
         """Pass the provider's own refusal on; it is not billed."""
@@ -142,14 +173,10 @@ class Forwarder:
     async def _whole(self, call: Call, response: UpstreamResponse, client: Client) -> None:
         body = await response.read(self._answer_bytes_max)
         sending = call.sending
-        reader = READERS[sending.endpoint.wire].json()
-        reader.feed(body)
-        reading = reader.finish()
+        reading = _whole_reading(sending.endpoint.wire, body)
         if not reading.complete or reading.error:
             self._void(call, "provider_answer_invalid")
-            raise ProviderAnsweredGarbage(
-                f"Provider '{sending.provider.settings.name}' answered something else than its API promises."
-            )
+            raise _garbage(sending.provider)
         try:
             reply = sending.translation.read(body) if sending.translation else None
         except AnswerUnreadable:
@@ -172,8 +199,12 @@ class Forwarder:
         if passage:
             headers[0] = ("content-type", _content_type(call))
         stream = client.start(response.status, headers)
+        seen_bytes = 0
         try:
             async for chunk in response.chunks():
+                seen_bytes += len(chunk)
+                if seen_bytes > self._answer_bytes_max:  # A client that does not read has it wait in memory.
+                    raise UpstreamBodyTooLarge(f"The stream is over {self._answer_bytes_max} bytes.")
                 out = reader.feed(chunk)
                 if passage:
                     out = passage.feed(out)
@@ -194,7 +225,7 @@ class Forwarder:
             await self._drain(response, reader)
             if not call.ended:
                 await self._complete(call, reader, client_left=True)
-        except (UpstreamError, AnswerFailed, AnswerUnreadable) as error:
+        except (UpstreamError, EventTooLarge, AnswerFailed, AnswerUnreadable) as error:
             log.warning("stream_broken", code=error.code, request=call.id)
             if not call.ended:
                 await self._complete(call, reader)
@@ -202,8 +233,6 @@ class Forwarder:
                 await stream.send(stream_error(call.endpoint.shape, error, request_id=call.id))
         finally:
             stream.end()
-            if not response.complete:
-                await response.aclose()
 
     async def _complete(self, call: Call, reader: WireReader, *, client_left: bool = False) -> None:
         """Account for a stream; one that broke off before anything was generated is not billed.
@@ -237,7 +266,7 @@ class Forwarder:
                     reader.feed(chunk)
                     if reader.done:
                         return
-        except (TimeoutError, UpstreamError) as error:
+        except (TimeoutError, UpstreamError, EventTooLarge) as error:
             log.warning("drain_ended", reason=type(error).__name__)
 
     def _account(self, call: Call, reading: Reading) -> Charge:
@@ -314,3 +343,34 @@ class Forwarder:
 def _content_type(call: Call) -> str:
     """Return what a translated answer is: what the caller asked for."""
     return "text/event-stream" if call.request.stream else "application/json"
+
+
+def _garbage(provider: Provider) -> ProviderAnsweredGarbage:
+    return ProviderAnsweredGarbage(
+        f"Provider '{provider.settings.name}' answered something else than its API promises."
+    )
+
+
+def _is_refusal(response: UpstreamResponse) -> bool:
+    return 400 <= response.status < 600
+
+
+def _is_unreadable(response: UpstreamResponse) -> bool:
+    """Return whether an answer is neither a success nor a refusal, or is compressed."""
+    encoding = (response.header("content-encoding") or "identity").strip().lower()
+    return not 200 <= response.status < 300 or encoding != "identity"
+
+
+def _whole_reading(wire: str, body: bytes) -> Reading:
+    """Return what a whole answer says, which may be a stream that was not declared as one."""
+    reader = READERS[wire].json()
+    reader.feed(body)
+    reading = reader.finish()
+    if reading.complete or reading.error:
+        return reading
+    events = READERS[wire].stream()
+    try:
+        events.feed(body)
+    except EventTooLarge:
+        return reading
+    return events.finish()

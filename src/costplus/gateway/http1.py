@@ -18,7 +18,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from costplus.core.errors import Unavailable
 
-Phase = Literal["connect", "first_byte", "between_bytes"]
+Phase = Literal["connect", "first_byte", "between_bytes", "whole_answer"]
 
 BUFFER_BYTES_MAX = 256 * 1024  # Above this the socket is left unread until the reader has drained it.
 HEAD_BYTES_MAX = 256 * 1024  # A response head (with the 1xx heads before it) that grows past this is refused.
@@ -75,17 +75,18 @@ class UpstreamResponse:
 
     # fmt: off
     __slots__ = (
-        "_buffer_bytes_max", "_buffered_bytes", "_connection", "_deadline", "_error", "_headers",
-        "_idle_timeout_s", "_paused", "_pieces", "_raw_headers", "_received_any", "_waiter",
+        "_buffer_bytes_max", "_buffered_bytes", "_connection", "_deadline", "_ends_at", "_error",
+        "_headers", "_idle_timeout_s", "_paused", "_pieces", "_raw_headers", "_received_any", "_waiter",
         "complete", "status",
     )
     # fmt: on
 
-    def __init__(self, connection: Http1Connection, *, idle_timeout_s: float) -> None:
+    def __init__(self, connection: Http1Connection, *, idle_timeout_s: float, ends_at: float) -> None:
         self.status = 0  # Until the head is complete.
         self.complete = False  # The last byte has been parsed; the connection is no longer ours.
         self._connection = connection
         self._idle_timeout_s = idle_timeout_s
+        self._ends_at = ends_at  # An answer that comes byte by byte must end all the same.
         self._raw_headers: list[tuple[bytes, bytes]] = []
         self._headers: list[tuple[str, str]] | None = None
         self._pieces: list[bytes] = []
@@ -109,10 +110,7 @@ class UpstreamResponse:
 
     def header(self, name: str) -> str | None:
         """Return the first value of the header called `name` (lower case), or None."""
-        for known, value in self.headers:
-            if known == name:
-                return value
-        return None
+        return next((value for known, value in self.headers if known == name), None)
 
     async def wait_for_head(self, timeout_s: float) -> None:
         """Return when the final status and headers are there; raise what came instead."""
@@ -120,6 +118,16 @@ class UpstreamResponse:
             if self._error is not None:
                 raise self._error
             await self._wait(timeout_s)
+
+    async def beginning(self, blanks_max: int) -> bytes:
+        """Return what the body begins with, up to a byte that is no blank; it stays there to be taken."""
+        while not (begun := b"".join(self._pieces)).strip() and len(begun) < blanks_max:
+            if self.complete:
+                break
+            if self._error is not None:
+                raise self._error
+            await self._wait(self._idle_timeout_s)
+        return begun
 
     async def read(self, max_bytes: int) -> bytes:
         """Return the whole body, or raise UpstreamBodyTooLarge and give up the connection."""
@@ -231,15 +239,18 @@ class Http1Connection(asyncio.Protocol):
         """Whether a byte of the response under way has arrived."""
         return self._response is not None and self._response._received_any
 
-    def send(self, request: bytes, *, head_only: bool, idle_timeout_s: float) -> UpstreamResponse:
+    def send(
+        self, request: bytes, *, head_only: bool, idle_timeout_s: float, answer_timeout_s: float
+    ) -> UpstreamResponse:
         """Write `request` and return the response it will have; `head_only` for HEAD."""
         assert self._response is None
         assert not self.closed
-        response = UpstreamResponse(self, idle_timeout_s=idle_timeout_s)
+        now = self.loop.time()
+        response = UpstreamResponse(self, idle_timeout_s=idle_timeout_s, ends_at=now + answer_timeout_s)
         self._response = response
         self._head_only = head_only
         self._head_bytes = 0
-        self._sent_at = self.loop.time()
+        self._sent_at = now
         self._transport.write(request)
         return response
 
@@ -263,12 +274,16 @@ class Http1Connection(asyncio.Protocol):
             response._wake()
 
     def expire(self, now: float) -> None:
-        """End the exchange if its reader has been waiting past its deadline."""
+        """End the exchange if its reader has been waiting past its deadline, or it has lasted too long."""
         response = self._response
-        if response is None or response._waiter is None or now < response._deadline:
+        if response is None:
             return
         phase: Phase = "between_bytes" if response.status else "first_byte"
-        self.fail(UpstreamTimeout(f"The provider was silent for too long ({phase}).", phase=phase))
+        if now >= response._ends_at:
+            phase = "whole_answer"
+        elif response._waiter is None or now < response._deadline:
+            return
+        self.fail(UpstreamTimeout(f"The provider took too long ({phase}).", phase=phase))
 
     def resume_reading(self) -> None:
         if not self.closed:

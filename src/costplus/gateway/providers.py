@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Literal
 from urllib.parse import urlsplit
 from weakref import WeakSet
 
+from costplus.gateway.azure import NO_DEPLOYMENTS, Deployments
+from costplus.gateway.credentials.authorize import Authorizer, Outgoing, authorizer_of
+from costplus.gateway.credentials.credential import Credential
+from costplus.gateway.credentials.token_service import Route
 from costplus.gateway.endpoint import (
     BARE_PATHS,
     Endpoint,
@@ -24,6 +30,7 @@ from costplus.gateway.endpoint import (
 )
 from costplus.gateway.errors import DialectUnsupported, NoSuchEndpoint, ProviderNotConfigured
 from costplus.gateway.translate.registry import CALLERS
+from costplus.gateway.tunnel import forward_proxy_of
 from costplus.gateway.upstream import PoolLoad, UpstreamPool
 
 ANTHROPIC_VERSION = "2023-06-01"
@@ -36,9 +43,12 @@ _WITHHELD = frozenset(
         *("proxy-authorization", "openai-organization", "openai-project", "x-goog-user-project"),
         *("host", "content-length", "accept-encoding", "connection", "keep-alive", "te", "trailer"),
         *("transfer-encoding", "upgrade", "expect", "forwarded", "via", "x-real-ip"),
+        *("x-http-method", "x-http-method-override", "x-method-override", "x-original-url", "x-rewrite-url"),
     )
 )
 _WITHHELD_STARTS = ("x-forwarded-", "x-amz-", "proxy-", "costplus-")
+_GOOGLES = "/publishers/google"  # Vertex has others' models, too.
+_JSON = ("content-type", "application/json")
 _SHAPES: Mapping[Wire, Shape] = {
     "openai": "openai",
     "azure": "openai",
@@ -53,6 +63,8 @@ _KEY_HEADERS: Mapping[Wire, str] = {
     "google": "x-goog-api-key",
     "azure": "api-key",
 }
+# Where a native path begins at the host's root whatever the configured URL ends with.
+_ROOTED: Mapping[Wire, tuple[str, ...]] = {"azure": ("/openai/",)}
 _WHERE: Mapping[Shape, str] = {
     "openai": "/v1/chat/completions",
     "anthropic": "/v1/messages",
@@ -61,14 +73,31 @@ _WHERE: Mapping[Shape, str] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """How long a provider may take."""
+
+    connect_s: int = 5
+    first_byte_s: int = 600
+    between_bytes_s: int = 300
+
+
+DEFAULT_TIMEOUTS = Timeouts()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderSettings:
     """One provider as it is configured; `catalog` is its name in the price catalogue."""
 
     name: str
     base_url: str
-    api_key: str = ""
+    credential: Credential | None = None
     wire: Wire = "openai"
     catalog: str = ""
+    deployments: Deployments = NO_DEPLOYMENTS
+    ssl_context: ssl.SSLContext | None = None
+    headers: tuple[tuple[str, str], ...] = ()  # Sent with every call; their names are in lower case.
+    timeouts: Timeouts = DEFAULT_TIMEOUTS
+    proxy_url: str = field(default="", repr=False)
     connections_max: int = 512
     waiting_max: int = 4096
     wait_timeout_s: int = 10
@@ -77,6 +106,10 @@ class ProviderSettings:
 def api_path(settings: ProviderSettings) -> str:
     """Return what the gateway's own endpoints are below: a version is added where the URL has no path."""
     path = urlsplit(settings.base_url).path.rstrip("/")
+    if settings.wire == "azure" and settings.deployments.is_dated:
+        return path.removesuffix("/v1") or "/openai"
+    if settings.wire == "vertex":
+        return f"{path.removesuffix(_GOOGLES)}{_GOOGLES}"
     if path:
         return path
     return {"openai": "/v1", "anthropic": "/v1", "google": "/v1beta", "azure": "/openai/v1"}.get(
@@ -87,7 +120,7 @@ def api_path(settings: ProviderSettings) -> str:
 class Provider:
     """A provider and its connections."""
 
-    def __init__(self, settings: ProviderSettings) -> None:
+    def __init__(self, settings: ProviderSettings, *, now: Callable[[], datetime]) -> None:
         self.settings = settings
         self.catalog = settings.catalog or settings.name
         self.shape = _SHAPES[settings.wire]
@@ -98,14 +131,36 @@ class Provider:
             connections_max=settings.connections_max,
             waiting_max=settings.waiting_max,
             wait_timeout_s=settings.wait_timeout_s,
+            ssl_context=settings.ssl_context,
+            proxy=forward_proxy_of(settings.proxy_url) if settings.proxy_url else None,
+            connect_timeout_s=settings.timeouts.connect_s,
+            first_byte_timeout_s=settings.timeouts.first_byte_s,
+            idle_between_bytes_timeout_s=settings.timeouts.between_bytes_s,
         )
         self.address = (url.hostname or "", url.port or (443 if url.scheme == "https" else 80))
+        self._fixed_names = frozenset(name for name, _ in settings.headers)
+        self._now = now
+        self._host = url.netloc
         self._api_path = api_path(settings)
         self._base_path = url.path.rstrip("/")
-        key = settings.api_key
-        named = _KEY_HEADERS.get(settings.wire)
-        self._key = (named, key) if named else ("authorization", f"Bearer {key}")
-        self._fixed = (("content-type", "application/json"), self._key)
+        self._own = self._authorizer(settings.credential) if settings.credential else None
+
+    def _authorizer(self, credential: Credential) -> Authorizer:
+        return authorizer_of(
+            credential,
+            key_header=_KEY_HEADERS.get(self.settings.wire, ""),
+            provider=self.settings.name,
+            route=Route(proxy=self.settings.proxy_url, ssl_context=self.settings.ssl_context),
+            now=self._now,
+        )
+
+    def sold_as(self, name: str, *, is_native: bool) -> str:
+        """Return the model that is priced where a caller says `name`: what a deployment of Azure's runs."""
+        return self.settings.deployments.model_of(name, is_native=is_native)
+
+    def sent_as(self, name: str) -> str:
+        """Return what the provider calls the model that a caller of the gateway's own endpoints names."""
+        return self.settings.deployments.deployment_of(name)
 
     def path_of(self, endpoint: Endpoint) -> str:
         """Return the path that an endpoint's calls are sent to.
@@ -115,7 +170,7 @@ class Provider:
         path, base = endpoint.upstream_path, self._base_path
         if not endpoint.is_native or path in BARE_PATHS:
             path = self._api_path + path
-        elif base and not path.startswith(f"{base}/"):
+        elif base and not path.startswith((f"{base}/", *_ROOTED.get(self.settings.wire, ()))):
             version = f"/{base.rpartition('/')[2]}/"
             path = base + (path[len(version) - 1 :] if path.startswith(version) else path)
         return f"{path}?{endpoint.query}" if endpoint.query else path
@@ -125,10 +180,13 @@ class Provider:
 
         Raises `DialectUnsupported` where none does.
         """
-        if endpoint.is_native or self.shape == endpoint.shape:
+        if endpoint.is_native:
             return endpoint
+        if self.shape == endpoint.shape:
+            return self.settings.deployments.at(endpoint, deployment=model)
         if endpoint.wire in CALLERS and self.shape in _TALKS:
-            return _TALKS[self.shape](self.settings.name, model, streams)
+            there = _TALKS[self.shape](self.settings.name, model, streams)
+            return self.settings.deployments.at(there, deployment=model)
         native = f"/providers/{self.settings.name}/…"
         raise DialectUnsupported(
             f"Provider '{self.settings.name}' does not speak the dialect of this endpoint.",
@@ -136,17 +194,27 @@ class Provider:
             remedy=f"Call its models at {_WHERE.get(self.shape, native)}.",
         )
 
-    def headers(self, received: Mapping[str, str], endpoint: Endpoint) -> list[tuple[str, str]]:
-        """Return the headers to send: ours, and what of the caller's the provider must see."""
+    async def headers(
+        self, received: Mapping[str, str], endpoint: Endpoint, *, path: str, body: bytes
+    ) -> list[tuple[str, str]]:
+        """Return the headers to send: what of the caller's the provider must see, and who calls.
+
+        `path` is that of `path_of`; a signature covers it, and the body. Raises `TokenRefused`,
+        `TokenUnavailable`.
+        """
         if endpoint.is_native:
-            passed = [(name, value) for name, value in received.items() if not _is_withheld(name)]
-            fixed: Sequence[tuple[str, str]] = (self._key,)
+            sent = [(name, value) for name, value in received.items() if not _is_withheld(name)]
         else:
-            passed = [(name, received[name]) for name in _PASSED_ON if name in received]
-            fixed = self._fixed
+            sent = [_JSON, *((name, received[name]) for name in _PASSED_ON if name in received)]
         if endpoint.shape == "anthropic" and "anthropic-version" not in received:
-            passed.append(("anthropic-version", ANTHROPIC_VERSION))
-        return [*fixed, *passed]
+            sent.append(("anthropic-version", ANTHROPIC_VERSION))
+        if self.settings.headers:
+            sent = [pair for pair in sent if pair[0] not in self._fixed_names]
+            sent += self.settings.headers
+        if self._own is None:
+            return sent
+        outgoing = Outgoing(method="POST", host=self._host, path=path, headers=sent, body=body)
+        return [*await self._own.authorize(outgoing), *sent]
 
 
 # Where the models of a provider are talked to, by its dialect: (provider, model, whether it streams).
@@ -165,8 +233,9 @@ def _is_withheld(name: str) -> bool:
 class Providers:
     """The configured providers by name."""
 
-    def __init__(self, settings: Mapping[str, ProviderSettings]) -> None:
-        self._by_name = {name: Provider(entry) for name, entry in settings.items()}
+    def __init__(self, settings: Mapping[str, ProviderSettings], *, now: Callable[[], datetime]) -> None:
+        self._now = now
+        self._by_name = {name: Provider(entry, now=now) for name, entry in settings.items()}
         self._retired: WeakSet[Provider] = WeakSet()  # No longer configured; calls may still be under way.
 
     def use(self, settings: Mapping[str, ProviderSettings]) -> None:
@@ -176,7 +245,9 @@ class Providers:
         """
         known = self._by_name
         self._by_name = {
-            name: known[name] if name in known and known[name].settings == entry else Provider(entry)
+            name: known[name]
+            if name in known and known[name].settings == entry
+            else Provider(entry, now=self._now)
             for name, entry in settings.items()
         }
         kept = set(self._by_name.values())

@@ -17,7 +17,15 @@ from costplus.core.ids import milliseconds, new_id
 from costplus.gateway.admit import Admitter
 from costplus.gateway.dialect import refusal, refusal_headers
 from costplus.gateway.endpoint import Endpoint, Shape, is_served
-from costplus.gateway.errors import BodyTooLarge, Draining, GatewayBusy, MethodNotAllowed
+from costplus.gateway.errors import (
+    BodyEncoded,
+    BodyTooLarge,
+    BodyTooSlow,
+    Draining,
+    GatewayBusy,
+    GatewayFault,
+    MethodNotAllowed,
+)
 from costplus.gateway.forward import ClientGone, Forwarder
 from costplus.gateway.pace import Pace, StalledReader
 from costplus.gateway.providers import Providers
@@ -98,6 +106,7 @@ class Proxy:
         body_bytes_max: int,
         calls_max: int = 10_000,
         watchers: Sequence[Watcher] = (),
+        body_timeout_s: int = 60,
     ) -> None:
         self._admitter = admitter
         self._forwarder = forwarder
@@ -107,6 +116,7 @@ class Proxy:
         self.calls_max = calls_max
         self._watchers = tuple(watchers)
         self.keeps_answers = False  # Whether a watcher wants to see them.
+        self.body_timeout_s = body_timeout_s
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -143,8 +153,12 @@ class Proxy:
             log.info("client_left_early", path=scope.path)
         except BillingError as error:
             exchange.error_code = error.code
-            if not exchange.status:
-                self._refuse(exchange, client, error)
+            self._refuse(exchange, client, error)
+        except Exception:  # A fault of ours: the caller is told in its dialect, the log has it all.
+            fault = GatewayFault("The gateway failed at this request.")
+            exchange.error_code = fault.code
+            self._refuse(exchange, client, fault)
+            raise
         finally:
             self._in_flight -= 1
             if self._in_flight == 0:
@@ -154,7 +168,12 @@ class Proxy:
                 watcher.ended(exchange)
 
     def _refuse(self, exchange: Exchange, client: _Client, error: BillingError) -> None:
-        """Say no in the dialect of the endpoint, with a request id of its own where the call had none."""
+        """Say no in the dialect of the endpoint, where nothing was sent yet.
+
+        The refusal has a request id of its own where the call had none.
+        """
+        if exchange.status:
+            return
         shape: Shape = exchange.endpoint.shape if exchange.endpoint else "openai"
         exchange.request_id = request_id = exchange.request_id or new_id("req", at=self._now())
         status, body = refusal(shape, error, request_id=request_id)
@@ -167,6 +186,8 @@ class Proxy:
             headers.append(("retry-after", str(error.retry_after_s)))
         elif status in (429, 503):
             headers.append(("retry-after", "1"))
+        elif isinstance(error, BodyTooSlow | BodyTooLarge):
+            headers.append(("connection", "close"))  # The rest of the body may still be on its way.
         client.answer(status, headers, body)
 
     async def _serve(
@@ -174,18 +195,26 @@ class Proxy:
     ) -> None:
         if scope.method != "POST":
             raise MethodNotAllowed(f"{scope.path} takes POST, not {scope.method}.")
-        exchange.body = body = await self._body(scope, proto)
+        if (scope.headers.get("content-encoding") or "identity").strip().lower() != "identity":
+            raise BodyEncoded("The request body has a Content-Encoding; it is read as it is only.")
+        try:
+            async with asyncio.timeout(self.body_timeout_s):
+                exchange.body = body = await self._body(scope, proto)
+        except ProtocolClosed as error:
+            raise BodyCutShort("The connection ended before the request was complete.") from error
+        except TimeoutError as error:
+            raise BodyTooSlow(
+                f"The request body did not arrive within {self.body_timeout_s} seconds."
+            ) from error
         exchange.read_s = perf_counter()
         if self.draining:
             raise Draining("This gateway is stopping.")
         exchange.received = headers = dict(scope.headers.items())
         query = scope.query_string
         if endpoint.is_free:
-            provider = await self._admitter.known(endpoint, headers, query=query)
+            provider = await self._admitter.known(endpoint, headers, body, query=query)
             exchange.request_id = request_id = new_id("req", at=self._now())
-            await self._forwarder.pass_on(
-                provider, endpoint, provider.headers(headers, endpoint), body, client, request_id=request_id
-            )
+            await self._forwarder.pass_on(provider, endpoint, headers, body, client, request_id=request_id)
             return
         call = exchange.call = await self._admitter.admit(endpoint, headers, body, query=query)
         exchange.request_id = call.id

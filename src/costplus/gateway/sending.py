@@ -7,6 +7,7 @@ where the provider speaks another dialect than the caller, it is written anew in
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from costplus.gateway.endpoint import Endpoint
 from costplus.gateway.providers import Provider
@@ -37,21 +38,25 @@ def sending_of(
     provider: Provider,
     model: str,
     max_tokens: int,
+    id: str,
+    at: datetime,
 ) -> Sending:
     """Return what `provider` is sent for a request made at `endpoint`.
 
     `max_tokens` is what the call is held for; it is said where a dialect demands a limit and the caller
-    named none. Raises `NotExpressible`, `DialectUnsupported` and what else is wrong with the request.
+    named none; `id` and `at` are the call's. Raises `NotExpressible`, `DialectUnsupported`, `InvalidRequest`.
     """
+    if not endpoint.is_native:
+        model = provider.sent_as(model)
     there = provider.endpoint_for(endpoint, model=model, streams=request.stream)
     if there.shape == "anthropic" and not there.is_native:
         model = model.replace(".", "-")  # Stripe writes claude-sonnet-4.5, Anthropic claude-sonnet-4-5.
     if there.wire != endpoint.wire:
-        translated = translation(body, caller_wire=endpoint.wire, target_wire=there.wire)
+        translated = translation(body, caller_wire=endpoint.wire, target_wire=there.wire, answer_id=id, at=at)
         written = translated.request(model=model, max_tokens=max_tokens)
         return Sending(provider=provider, endpoint=there, body=written, translation=translated)
     is_chat = endpoint.wire == "openai_chat"
     injected = False
-    if model != request.model or (is_chat and request.stream):  # A native call's model is as it was.
+    if not endpoint.is_native or (is_chat and request.stream):  # Each key once: what was understood.
         body, injected = rewrite(request, model=model, include_usage=is_chat)
     return Sending(provider=provider, endpoint=there, body=body, strip_usage=injected)

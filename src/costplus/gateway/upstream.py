@@ -39,6 +39,7 @@ from costplus.gateway.http1 import (
     UpstreamResponse,
     UpstreamTimeout,
 )
+from costplus.gateway.tunnel import ForwardProxy, tunnel
 
 __all__ = [
     "UpstreamBodyTooLarge",
@@ -82,16 +83,19 @@ def _sent_name(name: str) -> str | None:
 
 # A provider's heads repeat from call to call, and building one costs several times what finding it does.
 @lru_cache(maxsize=256)
-def _request_head(method: str, target: str, fixed_lines: str, headers: tuple[tuple[str, str], ...]) -> bytes:
+def _request_head(
+    method: str, target: str, origin: str, fixed_lines: str, headers: tuple[tuple[str, str], ...]
+) -> bytes:
     """Return the head up to content-length; ValueError if any part could smuggle in a line of its own.
 
-    `fixed_lines` is what follows the target on every request of a pool: version, host, encoding.
+    `origin` is what a proxy is told before the target, `fixed_lines` what follows it on every request of a
+    pool: version, host, encoding.
     """
     if not (target.isascii() and target.isprintable()) or " " in target or not target.startswith("/"):
         raise ValueError("a request path starts with `/` and is printable, percent-encoded ASCII")
     if _TOKEN.fullmatch(method) is None:
         raise ValueError(f"not a method: {method!r}")
-    lines = [f"{method} {target}{fixed_lines}"]
+    lines = [f"{method} {origin}{target}{fixed_lines}"]
     for name, value in headers:
         sent_name = _sent_name(name)
         if sent_name is None:
@@ -118,15 +122,17 @@ class UpstreamPool:
         self,
         *,
         base_url: str,
-        connections_max: int = 512,
+        connections_max: int = 4096,
         waiting_max: int = 4096,
         connect_timeout_s: float = 5,
         wait_timeout_s: float = 10,
         first_byte_timeout_s: float = 600,
         idle_between_bytes_timeout_s: float = 300,
+        answer_timeout_s: float = 3600,
         keepalive_s: float = 30,
         accept_encoding: str = "identity",
         ssl_context: ssl.SSLContext | None = None,
+        proxy: ForwardProxy | None = None,
     ) -> None:
         url = urlsplit(base_url)
         if url.scheme not in ("http", "https") or not url.hostname or url.query or "@" in url.netloc:
@@ -136,6 +142,14 @@ class UpstreamPool:
         self._port = url.port or (443 if url.scheme == "https" else 80)
         self._path_prefix = url.path.rstrip("/")
         self._fixed_lines = f" HTTP/1.1\r\nhost: {url.netloc}\r\naccept-encoding: {accept_encoding}\r\n"
+        self._proxy = proxy
+        self._origin = ""
+        if (
+            proxy and url.scheme == "http"
+        ):  # Plain calls are made of the proxy itself, by their whole address.
+            self._origin = f"http://{url.netloc}"
+            if proxy.authorization:
+                self._fixed_lines += f"proxy-authorization: {proxy.authorization}\r\n"
         self._ssl_context = (ssl_context or _default_tls()) if url.scheme == "https" else None
         self._connections_max = connections_max
         self._waiting_max = waiting_max
@@ -143,8 +157,11 @@ class UpstreamPool:
         self._wait_timeout_s = wait_timeout_s
         self._first_byte_timeout_s = first_byte_timeout_s
         self._idle_timeout_s = idle_between_bytes_timeout_s
+        self._answer_timeout_s = answer_timeout_s
         self._keepalive_s = keepalive_s
-        shortest_s = min(wait_timeout_s, first_byte_timeout_s, idle_between_bytes_timeout_s, keepalive_s)
+        shortest_s = min(
+            wait_timeout_s, first_byte_timeout_s, idle_between_bytes_timeout_s, answer_timeout_s, keepalive_s
+        )
         self._sweep_s = max(0.005, min(1.0, shortest_s / 4))
         self._sweep_handle: asyncio.TimerHandle | None = None
         self._open_count = 0  # Connections open or being opened.
@@ -167,7 +184,9 @@ class UpstreamPool:
 
         `path` is percent-encoded, with its query. ValueError if a part of the request is malformed.
         """
-        head = _request_head(method, self._path_prefix + path, self._fixed_lines, tuple(headers))
+        head = _request_head(
+            method, self._path_prefix + path, self._origin, self._fixed_lines, tuple(headers)
+        )
         if body or method in ("POST", "PUT", "PATCH"):
             request = b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)
         else:
@@ -201,7 +220,12 @@ class UpstreamPool:
     async def _exchange(
         self, connection: Http1Connection, request: bytes, *, head_only: bool
     ) -> UpstreamResponse:
-        response = connection.send(request, head_only=head_only, idle_timeout_s=self._idle_timeout_s)
+        response = connection.send(
+            request,
+            head_only=head_only,
+            idle_timeout_s=self._idle_timeout_s,
+            answer_timeout_s=self._answer_timeout_s,
+        )
         try:
             await response.wait_for_head(self._first_byte_timeout_s)
         except asyncio.CancelledError:
@@ -260,12 +284,7 @@ class UpstreamPool:
         connected = False
         try:
             async with asyncio.timeout(self._connect_timeout_s):
-                transport, connection = await loop.create_connection(
-                    lambda: Http1Connection(loop, on_free=self._freed, on_lost=self._lost),
-                    self._host,
-                    self._port,
-                    ssl=self._ssl_context,
-                )
+                transport, connection = await self._connected(loop)
             connected = connection.usable and not self._closed
             if not connected:
                 connection.close()
@@ -284,6 +303,25 @@ class UpstreamPool:
         self._busy.add(connection)
         self._start_sweep()
         return connection
+
+    async def _connected(self, loop: asyncio.AbstractEventLoop) -> tuple[asyncio.Transport, Http1Connection]:
+        """Return a new connection: straight, to the proxy, or through it."""
+
+        def made() -> Http1Connection:
+            return Http1Connection(loop, on_free=self._freed, on_lost=self._lost)
+
+        if self._proxy is None:
+            return await loop.create_connection(made, self._host, self._port, ssl=self._ssl_context)
+        if self._ssl_context is None:
+            return await loop.create_connection(made, self._proxy.host, self._proxy.port)
+        through = await tunnel(self._proxy, host=self._host, port=self._port)
+        try:
+            return await loop.create_connection(
+                made, sock=through, ssl=self._ssl_context, server_hostname=self._host
+            )
+        except BaseException:
+            through.close()
+            raise
 
     def _freed(self, connection: Http1Connection) -> None:
         """Hand a clean connection to the first in line, or keep it."""

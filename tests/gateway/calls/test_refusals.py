@@ -161,9 +161,10 @@ def test_an_endpoint_takes_post_only(gateway: Any, path: str, method: str) -> No
 
 
 WRONG_DIALECTS = [
-    (CHAT, "anthropic/claude-sonnet-4-5"),
     ("/v1/responses", "anthropic/claude-sonnet-4-5"),
-    (MESSAGES, "openai/gpt-4o-mini"),
+    ("/v1/embeddings", "anthropic/claude-sonnet-4-5"),
+    (CHAT, "cohere/command-a-03-2025"),
+    (MESSAGES, "cohere/command-a-03-2025"),
 ]
 
 

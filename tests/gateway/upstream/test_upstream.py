@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uvloop
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from costplus.core.errors import Unavailable
 from costplus.gateway import http1
@@ -55,6 +50,21 @@ async def test_a_slow_provider_that_keeps_talking_does_not_time_out(net: Any) ->
 
     async with net.talking(answer, idle_between_bytes_timeout_s=0.06) as (pool, _):
         assert await (await net.get(pool)).read(10) == b"x" * 10
+
+
+async def test_an_answer_that_comes_byte_by_byte_must_end_in_time_all_the_same(net: Any) -> None:
+    async def answer(peer: Any) -> None:
+        await peer.heard()
+        await peer.say(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n")
+        while not peer.writer.is_closing():
+            await peer.say(b" ")
+            await asyncio.sleep(0.01)
+
+    async with net.talking(answer, idle_between_bytes_timeout_s=1, answer_timeout_s=0.1) as (pool, _):
+        response = await net.get(pool)
+        with pytest.raises(UpstreamTimeout) as caught:
+            await response.read(10_000)
+        assert caught.value.phase == "whole_answer"
 
 
 async def test_a_connection_that_is_not_accepted_in_time_times_out(net: Any) -> None:
@@ -274,26 +284,6 @@ def test_every_error_is_unavailable_with_a_code_of_its_own() -> None:
 
 
 # TLS
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    start = datetime(2020, 1, 1)  # noqa: DTZ001 — cryptography compares naive times.
-
-    signed = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), start)
-        .not_valid_after(start + timedelta(days=36_500))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path_factory.mktemp("tls") / "both.pem"
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    path.write_bytes(private + signed.public_bytes(serialization.Encoding.PEM))
-    return path
 
 
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])

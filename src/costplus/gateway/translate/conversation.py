@@ -98,6 +98,16 @@ class Message:
     parts: tuple[Part, ...]
     at: str = ""
 
+    @property
+    def calls(self) -> dict[str, str]:
+        """The names of the tools it calls, by the calls' ids."""
+        return {part.id: part.name for part in self.parts if isinstance(part, ToolCall)}
+
+    @property
+    def holds_results(self) -> bool:
+        """Whether it is nothing but results of tools."""
+        return all(isinstance(part, ToolResult) for part in self.parts)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tool:
@@ -147,6 +157,7 @@ class Conversation:
     """A whole request. `names` says what the caller calls an option where that is not its name here."""
 
     messages: tuple[Message, ...]
+    model: str = ""  # As the caller names it.
     system: tuple[Text, ...] = ()
     tools: tuple[Tool, ...] = ()
     tool_choice: ToolChoice | None = None
@@ -172,6 +183,8 @@ class Conversation:
     stream: bool = False
     include_usage: bool = False  # A stream that is to end with its usage, in chat.
     names: Mapping[str, str] = field(default_factory=dict)
+    answer_id: str = ""  # For answers whose provider gives them none.
+    at_s: int = 0  # When it was asked, in seconds since 1970: the answer's `created`.
 
     def name_of(self, option: str) -> str:
         """Return the caller's name of an option, for a refusal."""

@@ -40,6 +40,7 @@ class Reply:
     parts: tuple[Text | Reasoning | ToolCall, ...]
     stop: Stop
     stop_sequence: str = ""  # The one that stopped it, where the provider says which.
+    at_s: int = 0  # When it was asked for, in seconds since 1970; no reader knows it.
 
 
 @dataclass(frozen=True, slots=True)

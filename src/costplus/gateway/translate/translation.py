@@ -6,7 +6,8 @@ Rule 1: a stream ends once, and only after its usage is known.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -35,32 +36,38 @@ class BodyTooDeep(InvalidRequest):
     code = "body_too_deep"
 
 
-def is_translated(caller_wire: str, target_wire: str) -> bool:
-    """Return whether calls of one wire can be served by providers of another."""
-    return caller_wire in CALLERS and target_wire in TARGETS
-
-
 class TranslatedStream:
-    """A provider's stream on its way into the caller's dialect."""
+    """A provider's stream on its way into the caller's dialect.
 
-    __slots__ = ("_ended", "_reader", "_writer")
+    An answer that names itself no better has the id of the call and the model that was asked for.
+    """
+
+    __slots__ = ("_conversation", "_ended", "_reader", "_writer")
 
     def __init__(self, conversation: Conversation, caller: Caller, target: Target) -> None:
+        self._conversation = conversation
         self._reader = target.reader()
         self._writer = caller.writer(conversation)
         self._ended = False
 
     def feed(self, chunk: bytes) -> bytes:
         """Return what the provider's next bytes mean. Raises `AnswerFailed`, `AnswerUnreadable`."""
-        return b"" if self._ended else self._writer.write(self._reader.feed(chunk))
+        return b"" if self._ended else self._written(self._reader.feed(chunk))
 
     def end(self, usage: Usage | None) -> bytes:
         """Return the last bytes of the stream, once."""
         if self._ended:
             return b""
-        rest = self._writer.write(self._reader.flush())
+        rest = self._written(self._reader.flush())
         self._ended = True
         return rest + self._writer.end(usage)
+
+    def _written(self, pieces: list[Piece]) -> bytes:
+        if pieces and isinstance(pieces[0], Began):
+            began = pieces[0]
+            id, model = began.id or self._conversation.answer_id, began.model or self._conversation.model
+            pieces[0] = Began(id, model)
+        return self._writer.write(pieces)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +86,9 @@ class Translation:
 
     def read(self, body: bytes) -> Reply:
         """Return what a whole answer says. Raises `AnswerUnreadable`."""
-        return self.target.read_reply(body)
+        reply, asked = self.target.read_reply(body), self.conversation
+        id, model = reply.id or asked.answer_id, reply.model or asked.model
+        return replace(reply, id=id, model=model, at_s=asked.at_s)
 
     def write(self, reply: Reply, usage: Usage | None) -> bytes:
         """Return a whole answer in the caller's dialect: a stream where the caller asked for one."""
@@ -93,14 +102,20 @@ class Translation:
         return TranslatedStream(self.conversation, self.caller, self.target)
 
 
-def translation(body: bytes, *, caller_wire: str, target_wire: str) -> Translation:
-    """Return how a request body is translated. Raises `InvalidRequest` where it makes no sense."""
+def translation(
+    body: bytes, *, caller_wire: str, target_wire: str, answer_id: str, at: datetime
+) -> Translation:
+    """Return how a request body is translated. Raises `InvalidRequest` where it makes no sense.
+
+    `answer_id` is for providers that give their answers no id; `at` is when the request was made.
+    """
     caller, target = CALLERS[caller_wire], TARGETS[target_wire]
     try:
         fields = _ANY.decode(body)
     except RecursionError as error:
         raise BodyTooDeep("The request body is nested too deep.") from error
-    return Translation(caller.read_request(fields), caller, target)
+    conversation = replace(caller.read_request(fields), answer_id=answer_id, at_s=int(at.timestamp()))
+    return Translation(conversation, caller, target)
 
 
 def _pieces(reply: Reply) -> Iterator[Piece]:

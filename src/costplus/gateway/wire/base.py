@@ -85,7 +85,8 @@ class SseReader(ABC):
     """Cuts a stream into events; a subclass reads them in `_see`.
 
     With `strip_usage` the events for which `_see` returns True are left out of what is forwarded, and
-    the bytes of an unfinished event are held back; without it every byte passes at once.
+    the bytes of an unfinished event are held back; without it every byte passes at once. An event without
+    data says nothing, and is not read: there may be thousands of blank ones in a chunk.
     """
 
     __slots__ = ("_complete", "_splitter", "_strip_usage")
@@ -103,9 +104,10 @@ class SseReader(ABC):
         see = self._see
         if not self._strip_usage:
             for raw in self._splitter.feed(chunk):
-                see(raw)
+                if b"data" in raw:
+                    see(raw)
             return chunk
-        return b"".join([raw for raw in self._splitter.feed(chunk) if not see(raw)])
+        return b"".join([raw for raw in self._splitter.feed(chunk) if b"data" not in raw or not see(raw)])
 
     def flush(self) -> bytes:
         """Read the unfinished last event too: some providers end without the final blank line."""
