@@ -47,6 +47,7 @@ class Outcome:
                 "seconds": self.elapsed_s,
                 "p50_ms": quantile(took, 0.50) * 1000,
                 "p99_ms": quantile(took, 0.99) * 1000,
+                "longest_ms": took[-1] * 1000 if took else 0,
                 "first_p50_ms": quantile(first, 0.50) * 1000,
                 "first_p99_ms": quantile(first, 0.99) * 1000,
             }

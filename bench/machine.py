@@ -42,11 +42,11 @@ def pinned(command: Sequence[str], core: int) -> list[str]:
 
 
 def cpu_s(pid: int) -> float:
-    """Return the CPU seconds that a process and all below it have used."""
+    """Return the CPU seconds that a process and all below it have used, those that have ended included."""
     ticks = 0
     for one in family(pid):
         fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])  # utime and stime.
+        ticks += sum(map(int, fields[11:15]))  # utime and stime, and those of children that have ended.
     return ticks / _TICKS_PER_S
 
 

@@ -103,6 +103,7 @@ def saturate(target: Target, workload: str, seconds: float, *, core: int | None 
         "per_s": full["requests"] / full["seconds"],
         "cpu_us": used_s / full["requests"] * 1e6,
         "busy": used_s / full["seconds"],
+        "longest_ms": full["longest_ms"],
     }
 
 

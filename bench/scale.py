@@ -49,6 +49,8 @@ def _round(one: Target, both: Target, processes: tuple[Running, Running], plan: 
         "two_per_s": together["per_s"],
         "one_cpu_us": alone["cpu_us"],
         "two_cpu_us": cpu_us,
+        "one_longest_ms": alone["longest_ms"],
+        "two_longest_ms": together["longest_ms"],
         "raw": together["per_s"] / alone["per_s"],
         "per_cpu": 2 * alone["cpu_us"] / cpu_us,
     }

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,6 +27,7 @@ from costplus.billing.customer import ApiKey
 from costplus.billing.event import Event, Payload
 from costplus.billing.price_sync import PriceSync
 from costplus.billing.store import Store, Tx
+from costplus.billing.vault import Vault
 from costplus.catalog.book import BOOK, PriceBase
 from costplus.catalog.load import begin_book, catalogue_of
 from costplus.catalog.sources.archive import Archive
@@ -48,6 +50,7 @@ from costplus.gateway.rsgi_asgi import AsgiApp
 from costplus.gateway.settle import Settler
 from costplus.gateway.tally import CallTally
 from costplus.observe import Telemetry, open_telemetry
+from costplus.provider_book import ProviderBook, check_own, check_provider
 from costplus.provider_settings import providers_of
 from costplus.rating.pricing import Pricing
 from costplus.web.addresses import address_policy
@@ -139,6 +142,7 @@ class Gateway:
     providers: Providers
     tally: CallTally
     telemetry: Telemetry | None
+    book: ProviderBook
     tasks: list[asyncio.Task[None]]
 
     def adjust(self, settings: GatewaySettings) -> None:
@@ -197,6 +201,8 @@ async def start_gateway(
     if recovered.used or recovered.swept:
         log.info("recovered", used=recovered.used, swept=recovered.swept, released=recovered.released)
     providers = Providers(providers_of(settings), now=now)
+    book = ProviderBook(settings, store, Vault(link_secret(settings)), providers)
+    await book.refresh()
     leases = Leases(store, owner=owner, now=now, settled=settler.flush)
     directory = Directory(store, now=now)
     admitter = Admitter(
@@ -205,6 +211,7 @@ async def start_gateway(
         pricing=pricing,
         leases=leases,
         journal=journal,
+        keys=book,
         now=now,
         output_tokens_default=settings.gateway.output_tokens_default,
         stored_state=settings.gateway.stored_state,
@@ -228,6 +235,7 @@ async def start_gateway(
         calls_max=settings.gateway.calls_max,
         watchers=(tally, call_log, *([telemetry] if telemetry else [])),
         body_timeout_s=settings.gateway.body_timeout_s,
+        keys=book,
     )
     proxy.keeps_answers = call_log.keeps_answers
     tasks.append(asyncio.create_task(_sweep(leases, journal)))
@@ -245,6 +253,7 @@ async def start_gateway(
         providers=providers,
         tally=tally,
         telemetry=telemetry,
+        book=book,
         tasks=tasks,
     )
 
@@ -307,6 +316,9 @@ def start_web(
             loopback=not livemode,  # Whoever tries things out listens on the same machine.
         ),
         payments=collector,
+        vault=Vault(link_secret(settings)),
+        check_provider=partial(check_provider, settings),
+        check_own=partial(check_own, settings),
     )
 
     def render(event: Event, payload: Payload) -> bytes:

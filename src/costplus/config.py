@@ -89,9 +89,9 @@ class ProviderSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown
     headers: dict[str, str] = {}  # Sent with every call.
     timeouts: TimeoutSettings = TimeoutSettings()
     proxy: str = ""  # http://[user:password@]host:port
-    ca_file: str = ""  # Certificates that are trusted beside the system's.
+    ca_bundle: str = ""  # Certificates that are trusted beside the system's.
     verify: bool = True  # Whether the provider's certificate is checked.
-    connections_max: Annotated[int, msgspec.Meta(ge=1)] = 512  # Calls to it at once, per process.
+    connections_max: Annotated[int, msgspec.Meta(ge=1)] = 4096  # Calls to it at once, per process.
     waiting_max: Annotated[int, msgspec.Meta(ge=0)] = 4096  # Calls that may wait for one of them to end,
     wait_timeout_s: Annotated[int, msgspec.Meta(ge=1)] = 10  # and for how long.
 

@@ -50,14 +50,15 @@ _ONLY_FOR: Mapping[str, tuple[str, ...]] = {
 
 def providers_of(settings: Settings) -> Mapping[str, ProviderSettings]:
     """Return the configured providers by name. Raises `SettingsInvalid`."""
-    return {name: _provider(name, entry) for name, entry in settings.providers.items()}
+    return {name: provider_of(name, entry) for name, entry in settings.providers.items()}
 
 
-def _provider(name: str, entry: Entry) -> ProviderSettings:
+def provider_of(name: str, entry: Entry) -> ProviderSettings:
+    """Return one provider as it is set. Raises `SettingsInvalid`."""
     for field, wires in _ONLY_FOR.items():
         if getattr(entry, field) and entry.wire not in wires:
             raise _invalid(name, field, f"is for wire {' or '.join(wires)}, not {entry.wire}")
-    credential = _credential(name, entry)
+    credential = credential_of(name, entry)
     return ProviderSettings(
         name=name,
         base_url=_base_url(name, entry, credential),
@@ -71,15 +72,16 @@ def _provider(name: str, entry: Entry) -> ProviderSettings:
             first_byte_s=entry.timeouts.first_byte_s,
             between_bytes_s=entry.timeouts.between_bytes_s,
         ),
-        proxy_url=_proxy_url(name, entry),
-        ssl_context=_tls(name, entry),
         connections_max=entry.connections_max,
         waiting_max=entry.waiting_max,
         wait_timeout_s=entry.wait_timeout_s,
+        proxy_url=_proxy_url(name, entry),
+        ssl_context=_tls(name, entry),
     )
 
 
-def _credential(name: str, entry: Entry) -> Credential | None:
+def credential_of(name: str, entry: Entry) -> Credential | None:
+    """Return the one credential of the settings, None where there is none. Raises `SettingsInvalid`."""
     named = [field for kind in _KINDS for field in kind if getattr(entry, field)]
     kinds = [kind for kind in _KINDS if set(kind) & set(named)]
     if len(kinds) > 1:
@@ -172,15 +174,15 @@ def _proxy_url(name: str, entry: Entry) -> str:
 
 def _tls(name: str, entry: Entry) -> ssl.SSLContext | None:
     """Return how the provider's certificate is checked, None where that is as usual."""
-    if entry.verify and not entry.ca_file:
+    if entry.verify and not entry.ca_bundle:
         return None
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
-    if entry.ca_file:
+    if entry.ca_bundle:
         try:
-            context.load_verify_locations(entry.ca_file)
+            context.load_verify_locations(entry.ca_bundle)
         except OSError as error:  # ssl.SSLError is one.
-            raise _invalid(name, "ca_file", f"cannot be used: {error}") from error
+            raise _invalid(name, "ca_bundle", f"cannot be used: {error}") from error
     if not entry.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

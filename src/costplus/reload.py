@@ -47,7 +47,7 @@ class Reloader:
             settings = self._load()
             providers = providers_of(settings)
             if self._gateway is not None:
-                self._gateway.providers.use(providers)
+                self._gateway.book.reconfigure(settings)
         except (BillingError, ValueError) as error:
             wrong = error if isinstance(error, BillingError) else SettingsInvalid(str(error))
             log.error("reload_refused", code=wrong.code, message=wrong.sentence)

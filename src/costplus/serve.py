@@ -174,6 +174,7 @@ class Roles:
                 continue
             if self.gateway is not None:
                 self.gateway.directory.forget()
+                self.gateway.book.forget()
             if self.web is not None:
                 self.web.keys.forget()
             if self._dispatcher is not None:

@@ -107,12 +107,19 @@ def test_tables_fit_a_hundred_columns_and_mark_what_waited(
         "costplus": rounds(6_000, 6_200, **added),
         "costplus PostgreSQL": rounds(5_000, cpu_us=123_456, **added),
     }
-    report.tables(result(**found))
+    two = dict.fromkeys(("one_per_s", "two_per_s", "one_cpu_us", "two_cpu_us", "raw", "per_cpu"), 1.5)
+    two |= {"one_longest_ms": 12.0, "two_longest_ms": 1234.0}
+    report.tables(result(**found) | {"two": two})
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 100
     nginx = next(line for line in lines if line.startswith("nginx"))
     assert nginx.split()[1:5] == ["25,000*", "20,000–30,000", "1", "0.25"]
     assert next(line for line in lines if line.startswith("costplus PostgreSQL")).split()[2] == "5,000"
+    assert next(line for line in lines if line.startswith("two processes;")).split()[-3:] == [
+        "2",
+        "2",
+        "1,234",
+    ]
 
 
 def test_markdown_has_a_row_for_each_gateway_with_its_bill(report: ModuleType) -> None:

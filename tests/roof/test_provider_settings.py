@@ -89,7 +89,7 @@ def test_entras_token_is_got_from_the_tenant() -> None:
         ("openai", {"headers": '{"a": "x\\ny: z"}'}, "headers"),
         ("openai", {"api_key": "k", "headers": '{"Authorization": "x"}'}, "headers"),
         ("openai", {"proxy": "socks5://p:1"}, "proxy"),
-        ("openai", {"ca_file": "/nowhere.pem"}, "ca_file"),
+        ("openai", {"ca_bundle": "/nowhere.pem"}, "ca_bundle"),
     ],
 )
 def test_what_cannot_be_is_named(name: str, given: dict[str, str], field: str) -> None:

@@ -301,7 +301,8 @@ class _Counting:
         rate, rest = line.rate, line.quantity
         if rate.waived and rest < 0:
             self._give_back(line, period, counters)
-        if rate.waived or rest <= 0 or rate.provider == METER or not rate.unit_price:
+        is_own = rate.adjustment.kind == "own_key"  # The plan includes what it sells.
+        if rate.waived or rest <= 0 or rate.provider == METER or not rate.unit_price or is_own:
             yield line
             return
         for group in counters:

@@ -49,5 +49,6 @@ def free_of_charge(card: RateCardVersion) -> RateCardVersion:
         fixed=free,
         fallback=dict.fromkeys(card.fallback, nothing),
         floor_margin_percent=None,
+        own_key_fee_percent=Decimal(0),
         items={},
     )

@@ -17,6 +17,7 @@ from costplus.metering.event import UsageEvent
 from costplus.rating.charge import Charge, ChargeLine, charge_of, rate, uncovered
 from costplus.rating.pricing import Priced, Prices
 from costplus.rating.rate_card import RateCardVersion
+from costplus.rating.sheet import sheet_for
 from costplus.rating.waive import waived_like
 
 
@@ -69,6 +70,7 @@ def rate_again(entry: ChargedEvent, *, pricing: Prices, card: RateCardVersion) -
 def _line_again(event: UsageEvent, line: ChargeLine, *, pricing: Prices, card: RateCardVersion) -> ChargeLine:
     priced = pricing.used(line.rate.provider, line.rate.model, card=card, at=event.at)
     context = context_for(event, priced.name)
-    rates = priced.sheet.rates_for(prompt_tokens=line.rate.above_prompt_tokens + 1, context=context)
+    sheet = sheet_for(priced.sheet, event.usage.flags)
+    rates = sheet.rates_for(prompt_tokens=line.rate.above_prompt_tokens + 1, context=context)
     found = rates.by_leaf.get(line.rate.leaf)
     return ChargeLine(line.quantity, found[2] if found else line.rate)

@@ -63,6 +63,7 @@ INPUT_LEAVES = frozenset(leaf.name for leaf in _REGISTRY if leaf.direction == "i
 OUTPUT_LEAVES = frozenset(leaf.name for leaf in _REGISTRY if leaf.direction == "output")
 
 ESTIMATED = "estimated"  # Counted by us because the provider's own counts never arrived.
+OWN_KEY = "byok"  # Made with the customer's own key at the provider: it cost the seller nothing.
 OTHER_MODEL = "iterations_other_model"  # At least one of the runs that it sums was on another model.
 
 

@@ -19,11 +19,14 @@ from costplus.catalog.names import split_provider
 from costplus.catalog.price import PriceVersion
 from costplus.core.errors import InvalidRequest
 from costplus.core.ids import new_id
+from costplus.core.usage import OWN_KEY
 from costplus.gateway.call import Call
+from costplus.gateway.credentials.credential import Credential
 from costplus.gateway.directory import Directory
 from costplus.gateway.endpoint import Endpoint
 from costplus.gateway.errors import ModelNotForKey
 from costplus.gateway.journal import Intent, Journal
+from costplus.gateway.key_book import KeyBook
 from costplus.gateway.leases import Leases
 from costplus.gateway.providers import Provider, Providers
 from costplus.gateway.rates import KeyRates
@@ -35,6 +38,7 @@ from costplus.gateway.wire.request import WireRequest, parse_request
 from costplus.rating.charge import uncovered
 from costplus.rating.pricing import Pricing
 from costplus.rating.quote import OUTPUT_TOKENS_DEFAULT, quote
+from costplus.rating.sheet import sheet_for
 
 
 class TierUnpriced(InvalidRequest):
@@ -55,6 +59,7 @@ class Admitter:
         pricing: Pricing,
         leases: Leases,
         journal: Journal,
+        keys: KeyBook,
         now: Callable[[], datetime],
         output_tokens_default: int = OUTPUT_TOKENS_DEFAULT,
         stored_state: StoredState = "merchant",
@@ -64,6 +69,7 @@ class Admitter:
         self._pricing = pricing
         self._leases = leases
         self._journal = journal
+        self._keys = keys
         self._now = now
         self._rates = KeyRates()
         self.output_tokens_default = output_tokens_default
@@ -87,7 +93,8 @@ class Admitter:
                 check_stored(body, wire=endpoint.wire)
         provider, model = self._provider_of(request.model, endpoint)
         terms = await self._directory.terms(customer)
-        call = self._price(endpoint, provider, model, request, terms, body=body, headers=headers)
+        own = await self._keys.own(customer, provider.settings.name)
+        call = self._price(endpoint, provider, model, request, terms, body=body, headers=headers, own=own)
         call.api_key = key.id
         names = (call.sheet.model, model)  # As the catalogue has it, or as the key's maker may know it.
         if not any(key.limits.allows(call.sheet.provider, name) for name in names):
@@ -147,13 +154,15 @@ class Admitter:
         *,
         body: bytes,
         headers: Mapping[str, str],
+        own: Credential | None,
     ) -> Call:
         """Price the request as of the customer's present; nothing is changed by it."""
         at = terms.now(self._now())
         card = terms.card_at(at)
         sold_as = provider.sold_as(model, is_native=endpoint.is_native)
         priced = self._pricing.taken(provider.catalog, sold_as, card=card, at=at)
-        sheet, name = priced.sheet, priced.name
+        flags = (OWN_KEY,) if own else ()
+        sheet, name = sheet_for(priced.sheet, flags), priced.name
         sheet.check_floor()
         # A call made now is no batch, whatever its model's name says; its fast mode costs what it costs.
         fast = ("speed", "fast") in name.modifiers
@@ -163,7 +172,7 @@ class Admitter:
         _check_tier(context, priced.quoted.price)
         limit = None if request.max_tokens is None else request.max_tokens * request.choices_max
         quoted = quote(
-            priced.quoted,
+            sheet_for(priced.quoted, flags),
             body_bytes=len(body) if request.text_bytes is None else request.text_bytes,
             output_tokens_max=limit,
             has_output=endpoint.has_output,
@@ -194,6 +203,8 @@ class Admitter:
             at=at,
             fast=fast,
             context=context,
+            flags=flags,
+            own_credential=own,
         )
 
     def _intend(self, call: Call) -> None:
@@ -212,6 +223,7 @@ class Admitter:
             hold=call.held.lease.hold_id if call.held.lease else "",
             held_nano=call.held.amount_nano,
             api_key=call.api_key,
+            own_key=call.own_credential is not None,
         )
         try:
             self._journal.intend(intent)

@@ -11,6 +11,7 @@ from costplus.billing.entitlement import Terms
 from costplus.billing.settle import Settlement
 from costplus.catalog.context import RequestContext, asking, circumstances
 from costplus.core.usage import ESTIMATED, OTHER_MODEL, Usage, usage_of
+from costplus.gateway.credentials.credential import Credential
 from costplus.gateway.endpoint import Endpoint
 from costplus.gateway.journal import Used
 from costplus.gateway.leases import NOTHING_HELD, Held
@@ -25,7 +26,7 @@ from costplus.gateway.wire.request import WireRequest
 from costplus.metering.event import usage_event
 from costplus.rating.charge import Charge, ChargeLine, charge_of, rate, uncovered
 from costplus.rating.quote import Quote
-from costplus.rating.sheet import RateSheet, UnitRate
+from costplus.rating.sheet import RateSheet, UnitRate, sheet_for
 
 CHARS_PER_TOKEN = 4
 OUTPUT_INCOMPLETE = "output_incomplete"  # The wire's flag for output counts that are a placeholder.
@@ -47,6 +48,7 @@ class Call:
     at: datetime  # The customer's time at admission: prices are those of this instant.
     context: RequestContext  # What the call asked to be.
     fast: bool = False  # Whether the model's name asked for its fast mode.
+    own_credential: Credential | None = None  # The customer's own for the provider, where it brings one.
     api_key: str = ""  # The id of the key that it came with.
     held: Held = NOTHING_HELD
     ticket: Ticket = NO_TICKET  # Its place among the calls of its key.
@@ -189,7 +191,7 @@ def charged(
     if runs:
         sheets = [sheet_of(model) if model else call.sheet for model, _ in runs]
         parts = [
-            rate(run, sheet or call.sheet, context=context)
+            rate(run, sheet_for(sheet or call.sheet, usage.flags), context=context)
             for (_, run), sheet in zip(runs, sheets, strict=True)
         ]
         charge = charge_of(

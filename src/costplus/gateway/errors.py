@@ -134,6 +134,13 @@ class ProviderRefusedKey(Unavailable):
     remedy = "The operator must check the provider's API key; the call was not charged."
 
 
+class OwnKeyRejected(Unauthenticated):
+    """The provider rejected the customer's own key."""
+
+    code = "provider_key_rejected"
+    remedy = "Have your key for the provider replaced or removed; the call was not charged."
+
+
 class ProviderAnsweredGarbage(Unavailable):
     """The provider's answer is not what its API promises."""
 

@@ -22,10 +22,12 @@ from costplus.catalog.price import ModelUnpriced
 from costplus.core.money import nano_text
 from costplus.core.usage import Usage
 from costplus.gateway.call import Call, charged, measured, used_by
+from costplus.gateway.credentials.credential import Credential
 from costplus.gateway.dialect import provider_refusal, stream_error
 from costplus.gateway.endpoint import Endpoint
 from costplus.gateway.errors import (
     JournalFull,
+    OwnKeyRejected,
     ProviderAnsweredGarbage,
     ProviderRefusedKey,
     RequestUnsendable,
@@ -101,7 +103,9 @@ class Forwarder:
         sending = call.sending
         response: UpstreamResponse | None = None
         try:
-            response = await self._asked(sending.provider, sending.endpoint, call.received, sending.body)
+            response = await self._asked(
+                sending.provider, sending.endpoint, call.received, sending.body, own=call.own_credential
+            )
             if _is_refusal(response):
                 await self._refused(call, response, client)
             elif _is_unreadable(response):
@@ -146,11 +150,17 @@ class Forwarder:
         client.answer(response.status, [*sent, ("costplus-request-id", request_id)], answer)
 
     async def _asked(
-        self, provider: Provider, endpoint: Endpoint, received: Mapping[str, str], body: bytes
+        self,
+        provider: Provider,
+        endpoint: Endpoint,
+        received: Mapping[str, str],
+        body: bytes,
+        *,
+        own: Credential | None = None,
     ) -> UpstreamResponse:
-        """Send the request; return its response once the head is there."""
+        """Send the request, with the customer's `own` credential if any; return the response's head."""
         path = provider.path_of(endpoint)
-        headers = await provider.headers(received, endpoint, path=path, body=body)
+        headers = await provider.headers(received, endpoint, path=path, body=body, own=own)
         try:
             return await provider.pool.request(method="POST", path=path, headers=headers, body=body)
         except ValueError as error:
@@ -162,6 +172,8 @@ class Forwarder:
         self._void(call, f"provider_{response.status}")
         if response.status in (401, 403):
             name = call.sending.provider.settings.name
+            if call.own_credential is not None:
+                raise OwnKeyRejected(f"Provider '{name}' rejected your own key.")
             log.error("provider_credentials_rejected", provider=name)
             raise ProviderRefusedKey(f"Provider '{name}' rejected the gateway's key.")
         status, headers = response.status, self._headers(call, response)
@@ -302,7 +314,7 @@ class Forwarder:
             priced = self._pricing.used(call.sheet.provider, reading.model, card=call.sheet.card, at=call.at)
         except ModelUnpriced:
             if not call.sheet.stands_in:
-                call.flags = (SERVED_UNPRICED,)
+                call.flags = (*call.flags, SERVED_UNPRICED)
             return
         call.fast = call.fast or ("speed", "fast") in priced.name.modifiers
         if priced.sheet.price.id != call.sheet.price.id:

@@ -51,6 +51,7 @@ class Intent(msgspec.Struct, tag="i", kw_only=True, frozen=True):
     hold: str = ""
     held_nano: int = 0
     api_key: str = ""
+    own_key: bool = False  # Whether it is made with the customer's own key at the provider.
 
 
 class Used(msgspec.Struct, tag="u", kw_only=True, frozen=True):

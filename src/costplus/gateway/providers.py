@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 from urllib.parse import urlsplit
-from weakref import WeakSet
 
 from costplus.gateway.azure import NO_DEPLOYMENTS, Deployments
 from costplus.gateway.credentials.authorize import Authorizer, Outgoing, authorizer_of
@@ -48,6 +47,7 @@ _WITHHELD = frozenset(
 )
 _WITHHELD_STARTS = ("x-forwarded-", "x-amz-", "proxy-", "costplus-")
 _GOOGLES = "/publishers/google"  # Vertex has others' models, too.
+_BROUGHT_MAX = 10_000  # Customers' own credentials that are remembered.
 _JSON = ("content-type", "application/json")
 _SHAPES: Mapping[Wire, Shape] = {
     "openai": "openai",
@@ -98,7 +98,7 @@ class ProviderSettings:
     headers: tuple[tuple[str, str], ...] = ()  # Sent with every call; their names are in lower case.
     timeouts: Timeouts = DEFAULT_TIMEOUTS
     proxy_url: str = field(default="", repr=False)
-    connections_max: int = 512
+    connections_max: int = 4096
     waiting_max: int = 4096
     wait_timeout_s: int = 10
 
@@ -128,11 +128,11 @@ class Provider:
         url = urlsplit(settings.base_url)
         self.pool = UpstreamPool(
             base_url=f"{url.scheme}://{url.netloc}",
+            ssl_context=settings.ssl_context,
+            proxy=forward_proxy_of(settings.proxy_url) if settings.proxy_url else None,
             connections_max=settings.connections_max,
             waiting_max=settings.waiting_max,
             wait_timeout_s=settings.wait_timeout_s,
-            ssl_context=settings.ssl_context,
-            proxy=forward_proxy_of(settings.proxy_url) if settings.proxy_url else None,
             connect_timeout_s=settings.timeouts.connect_s,
             first_byte_timeout_s=settings.timeouts.first_byte_s,
             idle_between_bytes_timeout_s=settings.timeouts.between_bytes_s,
@@ -144,6 +144,7 @@ class Provider:
         self._api_path = api_path(settings)
         self._base_path = url.path.rstrip("/")
         self._own = self._authorizer(settings.credential) if settings.credential else None
+        self._brought: dict[Credential, Authorizer] = {}
 
     def _authorizer(self, credential: Credential) -> Authorizer:
         return authorizer_of(
@@ -153,6 +154,15 @@ class Provider:
             route=Route(proxy=self.settings.proxy_url, ssl_context=self.settings.ssl_context),
             now=self._now,
         )
+
+    def _brought_by(self, credential: Credential) -> Authorizer:
+        """Return what shows a customer's own credential; it is kept, for tokens are."""
+        known = self._brought.get(credential)
+        if known is None:
+            if len(self._brought) >= _BROUGHT_MAX:
+                self._brought.clear()
+            known = self._brought[credential] = self._authorizer(credential)
+        return known
 
     def sold_as(self, name: str, *, is_native: bool) -> str:
         """Return the model that is priced where a caller says `name`: what a deployment of Azure's runs."""
@@ -195,12 +205,18 @@ class Provider:
         )
 
     async def headers(
-        self, received: Mapping[str, str], endpoint: Endpoint, *, path: str, body: bytes
+        self,
+        received: Mapping[str, str],
+        endpoint: Endpoint,
+        *,
+        path: str,
+        body: bytes,
+        own: Credential | None = None,
     ) -> list[tuple[str, str]]:
         """Return the headers to send: what of the caller's the provider must see, and who calls.
 
-        `path` is that of `path_of`; a signature covers it, and the body. Raises `TokenRefused`,
-        `TokenUnavailable`.
+        `own` is the caller's own credential, which takes the place of ours. `path` is that of `path_of`; a
+        signature covers it, and the body. Raises `TokenRefused`, `TokenUnavailable`.
         """
         if endpoint.is_native:
             sent = [(name, value) for name, value in received.items() if not _is_withheld(name)]
@@ -211,10 +227,11 @@ class Provider:
         if self.settings.headers:
             sent = [pair for pair in sent if pair[0] not in self._fixed_names]
             sent += self.settings.headers
-        if self._own is None:
+        shown = self._brought_by(own) if own else self._own
+        if shown is None:
             return sent
         outgoing = Outgoing(method="POST", host=self._host, path=path, headers=sent, body=body)
-        return [*await self._own.authorize(outgoing), *sent]
+        return [*await shown.authorize(outgoing), *sent]
 
 
 # Where the models of a provider are talked to, by its dialect: (provider, model, whether it streams).
@@ -236,22 +253,20 @@ class Providers:
     def __init__(self, settings: Mapping[str, ProviderSettings], *, now: Callable[[], datetime]) -> None:
         self._now = now
         self._by_name = {name: Provider(entry, now=now) for name, entry in settings.items()}
-        self._retired: WeakSet[Provider] = WeakSet()  # No longer configured; calls may still be under way.
+        self._retired: list[Provider] = []
 
-    def use(self, settings: Mapping[str, ProviderSettings]) -> None:
-        """Go by other settings from now on; ValueError where one cannot be used, which changes nothing.
-
-        Calls under way keep their provider. Connections that nobody uses any more close as they grow old.
-        """
+    def adopt(self, settings: Mapping[str, ProviderSettings]) -> None:
+        """Have other providers from now on; calls under way end at the ones that they began at."""
         known = self._by_name
         self._by_name = {
-            name: known[name]
-            if name in known and known[name].settings == entry
-            else Provider(entry, now=self._now)
+            name: known[name] if name in known and known[name].settings == entry else self._made(entry)
             for name, entry in settings.items()
         }
-        kept = set(self._by_name.values())
-        self._retired.update(provider for provider in known.values() if provider not in kept)
+        replaced = [each for name, each in known.items() if self._by_name.get(name) is not each]
+        self._retired = [each for each in (*self._retired, *replaced) if not each.pool.is_empty]
+
+    def _made(self, entry: ProviderSettings) -> Provider:
+        return Provider(entry, now=self._now)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from costplus.gateway.errors import (
     MethodNotAllowed,
 )
 from costplus.gateway.forward import ClientGone, Forwarder
+from costplus.gateway.key_book import KeyBook
 from costplus.gateway.pace import Pace, StalledReader
 from costplus.gateway.providers import Providers
 from costplus.gateway.rates import RateLimited
@@ -104,10 +105,12 @@ class Proxy:
         providers: Providers,
         now: Callable[[], datetime],
         body_bytes_max: int,
+        keys: KeyBook,
         calls_max: int = 10_000,
         watchers: Sequence[Watcher] = (),
         body_timeout_s: int = 60,
     ) -> None:
+        self._keys = keys
         self._admitter = admitter
         self._forwarder = forwarder
         self._providers = providers
@@ -145,6 +148,7 @@ class Proxy:
         self._in_flight += 1
         self._idle.clear()
         try:
+            await self._keys.refresh()
             exchange.endpoint = self._providers.endpoint_at(scope.path, scope.query_string)
             if self._in_flight > self.calls_max:
                 raise GatewayBusy(f"{self.calls_max} calls are under way in this process.")

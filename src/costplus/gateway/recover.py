@@ -24,7 +24,7 @@ from costplus.billing.terms import terms_of
 from costplus.catalog.context import context_of
 from costplus.catalog.price import ModelUnpriced
 from costplus.core.errors import NotFound
-from costplus.core.usage import ESTIMATED, usage_of
+from costplus.core.usage import ESTIMATED, OWN_KEY, usage_of
 from costplus.gateway.call import settlement_of
 from costplus.gateway.journal import Intent, Journal, Rated, Used, read_segment
 from costplus.gateway.leases import reclaim
@@ -122,11 +122,12 @@ def _replayed(
 
 def _estimate(intent: Intent, *, pricing: Pricing, card: RateCardVersion | None) -> Settlement:
     """Return the settlement of a call of which nothing but its beginning is known."""
+    flags = [ESTIMATED, "swept", *([OWN_KEY] if intent.own_key else ())]
     event = usage_event(
         customer=intent.customer,
         at=intent.at,
         key=intent.id,
-        usage=usage_of({"input": intent.input_tokens}, flags=[ESTIMATED, "swept"]),
+        usage=usage_of({"input": intent.input_tokens}, flags=flags),
         source="sweep",
         provider=intent.provider,
         model=intent.model,

@@ -201,6 +201,11 @@ class UpstreamPool:
             self._idle[0].close()  # The others may be just as stale; make room for a new one.
         return await self._exchange(await self._acquire(), request, head_only=method == "HEAD")
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no connection, open or being opened."""
+        return self._open_count == 0
+
     async def aclose(self) -> None:
         """Close every connection; requests under way and waiting end in an error."""
         self._closed = True

@@ -20,7 +20,7 @@ from costplus.catalog.context import ORDINARY, STANDARD, RequestContext
 from costplus.catalog.price import PriceVersion
 from costplus.core.money import decimal_text, for_ledger, nano_text
 from costplus.core.usage import Usage
-from costplus.rating.sheet import RateSheet, UnitRate
+from costplus.rating.sheet import OWN_KEY_TITLE, RateSheet, UnitRate, sheet_for
 
 # Why a whole charge is open, beside the single leaves and circumstances that may be: the model has no price;
 # it has none and the card's fallback prices were charged; the card does not sell it.
@@ -57,6 +57,7 @@ def rate(
     Context bands go by a request's prompt. Usage that does not say what one request's prompt was
     (reported sums, one kind of token at a time) is charged in the base band.
     """
+    sheet = sheet_for(sheet, usage.flags)
     if sheet.stands_in == MODEL:
         return unpriced_charge()
     prompt_tokens = usage.input_tokens if is_one_request and sheet.is_banded else 1
@@ -153,10 +154,14 @@ class Derivation:
 def _working(line: ChargeLine) -> str:
     rate, adjustment = line.rate, line.rate.adjustment
     how = "a fixed price" if adjustment.kind == "fixed" else f"{adjustment.kind} {adjustment.percent}%"
+    if adjustment.kind == "own_key":
+        share = f", a fee of {adjustment.percent}% of what the provider charges" if adjustment.percent else ""
+        how = f"the customer's own key{share}"
     if rate.waived:
         how = f"nothing to pay for it ({rate.conditions.rpartition(', ')[2]})"
     band = f", prompt above {rate.above_prompt_tokens} tokens" if rate.above_prompt_tokens else ""
-    because = f", {rate.conditions}" if rate.conditions and not rate.waived else ""
+    says = rate.conditions.removesuffix(OWN_KEY_TITLE).removesuffix(", ")
+    because = f", {says}" if says and not rate.waived else ""
     as_leaf = f", priced as {rate.priced_as}" if rate.priced_as != rate.leaf else ""
     return f"{line.quantity} {rate.leaf} × {decimal_text(rate.unit_cost)} with {how}{band}{because}{as_leaf}"
 

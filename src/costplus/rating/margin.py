@@ -56,6 +56,6 @@ def margin_of(sheet: RateSheet, mix: Mix) -> Margin:
         unit = found[2]
         revenue += quantity * unit.unit_price
         cost += quantity * unit.unit_cost
-        is_fixed = unit.adjustment.kind == "fixed"
+        is_fixed = not unit.adjustment.follows_cost
         target += quantity * (unit.unit_price if is_fixed else unit.unit_cost * unit.adjustment.factor)
     return Margin(revenue=revenue, cost=cost, target_revenue=target)

@@ -101,6 +101,9 @@ def rate_wrongs(
     for name, version in ((rate.price_version, price), (rate.basis_version, basis)):
         if name and version is None:
             yield f"price version {name} does not exist"
+    if rate.adjustment.kind == "own_key":
+        yield from _own_key_wrongs(rate, price=price, card=card)
+        return
     if price is not None and rate.unit_cost not in _costs(price, rate):
         yield f"unit cost {decimal_text(rate.unit_cost)} is none of price version {price.id}"
     if card is None or (rate.basis_version and basis is None):
@@ -116,6 +119,21 @@ def rate_wrongs(
             yield f"{rate.adjustment.kind} {rate.adjustment.percent}% is not what card {card.id} says"
     if rate.unit_price not in sells:
         yield f"unit price {decimal_text(rate.unit_price)} does not follow from its cost and card {card.id}"
+
+
+def _own_key_wrongs(
+    rate: UnitRate, *, price: PriceVersion | None, card: RateCardVersion | None
+) -> Iterator[str]:
+    """Yield how the rate of a call with the customer's own key differs from its price and its card."""
+    percent = rate.adjustment.percent
+    if rate.unit_cost:
+        yield "costs the seller something, with the customer's own key"
+    if card is not None and percent != card.own_key_fee_percent:
+        yield f"own key fee {percent}% is not what card {card.id} says"
+    if price is not None and rate.unit_price not in {
+        cost * Fraction(percent) / 100 for cost in _costs(price, rate)
+    }:
+        yield f"unit price {decimal_text(rate.unit_price)} is not {percent}% of what {price.id} says"
 
 
 def _costs(price: PriceVersion, rate: UnitRate) -> set[Fraction]:

@@ -52,15 +52,23 @@ class PriceBelowFloor(InvalidRequest):
 
 @dataclass(frozen=True, slots=True)
 class Adjustment:
-    """A markup over cost or a margin of the price, in percent; `fixed`: the price stands by itself."""
+    """A markup over cost or a margin of the price, in percent; `fixed`: the price stands by itself.
 
-    kind: Literal["markup", "margin", "fixed"]
+    `own_key` is a share of what the provider charges the customer for calls with the customer's own key.
+    """
+
+    kind: Literal["markup", "margin", "fixed", "own_key"]
     percent: Decimal
+
+    @property
+    def follows_cost(self) -> bool:
+        """Whether the price is the seller's cost times `factor`."""
+        return self.kind in ("markup", "margin")
 
     @property
     def factor(self) -> Fraction:
         """What a cost is multiplied by to give the price, exact."""
-        assert self.kind != "fixed"
+        assert self.kind == "markup" or self.kind == "margin"
         return _factor(self.kind, self.percent)
 
     @property
@@ -167,6 +175,8 @@ class RateCardVersion(Record):
     items: Mapping[str, CardItem] = field(
         default_factory=dict
     )  # What it sells besides tokens, by event name.
+    # What a call with the customer's own key is charged, of its list price; nothing at 0.
+    own_key_fee_percent: Decimal = Decimal(0)
     customer: str = ""  # Whose own reading of the card this is; it is not kept.
     currency: str = "usd"  # What it sells in; what providers charge in another one is converted.
 

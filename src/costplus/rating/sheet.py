@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Literal, TypeAlias, TypeVar
@@ -26,11 +26,12 @@ from costplus.catalog.context import ORDINARY, RequestContext
 from costplus.catalog.exchange import FxRate, converted
 from costplus.catalog.price import PriceVersion, chosen, standing_in
 from costplus.core.money import decimal_text
-from costplus.core.usage import LEAVES
+from costplus.core.usage import LEAVES, OWN_KEY
 from costplus.rating.rate_card import FIXED, Adjustment, PriceBelowFloor, RateCardVersion
 
 K = TypeVar("K", bound=Hashable)
 
+OWN_KEY_TITLE = "customer's own key"
 _TABLES_MAX = 256  # Combinations of conditions per sheet; far more than a price list can make in practice.
 
 
@@ -106,6 +107,7 @@ class RateSheet:
     # What its charges say is missing: `fallback` where they are by the card's fallback prices, `model` where
     # nothing is charged.
     stands_in: Literal["", "model", "fallback"] = ""
+    own_key: bool = False  # Whether it is for calls with the customer's own key.
     _select: Callable[[int, RequestContext], Hashable] = field(compare=False, repr=False)
     _selected: dict[Hashable, Rates] = field(default_factory=dict, compare=False, repr=False)
     _tables: dict[tuple[bool, ...], Rates] = field(default_factory=dict, compare=False, repr=False)
@@ -169,6 +171,8 @@ class RateSheet:
         return Rates(make)
 
     def _unit(self, leaf: str, cost: _Figure, basis: _Figure, threshold: int) -> UnitRate:
+        if self.own_key:
+            return self._own_key_unit(leaf, cost, threshold)
         fixed = self.card.fixed_for(provider=self.provider, model=self.model, leaf=leaf)
         adjustment = self.card.adjustment_for(provider=self.provider, model=self.model, leaf=leaf)
         sell = fixed.unit_price if fixed else basis.unit_cost * adjustment.factor
@@ -186,6 +190,25 @@ class RateSheet:
             rate_card_version=self.card.id,
             conditions=cost.conditions,
             basis_version="" if self.basis is self.price else self.basis.id,
+        )
+        return replace(unit, id=unit_id(unit))
+
+    def _own_key_unit(self, leaf: str, cost: _Figure, threshold: int) -> UnitRate:
+        """Return the rate of a call that the customer pays the provider for: a share of that, or nothing."""
+        percent = self.card.own_key_fee_percent
+        unit = UnitRate(
+            id="",
+            provider=self.provider,
+            model=self.model,
+            leaf=leaf,
+            priced_as=cost.priced_as,
+            above_prompt_tokens=threshold,
+            unit_cost=Fraction(0),
+            unit_price=cost.unit_cost * Fraction(percent) / 100,
+            adjustment=Adjustment("own_key", percent),
+            price_version=self.price.id,
+            rate_card_version=self.card.id,
+            conditions=", ".join(text for text in (cost.conditions, OWN_KEY_TITLE) if text),
         )
         return replace(unit, id=unit_id(unit))
 
@@ -263,6 +286,20 @@ def compile_sheet(
         cost_denominator=denominator,
         price_denominator=_price_denominator(price, basis, card, denominator),
         _select=selector(conditions),
+    )
+
+
+def sheet_for(sheet: RateSheet, flags: Collection[str]) -> RateSheet:
+    """Return the sheet by which usage with these flags is rated: another with the customer's own key."""
+    if OWN_KEY not in flags or sheet.own_key:
+        return sheet
+    share = Fraction(sheet.card.own_key_fee_percent) / 100
+    return replace(
+        sheet,
+        own_key=True,
+        price_denominator=sheet.cost_denominator * share.denominator,
+        _selected={},
+        _tables={},
     )
 
 

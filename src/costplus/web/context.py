@@ -9,6 +9,7 @@ from datetime import datetime
 from costplus.billing.collector import Collector
 from costplus.billing.payments.base import NoSuchProvider
 from costplus.billing.store import Store
+from costplus.billing.vault import Vault
 from costplus.rating.pricing import Pricing
 from costplus.web.addresses import AddressPolicy
 
@@ -20,7 +21,8 @@ class WebContext:
     `flush` settles what the gateway of this process still queues: awaited before balances, events and
     invoices are read, so that callers read their own writes. `link_secret` signs links and session tokens.
     `price_sources` has the addresses of the price lists that are followed, by name. `addresses` says where
-    webhooks may go. `payments` asks payment providers.
+    webhooks may go. `payments` asks payment providers. `vault` seals providers' secrets; `check_provider` and
+    `check_own` refuse what the gateway could not use.
     """
 
     store: Store
@@ -33,6 +35,9 @@ class WebContext:
     price_sources: Mapping[str, str] = field(default_factory=dict)
     addresses: AddressPolicy = field(default_factory=lambda: AddressPolicy(loopback=True))
     payments: Collector | None = None
+    vault: Vault | None = None
+    check_provider: Callable[[str, Mapping[str, str]], None] = lambda name, fields: None
+    check_own: Callable[[str, Mapping[str, str], Mapping[str, str]], None] = lambda name, stored, own: None
 
     @property
     def collector(self) -> Collector:

@@ -329,9 +329,9 @@ class Gateway:
 
 
 @contextmanager
-def gateway_on(folder: Path, environ: Mapping[str, str]) -> Iterator[Gateway]:
+def gateway_on(folder: Path, environ: Mapping[str, str], *, role: str = "gateway") -> Iterator[Gateway]:
     """Serve the gateway on a data directory."""
-    arguments = ("serve", "--role", "gateway", "--port", "0", "--data-dir", str(folder))
+    arguments = ("serve", "--role", role, "--port", "0", "--data-dir", str(folder))
     with started(*arguments, folder=folder, environ=environ) as process:
         gateway = Gateway(process, folder)
         try:

@@ -129,6 +129,7 @@ def revised(
         fixed=merged(params, "fixed_prices", version.fixed, name_of=leaf, read=_fixed_price),
         fallback=fallback_prices(params, version.fallback),
         floor_margin_percent=floor,
+        own_key_fee_percent=_own_key_fee(params, version.own_key_fee_percent),
         unpriced=(unpriced_policy(params) or "block") if "unpriced" in params else version.unpriced,
     )
     if not version.same_terms(live):
@@ -244,6 +245,19 @@ def _floor(params: Params) -> Decimal | None:
         return adjustment("margin", percent).percent
     except InvalidMarkup as error:
         raise InvalidMarkup(error.message, param="floor_margin_percent") from None
+
+
+def _own_key_fee(params: Params, known: Decimal) -> Decimal:
+    """Return what of the list price a call with the customer's own key is charged, in percent."""
+    if "own_key_fee_percent" not in params:
+        return known
+    percent = params.decimal("own_key_fee_percent")
+    if percent is None:
+        return Decimal(0)
+    try:
+        return adjustment("markup", percent).percent
+    except InvalidMarkup as error:
+        raise InvalidMarkup(error.message, param="own_key_fee_percent") from None
 
 
 def tracking_of(params: Params, known: Tracking) -> Tracking:

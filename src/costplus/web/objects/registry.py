@@ -31,6 +31,7 @@ from costplus.billing.payments.refund import PaymentRefund
 from costplus.billing.plan import Plan, Settings
 from costplus.billing.price_report import SourceReading
 from costplus.billing.pricing_unit import PricingUnit
+from costplus.billing.provider_key import CustomerProviderKey, StoredProvider
 from costplus.billing.refund import Refund
 from costplus.billing.replay import WebhookReplay
 from costplus.billing.reservation import Reservation
@@ -105,6 +106,7 @@ from costplus.web.objects.prices import (
     price_correction_object,
     price_notice_object,
 )
+from costplus.web.objects.provider import provider_key_object, provider_object
 from costplus.web.objects.spend import KeyState, cap_reached_object, forecast_object, key_state_object
 from costplus.web.objects.subscription import subscription_object
 from costplus.web.objects.token_billing import (
@@ -136,6 +138,8 @@ _RENDERERS: Mapping[type, Callable[[Any, Surroundings], JsonObject]] = {
     Alert: alert_object,
     AlertTriggered: alert_triggered_object,
     ApiKey: key_object,
+    CustomerProviderKey: provider_key_object,
+    StoredProvider: provider_object,
     AppliedCredit: applied_credit_object,
     CapReached: cap_reached_object,
     ChargedEvent: usage_event_object,

@@ -68,11 +68,11 @@ def simulation_object(
 
 
 def _rate_object(rate: UnitRate) -> JsonObject:
-    is_fixed = rate.adjustment.kind == "fixed"
+    follows = rate.adjustment.follows_cost
     return {
         "token_type": rate.leaf,
         "above_prompt_tokens": rate.above_prompt_tokens,
-        "adjustment": {"kind": "fixed"} if is_fixed else adjustment_object(rate.adjustment),
+        "adjustment": adjustment_object(rate.adjustment) if follows else {"kind": rate.adjustment.kind},
         "basis_version": rate.basis_version or None,
         "conditions": rate.conditions,
         "priced_as": rate.priced_as,

@@ -58,6 +58,7 @@ def rate_card_version_object(version: RateCardVersion, surroundings: Surrounding
         "models": list(version.models),
         "models_as_of": unix_or_none(version.models_as_of),
         "models_priced_as_of": {name: unix(at) for name, at in version.kept_as_of.items()},
+        "own_key_fee_percent": decimal_text(version.own_key_fee_percent),
         "priced_as_of": unix_or_none(version.priced_as_of),
         "providers": {name: adjustment_object(entry) for name, entry in version.providers.items()},
         "rate_card": version.rate_card,

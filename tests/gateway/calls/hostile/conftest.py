@@ -1,6 +1,6 @@
 """A provider that says whatever a test wants, byte by byte, in front of a real gateway process.
 
-Rule 1: a request names its case (`case-17`, anywhere in it); the provider answers with that case's script.
+Rule 1: a request names its case (`case-17`, in its body or a header), whose script the provider follows.
 Rule 2: an outcome is what the client has: status, headers, bytes, and whether the answer ended as it should.
 """
 
@@ -264,7 +264,7 @@ class Outcome:
     @property
     def code(self) -> str | None:
         """The code of a refusal, or of the error event that ends a stream."""
-        found = re.findall(rb'"code":"([a-z_]+)"', self.body)
+        found = re.findall(rb'"(?:code|reason)":"([a-z_]+)"', self.body)
         return found[-1].decode() if found else None
 
     @property
@@ -301,8 +301,10 @@ class Hostile:
 
     def call(self, sample: Sample, script: Script, *, customer: str = "cus_overage") -> Outcome:
         """Make the sample's call with the provider following a script."""
-        body = {**sample.ask, "metadata": {"case": self.provider.script(script)}}
-        headers = {**self._headers, "x-stripe-customer-id": customer}
+        case = self.provider.script(script)
+        is_native = sample.path.startswith("/providers/")  # Its headers go on, its body as it is.
+        body = sample.ask if is_native else {**sample.ask, "metadata": {"case": case}}
+        headers = {**self._headers, "x-stripe-customer-id": customer, "x-case": case}
         pieces: list[bytes] = []
         complete = True
         with self._http.stream("POST", sample.path, json=body, headers=headers) as answer:
@@ -368,6 +370,7 @@ def raw() -> SimpleNamespace:
     """Return the functions and classes of this file; test files cannot import it."""
     return SimpleNamespace(
         SAMPLES=SAMPLES,
+        Sample=Sample,
         chunked=chunked,
         events=events,
         head=head,
