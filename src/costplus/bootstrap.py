@@ -184,7 +184,13 @@ async def start_gateway(
         now=now,
         output_tokens_default=settings.gateway.output_tokens_default,
     )
-    forwarder = Forwarder(journal=journal, settler=settler, pricing=pricing, fsync=settings.gateway.fsync)
+    forwarder = Forwarder(
+        journal=journal,
+        settler=settler,
+        pricing=pricing,
+        fsync=settings.gateway.fsync,
+        abandoned_s=settings.gateway.abandoned_s,
+    )
     proxy = Proxy(
         admitter=admitter,
         forwarder=forwarder,

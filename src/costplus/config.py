@@ -69,6 +69,7 @@ class GatewaySettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_
     output_tokens_default: int = 4096  # Held for a call that names no limit on its output.
     fsync: bool = False  # Wait for the disk before an answer is complete; else only the process may die.
     drain_s: int = 30  # How long open calls may finish after SIGTERM.
+    abandoned_s: Annotated[int, msgspec.Meta(ge=0)] = 60  # How long an answer is read on without its client.
 
 
 class SourceSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):

@@ -33,7 +33,7 @@ from costplus.rating.charge import Charge
 from costplus.rating.pricing import Pricing
 from costplus.rating.sheet import RateSheet
 
-DRAIN_S = 60
+ABANDONED_S = 60  # How long an answer is read on after its client has left.
 SERVED_UNPRICED = "served_model_unpriced"  # Flag: charged as the model that was asked for.
 _STREAMS = ("text/event-stream", "application/vnd.amazon.eventstream")
 _KEPT_HEADERS = ("retry-after", "openai-version", "openai-processing-ms", "x-request-id", "request-id")
@@ -70,12 +70,14 @@ class Forwarder:
         pricing: Pricing,
         fsync: bool = False,
         answer_bytes_max: int = 64 << 20,
+        abandoned_s: int = ABANDONED_S,
     ) -> None:
         self._journal = journal
         self._settler = settler
         self._pricing = pricing
         self._fsync = fsync
         self._answer_bytes_max = answer_bytes_max
+        self._abandoned_s = abandoned_s
 
     async def forward(self, call: Call, client: Client) -> None:
         """Make the call. Raises what the client must be told where nothing was sent to it yet."""
@@ -225,7 +227,7 @@ class Forwarder:
     async def _drain(self, response: UpstreamResponse, reader: WireReader) -> None:
         """Read on after the client has left, for the provider's own counts, up to a bound."""
         try:
-            async with asyncio.timeout(DRAIN_S):
+            async with asyncio.timeout(self._abandoned_s):
                 async for chunk in response.chunks():
                     reader.feed(chunk)
                     if reader.done:
