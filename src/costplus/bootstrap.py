@@ -10,7 +10,8 @@ import asyncio
 import hashlib
 import os
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,14 +35,17 @@ from costplus.config import Settings, SettingsInvalid
 from costplus.core.errors import Unavailable
 from costplus.core.ids import new_id
 from costplus.gateway.admit import Admitter
+from costplus.gateway.attempt import RetryPolicy
 from costplus.gateway.directory import Directory
 from costplus.gateway.forward import Forwarder
+from costplus.gateway.health import Health
 from costplus.gateway.journal import Journal
 from costplus.gateway.leases import Leases
 from costplus.gateway.models import ModelList
 from costplus.gateway.providers import Providers, ProviderSettings
 from costplus.gateway.proxy import Proxy
 from costplus.gateway.recover import recover
+from costplus.gateway.routes import Target
 from costplus.gateway.rsgi_asgi import AsgiApp
 from costplus.gateway.settle import Settler
 from costplus.rating.pricing import Pricing
@@ -129,6 +133,7 @@ class Gateway:
     settler: Settler
     leases: Leases
     providers: Providers
+    health: Health  # Of the lanes that calls go by.
     tasks: list[asyncio.Task[None]]
 
     async def stop(self, *, drain_s: int) -> None:
@@ -183,13 +188,19 @@ async def start_gateway(
         journal=journal,
         now=now,
         output_tokens_default=settings.gateway.output_tokens_default,
+        routes=_routes(settings),
     )
+    health = Health(clock=time.monotonic)
     forwarder = Forwarder(
         journal=journal,
         settler=settler,
         pricing=pricing,
         fsync=settings.gateway.fsync,
         abandoned_s=settings.gateway.abandoned_s,
+        health=health,
+        retries=RetryPolicy(
+            attempts_max=settings.gateway.attempts_max, within_s=settings.gateway.retry_within_s
+        ),
     )
     proxy = Proxy(
         admitter=admitter,
@@ -208,8 +219,19 @@ async def start_gateway(
         settler=settler,
         leases=leases,
         providers=providers,
+        health=health,
         tasks=tasks,
     )
+
+
+def _routes(settings: Settings) -> Mapping[str, Sequence[Target]]:
+    return {
+        name: tuple(
+            Target(provider=each.provider, model=each.model, weight=each.weight, priority=each.priority)
+            for each in targets
+        )
+        for name, targets in settings.routes.items()
+    }
 
 
 def _providers(settings: Settings) -> Mapping[str, ProviderSettings]:
@@ -221,6 +243,8 @@ def _providers(settings: Settings) -> Mapping[str, ProviderSettings]:
             name=name,
             base_url=entry.base_url,
             api_key=entry.api_key,
+            api_keys=tuple((each.api_key, each.weight) for each in entry.api_keys),
+            first_byte_s=entry.first_byte_s,
             wire=entry.wire,
             catalog=entry.catalog,
         )

@@ -53,6 +53,13 @@ class OptionInvalid(InvalidRequest):
     remedy = "See --help for how it is written."
 
 
+class KeySettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """One of a provider's keys, and its share of the calls."""
+
+    api_key: str
+    weight: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1
+
+
 class ProviderSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """One provider: where it is and how to authenticate. `catalog` is its name in the price catalogue."""
 
@@ -60,6 +67,17 @@ class ProviderSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown
     api_key: str = ""
     wire: Literal["openai", "anthropic", "google", "vertex", "bedrock", "cohere", "azure"] = "openai"
     catalog: str = ""
+    api_keys: tuple[KeySettings, ...] = ()  # Several instead of `api_key`; they share the provider's calls.
+    first_byte_s: Annotated[int, msgspec.Meta(ge=1)] = 600  # How long until its answer must have begun.
+
+
+class TargetSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """One place that serves a route: a provider of these settings and the name of the model there."""
+
+    provider: str
+    model: str
+    weight: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1  # Its share among those of its priority.
+    priority: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 0  # The lowest is asked first.
 
 
 class GatewaySettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -70,6 +88,8 @@ class GatewaySettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_
     fsync: bool = False  # Wait for the disk before an answer is complete; else only the process may die.
     drain_s: int = 30  # How long open calls may finish after SIGTERM.
     abandoned_s: Annotated[int, msgspec.Meta(ge=0)] = 60  # How long an answer is read on without its client.
+    attempts_max: Annotated[int, msgspec.Meta(ge=1, le=10)] = 3  # For one call, the first one included.
+    retry_within_s: Annotated[int, msgspec.Meta(ge=0)] = 30  # No further attempt begins later.
 
 
 class SourceSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -123,6 +143,7 @@ class Settings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=
     webhook_timeout_s: Annotated[int, msgspec.Meta(ge=1, le=40)] = 20
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     providers: dict[str, ProviderSettings] = {}
+    routes: dict[str, tuple[TargetSettings, ...]] = {}  # Model name → who serves it.
     gateway: GatewaySettings = GatewaySettings()
     prices: PriceSettings = PriceSettings()
     payments: PaymentSettings = PaymentSettings()
@@ -144,6 +165,7 @@ class Settings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=
 
 
 # Names in the environment that the command line promises, beside the general rule.
+_LISTS = ("routes", "api_keys")  # What the environment holds as JSON.
 _NAMED = {"COSTPLUS_DATABASE_URL": ("database",), "COSTPLUS_CONFIG": None}
 
 
@@ -164,9 +186,21 @@ def load(*, flags: Mapping[str, Any], environ: Mapping[str, str], file: Path | N
     _complete_providers(tree)
     _name_sources(tree)
     try:
-        return msgspec.convert(tree, Settings, strict=False)
+        settings = msgspec.convert(tree, Settings, strict=False)
     except msgspec.ValidationError as error:
         raise SettingsInvalid(f"The settings cannot be used: {error}.") from error
+    _check_routes(settings)
+    return settings
+
+
+def _check_routes(settings: Settings) -> None:
+    """Raise where a route has no target, or one at a provider that there is not."""
+    for name, targets in settings.routes.items():
+        if not targets:
+            raise SettingsInvalid(f"Route '{name}' names nobody who serves it.")
+        for target in targets:
+            if target.provider not in settings.providers:
+                raise SettingsInvalid(f"Route '{name}' names provider '{target.provider}', which is not set.")
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -179,11 +213,20 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
             continue
         if keys[-1].endswith("_file"):
             keys, value = (*keys[:-1], keys[-1].removesuffix("_file")), _read_secret(name, value)
+        if keys[-1] in _LISTS:
+            value = _read_json(name, value)
         at = tree
         for key in keys[:-1]:
             at = at.setdefault(key, {})
         at[keys[-1]] = value
     return tree
+
+
+def _read_json(name: str, text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise SettingsInvalid(f"{name} is not valid JSON: {error}.") from error
 
 
 def _read_secret(name: str, path: str) -> str:

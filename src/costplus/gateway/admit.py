@@ -8,24 +8,27 @@ Rule 3: a model without a price is refused, or taken by what its card lets stand
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from urllib.parse import unquote
 
 from costplus.billing.entitlement import Terms
-from costplus.catalog.context import RequestContext, asking, circumstances
+from costplus.billing.key_limits import KeyLimits
+from costplus.catalog.context import RequestContext, asking
 from costplus.catalog.names import split_provider
-from costplus.catalog.price import PriceVersion
-from costplus.core.errors import InvalidRequest
+from costplus.catalog.price import ModelUnpriced, PriceVersion
+from costplus.core.errors import BillingError, Forbidden, InvalidRequest
 from costplus.core.ids import new_id
-from costplus.gateway.call import Call
+from costplus.gateway.call import Call, Candidate, intent_of
 from costplus.gateway.directory import Directory
-from costplus.gateway.endpoint import Endpoint
+from costplus.gateway.endpoint import Endpoint, renamed
 from costplus.gateway.errors import ModelNotForKey
-from costplus.gateway.journal import Intent, Journal
+from costplus.gateway.journal import Journal
 from costplus.gateway.leases import Leases
 from costplus.gateway.providers import Provider, Providers
 from costplus.gateway.rates import KeyRates
+from costplus.gateway.routes import Rank, Routes, Target, affinity_of, ordered
 from costplus.gateway.sending import sending_of
 from costplus.gateway.served import asked_for
 from costplus.gateway.wire.form import is_form, parse_form
@@ -33,6 +36,7 @@ from costplus.gateway.wire.request import WireRequest, parse_request
 from costplus.rating.charge import uncovered
 from costplus.rating.pricing import Pricing
 from costplus.rating.quote import OUTPUT_TOKENS_DEFAULT, quote
+from costplus.rating.sheet import RateSheet
 
 
 class TierUnpriced(InvalidRequest):
@@ -55,6 +59,7 @@ class Admitter:
         journal: Journal,
         now: Callable[[], datetime],
         output_tokens_default: int = OUTPUT_TOKENS_DEFAULT,
+        routes: Routes | None = None,
     ) -> None:
         self._directory = directory
         self._providers = providers
@@ -62,6 +67,7 @@ class Admitter:
         self._leases = leases
         self._journal = journal
         self._now = now
+        self._routes = routes or {}
         self._rates = KeyRates()
         self._output_tokens_default = output_tokens_default
 
@@ -77,21 +83,34 @@ class Admitter:
             request = parse_form(body, content_type, model=endpoint.model)
         else:
             request = parse_request(body, wire=endpoint.wire, model=endpoint.model, streams=endpoint.streams)
-        provider, model = self._provider_of(request.model, endpoint)
+        lanes = self._lanes_of(request.model, endpoint)
         terms = await self._directory.terms(customer)
-        call = self._price(endpoint, provider, model, request, terms, body=body, headers=headers)
-        call.api_key = key.id
-        names = (call.sheet.model, model)  # As the catalogue has it, or as the key's maker may know it.
-        if not any(key.limits.allows(call.sheet.provider, name) for name in names):
-            raise ModelNotForKey(
-                f"This key may not call '{call.sheet.provider}/{call.sheet.model}'.", param="model"
-            )
-        call.ticket = self._rates.begin(key, sum(call.quote.usage.quantities.values()))
+        at = terms.now(self._now())
+        candidates = self._candidates(endpoint, lanes, request, terms, body=body, limits=key.limits, at=at)
+        first = candidates[0]
+        call = Call(
+            id=new_id("req", at=at),
+            endpoint=endpoint,
+            sending=first.sending,
+            received=headers,
+            request=request,
+            requested_model=request.model,
+            terms=terms,
+            sheet=first.sheet,
+            quote=first.quote,
+            at=at,
+            fast=first.fast,
+            context=first.context,
+            candidates=candidates,
+            api_key=key.id,
+        )
+        tokens = max(sum(each.quote.usage.quantities.values()) for each in candidates)
+        call.ticket = self._rates.begin(key, tokens)
         try:
             if terms.holds(call.at):
                 call.held = await self._leases.hold(
                     terms,
-                    call.quote.charge.price_nano,
+                    max(each.quote.charge.price_nano for each in candidates),  # Whoever serves it.
                     api_key=key.id,
                     subject=f"{call.sheet.provider}/{call.sheet.model}",
                     at=call.at,
@@ -112,6 +131,18 @@ class Admitter:
         self._rates.begin(key, 0).end()
         return self._providers.named(endpoint.provider)
 
+    def _lanes_of(self, name: str, endpoint: Endpoint) -> list[tuple[Provider, Target]]:
+        """Return who may serve the model: the targets of its route, or the provider that it names."""
+        targets = () if endpoint.is_native else self._routes.get(name, ())
+        if not targets:
+            provider, model = self._provider_of(name, endpoint)
+            targets = (Target(provider=provider.settings.name, model=model),)
+        return [
+            (lane, replace(target, weight=target.weight * weight))
+            for target in targets
+            for lane, weight in self._providers.lanes_of(target.provider)
+        ]
+
     def _provider_of(self, name: str, endpoint: Endpoint) -> tuple[Provider, str]:
         if endpoint.is_native or endpoint.model:
             return self._providers.named(endpoint.provider), name
@@ -121,7 +152,42 @@ class Admitter:
         named, model = split_provider(name)
         return self._providers.named(named or endpoint.provider), model
 
-    def _price(
+    def _candidates(
+        self,
+        endpoint: Endpoint,
+        lanes: Sequence[tuple[Provider, Target]],
+        request: WireRequest,
+        terms: Terms,
+        *,
+        body: bytes,
+        limits: KeyLimits,
+        at: datetime,
+    ) -> tuple[Candidate, ...]:
+        """Return the lanes that can serve the request, in the order in which they are asked.
+
+        Where none can, raises why the first cannot.
+        """
+        if len(lanes) > 1:
+            affinity = affinity_of(request, customer=terms.customer.id) or new_id("req", at=at).encode()
+            ranks = [
+                Rank(lane=f"{lane.lane} {target.model}", weight=target.weight, priority=target.priority)
+                for lane, target in lanes
+            ]
+            lanes = [lanes[place] for place in ordered(ranks, affinity=affinity)]
+        candidates: list[Candidate] = []
+        refusals: list[BillingError] = []
+        for provider, target in lanes:
+            try:
+                candidate = self._priced(endpoint, provider, target.model, request, terms, body=body, at=at)
+                _check_key(limits, candidate.sheet, target.model)
+                candidates.append(candidate)
+            except (InvalidRequest, Forbidden, ModelUnpriced) as refusal:
+                refusals.append(refusal)
+        if not candidates:
+            raise refusals[0]
+        return tuple(candidates)
+
+    def _priced(
         self,
         endpoint: Endpoint,
         provider: Provider,
@@ -130,12 +196,10 @@ class Admitter:
         terms: Terms,
         *,
         body: bytes,
-        headers: Mapping[str, str],
-    ) -> Call:
-        """Price the request as of the customer's present; nothing is changed by it."""
-        at = terms.now(self._now())
-        card = terms.card_at(at)
-        priced = self._pricing.taken(provider.catalog, model, card=card, at=at)
+        at: datetime,
+    ) -> Candidate:
+        """Return what the request would be and cost at a provider, as of the customer's present."""
+        priced = self._pricing.taken(provider.catalog, model, card=terms.card_at(at), at=at)
         sheet, name = priced.sheet, priced.name
         sheet.check_floor()
         # A call made now is no batch, whatever its model's name says; its fast mode costs what it costs.
@@ -156,48 +220,28 @@ class Admitter:
         sending = sending_of(
             request,
             body,
-            endpoint=endpoint,
+            endpoint=renamed(endpoint, model) if not endpoint.is_native else endpoint,
             provider=provider,
             model=model,
             max_tokens=sheet.price.output_tokens_max or self._output_tokens_default,
         )
-        return Call(
-            id=new_id("req", at=at),
-            endpoint=endpoint,
-            sending=sending,
-            received=headers,
-            request=request,
-            requested_model=request.model,
-            terms=terms,
-            sheet=sheet,
-            quote=quoted,
-            at=at,
-            fast=fast,
-            context=context,
+        return Candidate(
+            lane=provider.lane, sending=sending, sheet=sheet, quote=quoted, context=context, fast=fast
         )
 
     def _intend(self, call: Call) -> None:
         """Journal the intent; where the journal refuses, the hold is given back."""
-        intent = Intent(
-            id=call.id,
-            customer=call.terms.customer.id,
-            at=call.at,
-            provider=call.sheet.provider,
-            model=call.sheet.model,
-            requested_model=call.requested_model,
-            input_tokens=call.quote.usage.quantities["input"],
-            price_version=call.sheet.price.id,
-            circumstances=circumstances(call.context),
-            card_version=call.sheet.card.id,
-            hold=call.held.lease.hold_id if call.held.lease else "",
-            held_nano=call.held.amount_nano,
-            api_key=call.api_key,
-        )
         try:
-            self._journal.intend(intent)
+            self._journal.intend(intent_of(call))
         except BaseException:
             call.held.close(0)
             raise
+
+
+def _check_key(limits: KeyLimits, sheet: RateSheet, model: str) -> None:
+    """Raise `ModelNotForKey` where the key may not call the model, by the catalogue's name or the maker's."""
+    if not any(limits.allows(sheet.provider, name) for name in (sheet.model, model)):
+        raise ModelNotForKey(f"This key may not call '{sheet.provider}/{sheet.model}'.", param="model")
 
 
 def secrets_in(headers: Mapping[str, str], query: str = "") -> tuple[str, ...]:

@@ -4,12 +4,14 @@ Rule 1: usage is journalled before the last byte of the answer is sent: on the c
 Rule 2: a client that leaves does not end the accounting: the rest of the stream is read for a while, and
 what still has no counts is estimated from what was seen, flagged.
 Rule 3: a provider's refusal costs nothing and passes through; its rejection of our key does not.
+Rule 4: until something was sent to the client, another lane may answer instead (`attempt`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -18,10 +20,12 @@ import structlog
 from costplus.catalog.price import ModelUnpriced
 from costplus.core.money import nano_text
 from costplus.core.usage import Usage
-from costplus.gateway.call import Call, charged, measured, used_by
+from costplus.gateway.attempt import Attempts, RetryPolicy, cost_row, may_have_cost
+from costplus.gateway.call import Call, charged, intent_of, measured, used_by
 from costplus.gateway.dialect import provider_refusal, stream_error
 from costplus.gateway.endpoint import Endpoint
 from costplus.gateway.errors import JournalFull, ProviderAnsweredGarbage, ProviderRefusedKey
+from costplus.gateway.health import Health, RetryBudget
 from costplus.gateway.journal import Journal
 from costplus.gateway.providers import Provider
 from costplus.gateway.settle import Settler
@@ -36,6 +40,7 @@ from costplus.rating.sheet import RateSheet
 ABANDONED_S = 60  # How long an answer is read on after its client has left.
 SERVED_UNPRICED = "served_model_unpriced"  # Flag: charged as the model that was asked for.
 _STREAMS = ("text/event-stream", "application/vnd.amazon.eventstream")
+_LANES_FAULTS = (UpstreamError, ProviderAnsweredGarbage, AnswerUnreadable)
 _KEPT_HEADERS = ("retry-after", "openai-version", "openai-processing-ms", "x-request-id", "request-id")
 
 log = structlog.get_logger("costplus.gateway.forward")
@@ -71,6 +76,8 @@ class Forwarder:
         fsync: bool = False,
         answer_bytes_max: int = 64 << 20,
         abandoned_s: int = ABANDONED_S,
+        health: Health | None = None,
+        retries: RetryPolicy | None = None,
     ) -> None:
         self._journal = journal
         self._settler = settler
@@ -78,9 +85,24 @@ class Forwarder:
         self._fsync = fsync
         self._answer_bytes_max = answer_bytes_max
         self._abandoned_s = abandoned_s
+        self._health = health or Health(clock=time.monotonic)
+        self._budget = RetryBudget()
+        self._retries = retries or RetryPolicy()
 
     async def forward(self, call: Call, client: Client) -> None:
         """Make the call. Raises what the client must be told where nothing was sent to it yet."""
+        attempts = Attempts(call, health=self._health, budget=self._budget, policy=self._retries)
+        try:
+            while not await self._is_served(call, client, attempts):
+                with contextlib.suppress(JournalFull):  # Then the first intent stands for this one too.
+                    self._journal.intend(intent_of(call))
+        finally:
+            attempts.end()
+            if not call.ended:  # Cancelled, or a fault of ours: what is not known is estimated.
+                self._account(call, EMPTY_READING)
+
+    async def _is_served(self, call: Call, client: Client, attempts: Attempts) -> bool:
+        """Make one attempt; return False where the call has moved on to the next."""
         sending = call.sending
         provider = sending.provider
         try:
@@ -91,17 +113,32 @@ class Forwarder:
                 body=sending.body,
             )
             if response.status >= 400:
-                await self._refused(call, response, client)
+                body = await response.read(self._answer_bytes_max)
+                if attempts.refused(response.status, response.header("retry-after")):
+                    return False
+                self._refused(call, response, body, client)
             elif (response.header("content-type") or "").startswith(_STREAMS):
                 await self._stream(call, response, client)
             else:
                 await self._whole(call, response, client)
-        except UpstreamError as error:
+            attempts.answered()
+        except _LANES_FAULTS as error:
+            if may_have_cost(error):
+                self._keep_cost(call, attempts.number)
+            if await attempts.failed(error):
+                return False
             self._void(call, error.code)
             raise
-        finally:
-            if not call.ended:  # Cancelled, or a fault of ours: what is not known is estimated.
-                self._account(call, EMPTY_READING)
+        return True
+
+    def _keep_cost(self, call: Call, number: int) -> None:
+        """Book what an attempt that failed may have cost, beside the call itself."""
+        used, charge = cost_row(call, number)
+        try:
+            self._journal.use(used, [line.rate for line in charge.lines])
+        except JournalFull as error:
+            log.error("journal_refused_usage", code=error.code, request=used.id)  # Settled all the same.
+        self._settler.submit_call(used, charge)
 
     async def pass_on(
         self,
@@ -123,9 +160,8 @@ class Forwarder:
             response.status, [("content-type", response.header("content-type") or "application/json")], answer
         )
 
-    async def _refused(self, call: Call, response: UpstreamResponse, client: Client) -> None:
+    def _refused(self, call: Call, response: UpstreamResponse, body: bytes, client: Client) -> None:
         """Pass the provider's own refusal on; it is not billed."""
-        body = await response.read(self._answer_bytes_max)
         self._void(call, f"provider_{response.status}")
         if response.status in (401, 403):
             name = call.sending.provider.settings.name
@@ -144,15 +180,10 @@ class Forwarder:
         reader.feed(body)
         reading = reader.finish()
         if not reading.complete or reading.error:
-            self._void(call, "provider_answer_invalid")
             raise ProviderAnsweredGarbage(
                 f"Provider '{sending.provider.settings.name}' answered something else than its API promises."
             )
-        try:
-            reply = sending.translation.read(body) if sending.translation else None
-        except AnswerUnreadable:
-            self._void(call, "provider_answer_invalid")
-            raise
+        reply = sending.translation.read(body) if sending.translation else None
         charge = self._account(call, reading)
         await self._made_durable(call)
         headers = self._headers(call, response)
@@ -168,6 +199,7 @@ class Forwarder:
         headers = self._headers(call, response)
         if passage:
             headers[0] = ("content-type", _content_type(call))
+        await response.wait_for_body()  # Until there is something to send, another lane may answer.
         stream = client.start(response.status, headers)
         try:
             async for chunk in response.chunks():

@@ -121,6 +121,13 @@ class UpstreamResponse:
                 raise self._error
             await self._wait(timeout_s)
 
+    async def wait_for_body(self) -> None:
+        """Return when some of the body is there, or all of it; raise what came instead."""
+        while not self._pieces and not self.complete:
+            if self._error is not None:
+                raise self._error
+            await self._wait(self._idle_timeout_s)
+
     async def read(self, max_bytes: int) -> bytes:
         """Return the whole body, or raise UpstreamBodyTooLarge and give up the connection."""
         if not self.complete:

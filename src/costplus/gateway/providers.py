@@ -66,6 +66,8 @@ class ProviderSettings:
     name: str
     base_url: str
     api_key: str = ""
+    api_keys: tuple[tuple[str, int], ...] = ()  # Several that share its calls, each with its weight.
+    first_byte_s: int = 600  # How long it may be silent before its answer begins.
     wire: Wire = "openai"
     catalog: str = ""
 
@@ -81,15 +83,20 @@ def api_path(settings: ProviderSettings) -> str:
 
 
 class Provider:
-    """A provider and its connections."""
+    """A provider and its connections, with one of its keys."""
 
-    def __init__(self, settings: ProviderSettings) -> None:
+    def __init__(
+        self, settings: ProviderSettings, *, lane: str = "", pool: UpstreamPool | None = None
+    ) -> None:
         self.settings = settings
+        self.lane = lane or settings.name  # What its health is noted under.
         self.catalog = settings.catalog or settings.name
         self.shape = _SHAPES[settings.wire]
         self.speaks = rows_for(settings.name, self.catalog, settings.wire)
         url = urlsplit(settings.base_url)
-        self.pool = UpstreamPool(base_url=f"{url.scheme}://{url.netloc}")
+        self.pool = pool or UpstreamPool(
+            base_url=f"{url.scheme}://{url.netloc}", first_byte_timeout_s=settings.first_byte_s
+        )
         self._api_path = api_path(settings)
         self._base_path = url.path.rstrip("/")
         key = settings.api_key
@@ -152,11 +159,23 @@ def _is_withheld(name: str) -> bool:
     return name in _WITHHELD or name.startswith(_WITHHELD_STARTS)
 
 
+def _lanes(settings: ProviderSettings) -> list[tuple[Provider, int]]:
+    """Return the provider with each of its keys; they share its connections."""
+    first, *others = settings.api_keys or ((settings.api_key, 1),)
+    provider = Provider(replace(settings, api_key=first[0]))
+    lanes = [(provider, first[1])]
+    for number, (key, weight) in enumerate(others, 2):
+        lane = f"{settings.name}/{number}"
+        lanes.append((Provider(replace(settings, api_key=key), lane=lane, pool=provider.pool), weight))
+    return lanes
+
+
 class Providers:
     """The configured providers by name."""
 
     def __init__(self, settings: Mapping[str, ProviderSettings]) -> None:
-        self._by_name = {name: Provider(entry) for name, entry in settings.items()}
+        self._lanes = {name: _lanes(entry) for name, entry in settings.items()}
+        self._by_name = {name: lanes[0][0] for name, lanes in self._lanes.items()}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -201,6 +220,10 @@ class Providers:
                 f"or use one of: {', '.join(sorted(self._by_name)) or 'none yet'}.",
             )
         return provider
+
+    def lanes_of(self, name: str) -> Sequence[tuple[Provider, int]]:
+        """Return the provider with each of its keys, and the key's weight. Raises `ProviderNotConfigured`."""
+        return self._lanes[self.named(name).settings.name]
 
     async def aclose(self) -> None:
         """Close every connection."""

@@ -8,9 +8,10 @@ import json
 import socket
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,41 @@ def ask(text: str = COUNTED, **more: Any) -> dict[str, Any]:
     return {"model": "gpt-4o-mini", "max_tokens": 500, "messages": messages, **more}
 
 
+class Picky(ThreadingHTTPServer):
+    """A provider with an opinion about some keys; `asked` are the keys that came, in order."""
+
+    def __init__(self, behind: str, said: Mapping[str, bytes]) -> None:
+        self.asked: list[str] = []
+        self.said = dict(said)
+        self.behind = behind
+        super().__init__(("127.0.0.1", 0), Passing)
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class Passing(BaseHTTPRequestHandler):
+    """One request to it."""
+
+    server: Picky
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        key = self.headers["authorization"].removeprefix("Bearer ")
+        self.server.asked.append(key)
+        if key in self.server.said:
+            self.wfile.write(self.server.said[key])
+            return
+        headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+        answer = httpx2.post(self.server.behind + self.path, content=body, headers=headers, trust_env=False)
+        self.send_response(answer.status_code)
+        self.send_header("content-type", answer.headers["content-type"])
+        self.send_header("content-length", str(len(answer.content)))
+        self.end_headers()
+        self.wfile.write(answer.content)
+
+    def log_message(self, *_: object) -> None:
+        """Stay silent."""
+
+
 @dataclass
 class World:
     """Where a row takes place: at first a shared gateway, or one of its own."""
@@ -41,18 +77,26 @@ class World:
     gateway: Any
     customer: str
     folder: Path
+    is_shared: bool = True
 
     def send(self, text: str = COUNTED, **more: Any) -> httpx2.Response:
         answer: httpx2.Response = self.gateway.post(CHAT, ask(text, **more), self.customer)
         return answer
 
     @contextmanager
-    def own(self, *, url: str = "", credit_nano: int = DOLLAR, **settings: object) -> Iterator[Any]:
+    def own(
+        self,
+        *,
+        url: str = "",
+        extra: Mapping[str, str] | None = None,
+        credit_nano: int = DOLLAR,
+        **settings: object,
+    ) -> Iterator[Any]:
         """Run a gateway of the row's own; a second time it goes on where the first one ended."""
-        self.customer = "cus_own"
+        self.customer, self.is_shared = "cus_own", False
         if not (self.folder / "costplus.db").exists():
             self.calls.seed(self.folder, {self.customer: credit_nano})
-        environ = self.calls.environment(url or self.provider.url, **settings)
+        environ = self.calls.environment(url or self.provider.url, **settings) | (extra or {})
         with self.calls.gateway_on(self.folder, environ) as self.gateway:
             yield self.gateway
 
@@ -102,6 +146,29 @@ class World:
             f"content-length: {len(content)}\r\n\r\n{content}".encode()
         )
         return client
+
+    def routed(self, *urls: str, name: str = "smart", models: Sequence[str] = ()) -> dict[str, str]:
+        """Return the settings of providers at these addresses that serve one name in this order."""
+        models = models or ["gpt-4o-mini"] * len(urls)
+        route = [
+            {"provider": f"p{number}", "model": model, "priority": number}
+            for number, model in enumerate(models)
+        ]
+        settings = {"COSTPLUS_ROUTES": json.dumps({name: route})}
+        for number, url in enumerate(urls):
+            named = {"BASE_URL": url, "API_KEY": f"sk-{number}", "CATALOG": "openai"}
+            settings |= {f"COSTPLUS_PROVIDERS__P{number}__{key}": value for key, value in named.items()}
+        return settings
+
+    @contextmanager
+    def picky(self, said: Mapping[str, bytes]) -> Iterator[Picky]:
+        """Run a server that answers the calls of some keys with these bytes, and passes on all others."""
+        with Picky(self.provider.url, said) as server:
+            thread = threading.Thread(target=server.serve_forever)
+            thread.start()
+            yield server
+            server.shutdown()
+            thread.join()
 
     @staticmethod
     @contextmanager

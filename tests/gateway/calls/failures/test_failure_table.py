@@ -1,7 +1,7 @@
 """The failure table: what the customer pays, what the provider's cost is and what is flagged, come what may.
 
 Rule 1: a row is a scenario on real processes with the figures that the books must show; docs/failures.md is
-written from the rows (`python tests/gateway/calls/failures/test_failure_table.py`) and compared with them.
+written from the rows (`python scripts/failure_rows.py`) and compared with them.
 Rule 2: figures are nanos of a dollar: a model's input costs 150 a token, its output 600, and sells for 30 %
 more. A call that is counted has 100 tokens in and 30 out, and an estimate is made of the body and the answer.
 Rule 3: after every row nothing is held and every transaction balances.
@@ -11,106 +11,21 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
+from failure_rows import COUNTED, PAGE, Row, Table, ask, check, cost, page, price, seen
 
 pytestmark = pytest.mark.e2e
 
-PAGE = Path(__file__).resolve().parents[4] / "docs" / "failures.md"
-CHAT, DOLLAR = "/v1/chat/completions", 10**9
-COUNTED = "[[input=100]] [[tokens=30]]"
 TOMORROW = "gpt-of-tomorrow"
 
 
-def cost(input: int, output: int) -> int:
-    return input * 150 + output * 600
-
-
-def price(input: int, output: int) -> int:
-    return input * 195 + output * 780
-
-
-def ask(text: str = COUNTED, **more: Any) -> dict[str, Any]:
-    messages = [{"role": "user", "content": text}]
-    return {"model": "gpt-4o-mini", "max_tokens": 500, "messages": messages, **more}
-
-
-Scenario = Callable[[Any], str]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table; `does` returns what its client saw."""
-
-    event: str
-    client: str
-    charged: int
-    costs: tuple[int, ...]
-    flags: tuple[str, ...]
-    does: Scenario
-
-    @property
-    def cells(self) -> tuple[str, ...]:
-        costs = " ".join(f"{cost:+,}" for cost in self.costs).removeprefix("+") or "none"
-        flags = ", ".join(f"`{flag}`" for flag in self.flags) or "–"
-        return self.event, self.client, f"{self.charged:,}", costs, flags
-
-
-HEAD = """# What happens when something fails
-
-What the customer is charged, the rows of the provider's cost, and the flag in the books, in nanos of a
-dollar. The calls are of `gpt-4o-mini` sold at cost + 30 %: 150 and 600 nanos a token cost, 195 and 780 the
-price. A call that is counted has 100 tokens in and 30 out; an estimate is made of the request's size and the
-text that was seen. Every row is a test with real processes, and this page is written from it:
-`tests/gateway/calls/failures/test_failure_table.py`. After each of them nothing is held any more.
-
-| when | the client gets | charged | cost rows | flags |
-|---|---|---:|---:|---|
-"""
-ROWS: list[Row] = []
-
-
-def row(
-    event: str, client: str, *, charged: int = 0, costs: tuple[int, ...] = (), flags: tuple[str, ...] = ()
-) -> Callable[[Scenario], Scenario]:
-    def kept(does: Scenario) -> Scenario:
-        ROWS.append(Row(event, client, charged, costs, flags, does))
-        return does
-
-    return kept
-
-
-def sends(
-    event: str, client: str, text: str, used: tuple[int, int] | None = None, *flags: str, **more: Any
-) -> None:
-    """Add a row of one call to the shared gateway; `used` are the tokens that are charged."""
-    charged, costs = (price(*used), (cost(*used),)) if used else (0, ())
-    does = row(event, client, charged=charged, costs=costs, flags=flags)
-    does(lambda world: seen(world.send(text, **more)))
-
-
-def seen(answer: httpx2.Response) -> str:
-    """Return in words what a client got."""
-    text = answer.text
-    if answer.headers["content-type"].startswith("text/event-stream"):
-        shown = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: {")]
-        errors = [event["error"].get("code") or event["error"]["type"] for event in shown if "error" in event]
-        usage = ", with its usage" if any(event.get("usage") for event in shown) else ""
-        end = f"ended by `{errors[0]}`" if errors else "whole" if "[DONE]" in text else "cut short"
-        return f"200, a stream {end}{usage}"
-    if answer.status_code == 200:
-        return "200, the answer"
-    error = answer.json()["error"]
-    return f"{answer.status_code} `{error['code'] or error['type']}`"
-
-
+TABLE = Table()
+row, sends = TABLE.row, TABLE.sends
+FAILED = ("estimated", "failed_attempt")
 FULL, COST = price(100, 30), cost(100, 30)
 sends("Nothing: whole answer", "200, the answer", COUNTED, (100, 30))
 sends(
@@ -140,14 +55,33 @@ def _(world: Any) -> str:
             return seen(world.send())
 
 
-@row("The provider hangs up before its answer", "502 `upstream_broken`")
+@row(
+    "The provider hangs up before its answer: what it may have done for the request is cost",
+    "502 `upstream_broken`",
+    costs=(cost(39, 0),),
+    flags=FAILED,
+)
 def _(world: Any) -> str:
     with world.one_that_hangs_up() as url, world.own(url=url):
         return seen(world.send())
 
 
-sends("A whole answer breaks off", "502 `upstream_broken`", COUNTED + "[[truncate]]")
-sends("The whole answer is garbage", "502 `provider_answer_invalid`", COUNTED + "[[garbage]]")
+sends(
+    "A whole answer breaks off",
+    "502 `upstream_broken`",
+    COUNTED + "[[truncate]]",
+    (43, 0),
+    *FAILED,
+    unasked=True,
+)
+sends(
+    "The whole answer is garbage",
+    "502 `provider_answer_invalid`",
+    COUNTED + "[[garbage]]",
+    (43, 0),
+    *FAILED,
+    unasked=True,
+)
 sends(
     "A stream breaks off half-way",
     "200, a stream ended by `upstream_broken`",
@@ -370,29 +304,10 @@ def _(world: Any) -> str:
     return answer
 
 
-def page() -> str:
-    """Return the table as docs/failures.md."""
-    return HEAD + "".join(f"| {' | '.join(row.cells)} |\n" for row in ROWS)
-
-
 def test_the_page_says_what_the_rows_say() -> None:
-    assert PAGE.read_text("utf-8") == page(), f"run `python {Path(__file__).name}`"
+    assert PAGE.read_text("utf-8") == page(), "run `python scripts/failure_rows.py`"
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.event)
-def test_the_books_show_what_the_table_says(row: Row, world: Any, calls: Any, gateway: Any) -> None:
-    client = row.does(world)
-    books = world.gateway.books
-    calls.until(lambda: len(world.rows()) >= len(row.costs), "all is settled")
-    found = world.rows()
-    flags = [flag for _, _, flags in found for flag in sorted(flags)]
-    shown = (client, sum(price for price, _, _ in found), tuple(cost for _, cost, _ in found), tuple(flags))
-    assert shown == (row.client, row.charged, row.costs, row.flags)
-    assert books.open_intents(world.customer) == []
-    if world.gateway is not gateway:
-        assert books.held_nano() == 0
-    assert books.unbalanced() == []
-
-
-if __name__ == "__main__":
-    PAGE.write_text(page(), "utf-8")
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.event)
+def test_the_books_show_what_the_table_says(row: Row, world: Any, calls: Any) -> None:
+    check(row, world, calls)
