@@ -109,7 +109,8 @@ def seen(answer: httpx2.Response) -> str:
         errors = [event["error"].get("code") or event["error"]["type"] for event in shown if "error" in event]
         usage = ", with its usage" if any(event.get("usage") for event in shown) else ""
         end = f"ended by `{errors[0]}`" if errors else "whole" if "[DONE]" in text else "cut short"
-        return f"200, a stream {end}{usage}"
+        limit = ", at its limit" if '"finish_reason":"length"' in text else ""
+        return f"200, a stream {end}{usage}{limit}"
     if answer.status_code == 200:
         return "200, the answer"
     error = answer.json()["error"]

@@ -198,6 +198,7 @@ async def start_gateway(
         fsync=settings.gateway.fsync,
         abandoned_s=settings.gateway.abandoned_s,
         health=health,
+        leases=leases,
         retries=RetryPolicy(
             attempts_max=settings.gateway.attempts_max, within_s=settings.gateway.retry_within_s
         ),

@@ -25,14 +25,16 @@ from costplus.gateway.call import Call, charged, intent_of, measured, used_by
 from costplus.gateway.dialect import provider_refusal, stream_error
 from costplus.gateway.endpoint import Endpoint
 from costplus.gateway.errors import JournalFull, ProviderAnsweredGarbage, ProviderRefusedKey
+from costplus.gateway.exhaustion import CUT, Watch, is_watched
 from costplus.gateway.health import Health, RetryBudget
 from costplus.gateway.journal import Journal
+from costplus.gateway.leases import Leases
 from costplus.gateway.providers import Provider
 from costplus.gateway.settle import Settler
 from costplus.gateway.translate.reply import AnswerFailed, AnswerUnreadable
 from costplus.gateway.upstream import UpstreamError, UpstreamResponse
 from costplus.gateway.wire import READERS, Reading, WireReader
-from costplus.gateway.wire.base import EMPTY_READING
+from costplus.gateway.wire.base import EMPTY_READING, SseReader
 from costplus.rating.charge import Charge
 from costplus.rating.pricing import Pricing
 from costplus.rating.sheet import RateSheet
@@ -78,6 +80,7 @@ class Forwarder:
         abandoned_s: int = ABANDONED_S,
         health: Health | None = None,
         retries: RetryPolicy | None = None,
+        leases: Leases | None = None,
     ) -> None:
         self._journal = journal
         self._settler = settler
@@ -86,6 +89,7 @@ class Forwarder:
         self._answer_bytes_max = answer_bytes_max
         self._abandoned_s = abandoned_s
         self._health = health or Health(clock=time.monotonic)
+        self._leases = leases
         self._budget = RetryBudget()
         self._retries = retries or RetryPolicy()
 
@@ -196,6 +200,9 @@ class Forwarder:
     async def _stream(self, call: Call, response: UpstreamResponse, client: Client) -> None:
         reader = READERS[call.sending.endpoint.wire].stream(strip_usage=call.sending.strip_usage)
         passage = call.sending.passage()
+        watch = None
+        if self._leases and isinstance(reader, SseReader) and is_watched(call):
+            watch = Watch(call, reader, self._leases)
         headers = self._headers(call, response)
         if passage:
             headers[0] = ("content-type", _content_type(call))
@@ -212,6 +219,11 @@ class Forwarder:
                     out += passage.feed(rest) + passage.end(call.usage) if passage else rest
                 if out:
                     await stream.send(out)
+                if watch and not call.ended and not await watch.covers(out):
+                    call.flags = (*call.flags, CUT)
+                    await self._complete(call, reader)
+                    await stream.send(watch.ending())
+                    return
             rest = reader.flush()
             if not call.ended:
                 await self._complete(call, reader)
@@ -298,7 +310,7 @@ class Forwarder:
             priced = self._pricing.used(call.sheet.provider, reading.model, card=call.sheet.card, at=call.at)
         except ModelUnpriced:
             if not call.sheet.stands_in:
-                call.flags = (SERVED_UNPRICED,)
+                call.flags = (*call.flags, SERVED_UNPRICED)
             return
         call.fast = call.fast or ("speed", "fast") in priced.name.modifiers
         if priced.sheet.price.id != call.sheet.price.id:

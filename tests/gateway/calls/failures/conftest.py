@@ -117,7 +117,7 @@ class World:
         database.execute("BEGIN IMMEDIATE")
         return contextlib.closing(database)
 
-    def set_card(self, **changes: Any) -> None:
+    def set_card(self, *, credit_nano: int = DOLLAR, **changes: Any) -> None:
         """Put the row's customers on another version of their card."""
 
         def verb(tx: Tx) -> None:
@@ -131,7 +131,7 @@ class World:
             await store.write(verb)
             await store.close()
 
-        self.calls.seed(self.folder, {"cus_own": DOLLAR})
+        self.calls.seed(self.folder, {"cus_own": credit_nano})
         asyncio.run(change())
 
     def socket_of(self, body: dict[str, Any]) -> socket.socket:

@@ -261,6 +261,32 @@ def _(world: Any) -> str:
     return f"{10 - len(refused)} × 200, {len(refused)} × {refused[0]}"
 
 
+@row(
+    "The credit ends in the middle of a stream; the card finishes it, and the rest is owed",
+    "200, a stream whole",
+    charged=price(100, 400),
+    costs=(cost(100, 400),),
+)
+def _(world: Any) -> str:
+    with world.own(credit_nano=100_000, output_tokens_default=50):
+        answer = seen(world.send("[[input=100]] [[tokens=400]]", stream=True, max_tokens=None))
+    assert world.gateway.books.owed_nano("cus_own") == price(100, 400) - 100_000
+    return answer
+
+
+@row(
+    "The credit ends in the middle of a stream, and the card has it cut (`on_exhaustion`)",
+    "200, a stream whole, at its limit",
+    charged=price(49, 326),
+    costs=(cost(49, 326),),
+    flags=("cut", "estimated"),
+)
+def _(world: Any) -> str:
+    world.set_card(credit_nano=100_000, on_exhaustion="cut")
+    with world.own(credit_nano=100_000, output_tokens_default=50):
+        return seen(world.send("[[input=100]] [[tokens=400]] [[stall]]", stream=True, max_tokens=None))
+
+
 sends("The model has no price, and the card refuses such", "400 `model_unpriced`", COUNTED, model=TOMORROW)
 
 
