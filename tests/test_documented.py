@@ -115,8 +115,9 @@ def settings_of(kind: type, *, prefix: str) -> Iterator[str]:
         name = f"{prefix}{setting.name.upper()}"
         inner = [setting.type, *typing.get_args(setting.type)]
         nested = [part for part in inner if isinstance(part, type) and issubclass(part, msgspec.Struct)]
-        if not nested:
+        if not nested or typing.get_origin(setting.type) is tuple:  # A list of tables is one setting: JSON.
             yield name
+            continue
         for part in nested:
             owner = f"{name}__" if part is setting.type else f"{name}__<NAME>__"
             yield from settings_of(part, prefix=owner)

@@ -11,6 +11,7 @@ import hashlib
 import os
 import secrets
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -37,9 +38,11 @@ from costplus.config import GatewaySettings, Settings
 from costplus.core.errors import Unavailable
 from costplus.core.ids import new_id
 from costplus.gateway.admit import Admitter
+from costplus.gateway.attempt import RetryPolicy
 from costplus.gateway.call_log import CallLog
 from costplus.gateway.directory import Directory
 from costplus.gateway.forward import Forwarder
+from costplus.gateway.health import Health
 from costplus.gateway.journal import Journal
 from costplus.gateway.leases import Leases
 from costplus.gateway.models import ModelList
@@ -51,7 +54,7 @@ from costplus.gateway.settle import Settler
 from costplus.gateway.tally import CallTally
 from costplus.observe import Telemetry, open_telemetry
 from costplus.provider_book import ProviderBook, check_own, check_provider
-from costplus.provider_settings import providers_of
+from costplus.provider_settings import providers_of, routes_of
 from costplus.rating.pricing import Pricing
 from costplus.web.addresses import address_policy
 from costplus.web.app import build_app
@@ -143,6 +146,7 @@ class Gateway:
     tally: CallTally
     telemetry: Telemetry | None
     book: ProviderBook
+    health: Health  # Of the lanes that calls go by.
     tasks: list[asyncio.Task[None]]
 
     def adjust(self, settings: GatewaySettings) -> None:
@@ -152,6 +156,7 @@ class Gateway:
         self.admitter.output_tokens_default = settings.output_tokens_default
         self.admitter.stored_state = settings.stored_state
         self.forwarder.fsync, self.forwarder.money_headers = settings.fsync, settings.money_headers
+        self.forwarder.abandoned_s, self.forwarder.retries = settings.abandoned_s, _retries(settings)
         self.call_log.calls, self.call_log.bodies = settings.log_calls, settings.log_bodies
         self.proxy.keeps_answers = self.call_log.keeps_answers
 
@@ -215,13 +220,19 @@ async def start_gateway(
         now=now,
         output_tokens_default=settings.gateway.output_tokens_default,
         stored_state=settings.gateway.stored_state,
+        routes=routes_of(settings),
     )
+    health = Health(clock=time.monotonic)
     forwarder = Forwarder(
         journal=journal,
         settler=settler,
         pricing=pricing,
         fsync=settings.gateway.fsync,
         money_headers=settings.gateway.money_headers,
+        abandoned_s=settings.gateway.abandoned_s,
+        health=health,
+        leases=leases,
+        retries=_retries(settings.gateway),
     )
     tally = CallTally()
     telemetry = open_telemetry(os.environ)
@@ -254,8 +265,13 @@ async def start_gateway(
         tally=tally,
         telemetry=telemetry,
         book=book,
+        health=health,
         tasks=tasks,
     )
+
+
+def _retries(settings: GatewaySettings) -> RetryPolicy:
+    return RetryPolicy(attempts_max=settings.attempts_max, within_s=settings.retry_within_s)
 
 
 def _owner(path: Path) -> str:

@@ -67,6 +67,13 @@ class TimeoutSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_
     between_bytes_s: Annotated[int, msgspec.Meta(ge=1, le=3600)] = 300
 
 
+class KeySettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """One of a provider's keys, and its share of the calls."""
+
+    api_key: str
+    weight: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1
+
+
 class ProviderSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """One provider: where it is and how to authenticate. `catalog` is its name in the price catalogue."""
 
@@ -94,6 +101,16 @@ class ProviderSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown
     connections_max: Annotated[int, msgspec.Meta(ge=1)] = 4096  # Calls to it at once, per process.
     waiting_max: Annotated[int, msgspec.Meta(ge=0)] = 4096  # Calls that may wait for one of them to end,
     wait_timeout_s: Annotated[int, msgspec.Meta(ge=1)] = 10  # and for how long.
+    api_keys: tuple[KeySettings, ...] = ()  # Several instead of `api_key`; they share the provider's calls.
+
+
+class TargetSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """One place that serves a route: a provider of these settings and the name of the model there."""
+
+    provider: str
+    model: str
+    weight: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1  # Its share among those of its priority.
+    priority: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 0  # The lowest is asked first.
 
 
 class GatewaySettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -110,6 +127,9 @@ class GatewaySettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_
     # Who may name what a provider keeps under the seller's key: the seller's own key, nobody, or everybody.
     stored_state: Literal["merchant", "refuse", "allow"] = "merchant"
     drain_s: int = 30  # How long open calls may finish after SIGTERM.
+    abandoned_s: Annotated[int, msgspec.Meta(ge=0)] = 60  # How long an answer is read on without its client.
+    attempts_max: Annotated[int, msgspec.Meta(ge=1, le=10)] = 3  # For one call, the first one included.
+    retry_within_s: Annotated[int, msgspec.Meta(ge=0)] = 30  # No further attempt begins later.
 
 
 class SourceSettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -166,6 +186,7 @@ class Settings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=
     metrics_token: str = ""  # What may read /metrics beside a merchant's key.
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     providers: dict[str, ProviderSettings] = {}
+    routes: dict[str, tuple[TargetSettings, ...]] = {}  # Model name → who serves it.
     gateway: GatewaySettings = GatewaySettings()
     prices: PriceSettings = PriceSettings()
     payments: PaymentSettings = PaymentSettings()
@@ -192,6 +213,7 @@ class Settings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=
 
 
 # Names in the environment that the command line promises, beside the general rule.
+_LISTS = ("routes", "api_keys")  # What the environment holds as JSON.
 _NAMED = {"COSTPLUS_DATABASE_URL": ("database",), "COSTPLUS_CONFIG": None}
 
 
@@ -212,9 +234,21 @@ def load(*, flags: Mapping[str, Any], environ: Mapping[str, str], file: Path | N
     _complete_providers(tree)
     _name_sources(tree)
     try:
-        return msgspec.convert(tree, Settings, strict=False)
+        settings = msgspec.convert(tree, Settings, strict=False)
     except msgspec.ValidationError as error:
         raise SettingsInvalid(f"The settings cannot be used: {error}.") from error
+    _check_routes(settings)
+    return settings
+
+
+def _check_routes(settings: Settings) -> None:
+    """Raise where a route has no target, or one at a provider that there is not."""
+    for name, targets in settings.routes.items():
+        if not targets:
+            raise SettingsInvalid(f"Route '{name}' names nobody who serves it.")
+        for target in targets:
+            if target.provider not in settings.providers:
+                raise SettingsInvalid(f"Route '{name}' names provider '{target.provider}', which is not set.")
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -227,11 +261,20 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
             continue
         if keys[-1].endswith("_file"):
             keys, value = (*keys[:-1], keys[-1].removesuffix("_file")), _read_secret(name, value)
+        if keys[-1] in _LISTS:
+            value = _read_json(name, value)
         at = tree
         for key in keys[:-1]:
             at = at.setdefault(key, {})
         at[keys[-1]] = value
     return tree
+
+
+def _read_json(name: str, text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise SettingsInvalid(f"{name} is not valid JSON: {error}.") from error
 
 
 def _read_secret(name: str, path: str) -> str:

@@ -26,11 +26,12 @@ from costplus.gateway.credentials.credential import (
 )
 from costplus.gateway.credentials.token_service import check_private_key
 from costplus.gateway.providers import ProviderSettings, Timeouts
+from costplus.gateway.routes import Target
 from costplus.gateway.tunnel import forward_proxy_of
 
 _AMAZON = ("access_key_id", "secret_access_key", "session_token")
 _ENTRA = ("tenant_id", "client_id", "client_secret", "token_url")
-_KINDS: tuple[tuple[str, ...], ...] = (("api_key",), _AMAZON, ("service_account",), _ENTRA)
+_KINDS: tuple[tuple[str, ...], ...] = (("api_key",), ("api_keys",), _AMAZON, ("service_account",), _ENTRA)
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 _NOT_SET = frozenset(
     (
@@ -65,6 +66,7 @@ def provider_of(name: str, entry: Entry) -> ProviderSettings:
         credential=credential,
         wire=entry.wire,
         catalog=entry.catalog,
+        keys=tuple((KeyCredential(each.api_key), each.weight) for each in entry.api_keys),
         deployments=_deployments(name, entry),
         headers=_headers(name, entry, has_credential=credential is not None),
         timeouts=Timeouts(
@@ -78,6 +80,17 @@ def provider_of(name: str, entry: Entry) -> ProviderSettings:
         proxy_url=_proxy_url(name, entry),
         ssl_context=_tls(name, entry),
     )
+
+
+def routes_of(settings: Settings) -> Mapping[str, tuple[Target, ...]]:
+    """Return who serves each routed name."""
+    return {
+        name: tuple(
+            Target(provider=each.provider, model=each.model, weight=each.weight, priority=each.priority)
+            for each in targets
+        )
+        for name, targets in settings.routes.items()
+    }
 
 
 def credential_of(name: str, entry: Entry) -> Credential | None:
@@ -105,7 +118,7 @@ def credential_of(name: str, entry: Entry) -> Credential | None:
         )
     if kinds[0] == ("service_account",):
         return _service_account(name, entry.service_account)
-    return KeyCredential(entry.api_key)
+    return KeyCredential(entry.api_key or entry.api_keys[0].api_key)
 
 
 def _service_account(name: str, given: str) -> ServiceAccount:

@@ -18,9 +18,9 @@ from costplus.bootstrap import Gateway
 from costplus.config import Settings, SettingsInvalid
 from costplus.core.errors import BillingError
 from costplus.metrics import MetricsPage
-from costplus.provider_settings import providers_of
+from costplus.provider_settings import providers_of, routes_of
 
-LIVE = frozenset({"providers", "gateway", "log_level", "metrics_token"})
+LIVE = frozenset({"providers", "routes", "gateway", "log_level", "metrics_token"})
 
 log = structlog.get_logger("costplus.reload")
 
@@ -48,6 +48,7 @@ class Reloader:
             providers = providers_of(settings)
             if self._gateway is not None:
                 self._gateway.book.reconfigure(settings)
+                self._gateway.admitter.routes = routes_of(settings)
         except (BillingError, ValueError) as error:
             wrong = error if isinstance(error, BillingError) else SettingsInvalid(str(error))
             log.error("reload_refused", code=wrong.code, message=wrong.sentence)

@@ -301,6 +301,19 @@ def test_an_early_end_is_clean_but_lacks_the_terminal_events(url: str) -> None:
     assert b'"finish_reason":"stop"' not in answer
 
 
+def test_a_stream_can_break_off_after_its_usage(url: str) -> None:
+    body = {"model": MODEL, "messages": said("[[cut_late]]"), "stream": True}
+    with pytest.raises(http.client.IncompleteRead) as broken:
+        raw(url, "POST", CHAT, body | {"stream_options": {"include_usage": True}}, authorization="k")
+    assert b'"usage":{' in broken.value.partial and b"[DONE]" not in broken.value.partial
+
+
+def test_a_stream_can_end_with_an_error_object(gpt: openai.OpenAI) -> None:
+    stream = gpt.chat.completions.create(model=MODEL, messages=said("[[stream_error]]"), stream=True)
+    with pytest.raises(openai.APIError):
+        list(stream)
+
+
 def test_latency_delays_the_first_byte(gpt: openai.OpenAI) -> None:
     started_s = time.monotonic()
     gpt.chat.completions.create(model=MODEL, messages=said("[[latency=60]]"))

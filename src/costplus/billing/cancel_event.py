@@ -92,7 +92,7 @@ def cancel(
         identifier=identifier,
         reversal=canceled_event(event).id,
     )
-    adjustment = replace(adjustment, grant=_take_back(tx, event, at=at))
+    adjustment = replace(adjustment, grant=take_back(tx, event, at=at))
     tx.save(adjustment)
     return adjustment
 
@@ -110,7 +110,7 @@ def _named(tx: Tx, *, event_name: str, identifier: str, customer: str | None) ->
     return found[0]
 
 
-def _take_back(tx: Tx, event: UsageEvent, *, at: datetime) -> str:
+def take_back(tx: Tx, event: UsageEvent, *, at: datetime) -> str:
     """Take back what the event is charged; return the id of the credit grant where it came back as credit."""
     record = tx.find(Customer, event.customer)
     assert record is not None  # Its usage was settled.

@@ -32,6 +32,7 @@ _GARBAGE = b"<html><body>Bad gateway, or so it seems</body></html>"
 _GARBAGE_STREAM = b"data: {not json at all\n\ndata: <html>\n\n"
 _RETRY_AFTER_S = "1"
 _FLUSH_S = 0.25
+_COMMENT_S = 0.05
 
 
 class App:
@@ -170,18 +171,36 @@ class App:
         headers = _headers(dialect, reply.serial, dialect.stream_type if reply.ask.sse else _JSON)
         headers.append(("cache-control", "no-cache"))
         body_end = len(events) - terminal
-        if directives.truncate:
-            kept = b"".join(events[: max(1, body_end // 2)])
+        half_way = max(1, body_end // 2)
+        if directives.truncate or directives.cut_late:
+            kept = b"".join(events[:-1] if directives.cut_late else events[:half_way])
             self.tally.break_off(reply.counts)
             await self._send_short(proto, headers, kept, len(kept) + len(events[-1]))
             return
+        if directives.stall:
+            await self._stall(proto, headers, b"".join(events[:half_way]), reply)
+            return
         if directives.early_end:
             events = events[:body_end]
+        if directives.stream_error:
+            error = dialect.fault(500, message_for(500), reply.serial)
+            events = [*events[:half_way], b"event: error\ndata: %b\n\n" % error]
         chunk_s = directives.chunk_ms / 1000
         if not chunk_s:  # Two writes are the fewest that still look like a stream.
             half = max(1, len(events) // 2)
             events = [b"".join(events[:half]), b"".join(events[half:])]
-        await self._send(proto, headers, events, reply, chunk_s=chunk_s, complete=not directives.early_end)
+        complete = not (directives.early_end or directives.stream_error)
+        await self._send(proto, headers, events, reply, chunk_s=chunk_s, complete=complete)
+
+    async def _stall(self, proto: HTTPProtocol, headers: Headers, kept: bytes, reply: Reply) -> None:
+        """Send a part of a stream, and then comments only, as routers do while they wait for a provider."""
+        self.tally.break_off(reply.counts)
+        out = proto.response_stream(200, headers)
+        with contextlib.suppress(ProtocolClosed):
+            await out.send_bytes(kept)
+            while True:
+                await asyncio.sleep(_COMMENT_S)
+                await out.send_bytes(b": keep-alive\n\n")
 
     async def _send(
         self,

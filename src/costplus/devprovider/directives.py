@@ -10,6 +10,9 @@
     [[garbage]]                                           status 200 and a body that is not JSON
     [[truncate]]                                          the connection breaks half-way through the answer
     [[early_end]]                                         a stream that ends cleanly without its last events
+    [[stream_error]]                                      an error object half-way through a stream
+    [[cut_late]]                                          the connection breaks before a stream's last event
+    [[stall]]                                             a stream that stops half-way, but for comments
     [[no_usage]]                                          an answer without its usage block
     [[hang]]                                              no answer until the client goes
 
@@ -43,7 +46,12 @@ _NUMBERS = frozenset(
         "error",
     )
 )
-_SWITCHES = frozenset(("garbage", "truncate", "early_end", "no_usage", "hang", "say"))
+_SWITCHES = frozenset(
+    (
+        *("garbage", "truncate", "early_end", "no_usage", "hang", "stream_error", "cut_late", "stall"),
+        "say",
+    )
+)
 _STATUS_DEFAULT = 500
 
 
@@ -63,6 +71,9 @@ class Directives(msgspec.Struct, frozen=True):
     garbage: bool = False
     truncate: bool = False
     early_end: bool = False
+    stream_error: bool = False
+    cut_late: bool = False
+    stall: bool = False
     no_usage: bool = False
     hang: bool = False
     say: bool = False

@@ -8,28 +8,31 @@ Rule 3: a model without a price is refused, or taken by what its card lets stand
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from urllib.parse import unquote
 
 from costplus.billing.customer import ApiKey
 from costplus.billing.entitlement import Terms
-from costplus.catalog.context import RequestContext, asking, circumstances
+from costplus.billing.key_limits import KeyLimits
+from costplus.catalog.context import RequestContext, asking
 from costplus.catalog.names import split_provider
-from costplus.catalog.price import PriceVersion
-from costplus.core.errors import InvalidRequest
+from costplus.catalog.price import ModelUnpriced, PriceVersion
+from costplus.core.errors import BillingError, Forbidden, InvalidRequest
 from costplus.core.ids import new_id
 from costplus.core.usage import OWN_KEY
-from costplus.gateway.call import Call
+from costplus.gateway.call import Call, Candidate, intent_of
 from costplus.gateway.credentials.credential import Credential
 from costplus.gateway.directory import Directory
-from costplus.gateway.endpoint import Endpoint
+from costplus.gateway.endpoint import Endpoint, renamed
 from costplus.gateway.errors import ModelNotForKey
-from costplus.gateway.journal import Intent, Journal
+from costplus.gateway.journal import Journal
 from costplus.gateway.key_book import KeyBook
 from costplus.gateway.leases import Leases
 from costplus.gateway.providers import Provider, Providers
 from costplus.gateway.rates import KeyRates
+from costplus.gateway.routes import Rank, Routes, Target, affinity_of, ordered
 from costplus.gateway.sending import sending_of
 from costplus.gateway.served import asked_for
 from costplus.gateway.stored import StoredState, check_stored, check_stored_fields
@@ -38,7 +41,7 @@ from costplus.gateway.wire.request import WireRequest, parse_request
 from costplus.rating.charge import uncovered
 from costplus.rating.pricing import Pricing
 from costplus.rating.quote import OUTPUT_TOKENS_DEFAULT, quote
-from costplus.rating.sheet import sheet_for
+from costplus.rating.sheet import RateSheet, sheet_for
 
 
 class TierUnpriced(InvalidRequest):
@@ -46,6 +49,15 @@ class TierUnpriced(InvalidRequest):
 
     code = "service_tier_unpriced"
     remedy = "Leave `service_tier` and `speed` at their defaults."
+
+
+@dataclass(frozen=True, slots=True)
+class _Lane:
+    """A way that a call may go: a provider with one key, or the customer's `own` credential."""
+
+    provider: Provider
+    target: Target
+    own: Credential | None
 
 
 class Admitter:
@@ -63,6 +75,7 @@ class Admitter:
         now: Callable[[], datetime],
         output_tokens_default: int = OUTPUT_TOKENS_DEFAULT,
         stored_state: StoredState = "merchant",
+        routes: Routes | None = None,
     ) -> None:
         self._directory = directory
         self._providers = providers
@@ -74,6 +87,7 @@ class Admitter:
         self._rates = KeyRates()
         self.output_tokens_default = output_tokens_default
         self.stored_state = stored_state
+        self.routes = routes or {}
 
     async def admit(
         self, endpoint: Endpoint, headers: Mapping[str, str], body: bytes, *, query: str = ""
@@ -91,22 +105,39 @@ class Admitter:
             request = parse_request(body, wire=endpoint.wire, model=endpoint.model, streams=endpoint.streams)
             if self._keeps_apart(key):
                 check_stored(body, wire=endpoint.wire)
-        provider, model = self._provider_of(request.model, endpoint)
         terms = await self._directory.terms(customer)
-        own = await self._keys.own(customer, provider.settings.name)
-        call = self._price(endpoint, provider, model, request, terms, body=body, headers=headers, own=own)
-        call.api_key = key.id
-        names = (call.sheet.model, model)  # As the catalogue has it, or as the key's maker may know it.
-        if not any(key.limits.allows(call.sheet.provider, name) for name in names):
-            raise ModelNotForKey(
-                f"This key may not call '{call.sheet.provider}/{call.sheet.model}'.", param="model"
-            )
-        call.ticket = self._rates.begin(key, sum(call.quote.usage.quantities.values()))
+        at = terms.now(self._now())
+        lanes = await self._lanes_of(request, endpoint, customer=customer)
+        id = new_id("req", at=at)
+        candidates = self._candidates(
+            endpoint, lanes, request, terms, body=body, limits=key.limits, id=id, at=at
+        )
+        first = candidates[0]
+        call = Call(
+            id=id,
+            endpoint=endpoint,
+            sending=first.sending,
+            received=headers,
+            request=request,
+            requested_model=request.model,
+            terms=terms,
+            sheet=first.sheet,
+            quote=first.quote,
+            at=at,
+            fast=first.fast,
+            context=first.context,
+            candidates=candidates,
+            flags=first.flags,
+            own_credential=first.own_credential,
+            api_key=key.id,
+        )
+        tokens = max(sum(each.quote.usage.quantities.values()) for each in candidates)
+        call.ticket = self._rates.begin(key, tokens)
         try:
             if terms.holds(call.at):
                 call.held = await self._leases.hold(
                     terms,
-                    call.quote.charge.price_nano,
+                    max(each.quote.charge.price_nano for each in candidates),  # Whoever serves it.
                     api_key=key.id,
                     subject=f"{call.sheet.provider}/{call.sheet.model}",
                     at=call.at,
@@ -135,6 +166,23 @@ class Admitter:
         """Return whether a key's calls may not name what a provider keeps: it may be another customer's."""
         return self.stored_state == "refuse" or (self.stored_state == "merchant" and bool(key.customer))
 
+    async def _lanes_of(self, request: WireRequest, endpoint: Endpoint, *, customer: str) -> list[_Lane]:
+        """Return who may serve the model: the targets of its route, or the provider that it names.
+
+        A provider that the customer brings a credential for is one lane, with that.
+        """
+        targets = () if endpoint.is_native else self.routes.get(request.model, ())
+        if not targets:
+            provider, model = self._provider_of(request.model, endpoint)
+            targets = (Target(provider=provider.settings.name, model=model),)
+        lanes: list[_Lane] = []
+        for target in targets:
+            name = self._providers.named(target.provider).settings.name
+            own = await self._keys.own(customer, name)
+            for provider, weight in self._providers.lanes_of(name)[: 1 if own else None]:
+                lanes.append(_Lane(provider, replace(target, weight=target.weight * weight), own))
+        return lanes
+
     def _provider_of(self, name: str, endpoint: Endpoint) -> tuple[Provider, str]:
         if endpoint.is_native or endpoint.model:
             return self._providers.named(endpoint.provider), name
@@ -144,24 +192,63 @@ class Admitter:
         named, model = split_provider(name)
         return self._providers.named(named or endpoint.provider), model
 
-    def _price(
+    def _candidates(
         self,
         endpoint: Endpoint,
-        provider: Provider,
-        model: str,
+        lanes: Sequence[_Lane],
         request: WireRequest,
         terms: Terms,
         *,
         body: bytes,
-        headers: Mapping[str, str],
-        own: Credential | None,
-    ) -> Call:
-        """Price the request as of the customer's present; nothing is changed by it."""
-        at = terms.now(self._now())
+        limits: KeyLimits,
+        id: str,
+        at: datetime,
+    ) -> tuple[Candidate, ...]:
+        """Return the lanes that can serve the request, in the order in which they are asked.
+
+        Where none can, raises why the first cannot.
+        """
+        if len(lanes) > 1:
+            affinity = affinity_of(request, customer=terms.customer.id) or id.encode()
+            ranks = [
+                Rank(
+                    lane=f"{lane.provider.lane} {lane.target.model}",
+                    weight=lane.target.weight,
+                    priority=lane.target.priority,
+                )
+                for lane in lanes
+            ]
+            lanes = [lanes[place] for place in ordered(ranks, affinity=affinity)]
+        candidates: list[Candidate] = []
+        refusals: list[BillingError] = []
+        for lane in lanes:
+            try:
+                candidate = self._priced(endpoint, lane, request, terms, body=body, id=id, at=at)
+                _check_key(limits, candidate.sheet, lane.target.model)
+                candidates.append(candidate)
+            except (InvalidRequest, Forbidden, ModelUnpriced) as refusal:
+                refusals.append(refusal)
+        if not candidates:
+            raise refusals[0]
+        return tuple(candidates)
+
+    def _priced(
+        self,
+        endpoint: Endpoint,
+        lane: _Lane,
+        request: WireRequest,
+        terms: Terms,
+        *,
+        body: bytes,
+        id: str,
+        at: datetime,
+    ) -> Candidate:
+        """Return what the request would be and cost by a lane, as of the customer's present."""
+        provider, model = lane.provider, lane.target.model
         card = terms.card_at(at)
         sold_as = provider.sold_as(model, is_native=endpoint.is_native)
         priced = self._pricing.taken(provider.catalog, sold_as, card=card, at=at)
-        flags = (OWN_KEY,) if own else ()
+        flags = (OWN_KEY,) if lane.own else ()
         sheet, name = sheet_for(priced.sheet, flags), priced.name
         sheet.check_floor()
         # A call made now is no batch, whatever its model's name says; its fast mode costs what it costs.
@@ -179,57 +266,40 @@ class Admitter:
             output_tokens_default=self.output_tokens_default * request.choices_max,
             context=context,
         )
-        id = new_id("req", at=at)
         sending = sending_of(
             request,
             body,
-            endpoint=endpoint,
+            endpoint=renamed(endpoint, model) if not endpoint.is_native else endpoint,
             provider=provider,
             model=model,
             max_tokens=sheet.price.output_tokens_max or self.output_tokens_default,
             id=id,
             at=at,
         )
-        return Call(
-            id=id,
-            endpoint=endpoint,
+        return Candidate(
+            lane=provider.lane,
             sending=sending,
-            received=headers,
-            request=request,
-            requested_model=request.model,
-            terms=terms,
             sheet=sheet,
             quote=quoted,
-            at=at,
-            fast=fast,
             context=context,
+            fast=fast,
             flags=flags,
-            own_credential=own,
+            own_credential=lane.own,
         )
 
     def _intend(self, call: Call) -> None:
         """Journal the intent; where the journal refuses, the hold is given back."""
-        intent = Intent(
-            id=call.id,
-            customer=call.terms.customer.id,
-            at=call.at,
-            provider=call.sheet.provider,
-            model=call.sheet.model,
-            requested_model=call.requested_model,
-            input_tokens=call.quote.usage.quantities["input"],
-            price_version=call.sheet.price.id,
-            circumstances=circumstances(call.context),
-            card_version=call.sheet.card.id,
-            hold=call.held.lease.hold_id if call.held.lease else "",
-            held_nano=call.held.amount_nano,
-            api_key=call.api_key,
-            own_key=call.own_credential is not None,
-        )
         try:
-            self._journal.intend(intent)
+            self._journal.intend(intent_of(call))
         except BaseException:
             call.held.close(0)
             raise
+
+
+def _check_key(limits: KeyLimits, sheet: RateSheet, model: str) -> None:
+    """Raise `ModelNotForKey` where the key may not call the model, by the catalogue's name or the maker's."""
+    if not any(limits.allows(sheet.provider, name) for name in (sheet.model, model)):
+        raise ModelNotForKey(f"This key may not call '{sheet.provider}/{sheet.model}'.", param="model")
 
 
 def secrets_in(headers: Mapping[str, str], query: str = "") -> tuple[str, ...]:

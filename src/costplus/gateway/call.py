@@ -13,7 +13,7 @@ from costplus.catalog.context import RequestContext, asking, circumstances
 from costplus.core.usage import ESTIMATED, OTHER_MODEL, Usage, usage_of
 from costplus.gateway.credentials.credential import Credential
 from costplus.gateway.endpoint import Endpoint
-from costplus.gateway.journal import Used
+from costplus.gateway.journal import Intent, Used
 from costplus.gateway.leases import NOTHING_HELD, Held
 from costplus.gateway.rates import NO_TICKET, Ticket
 from costplus.gateway.sending import Sending
@@ -32,6 +32,20 @@ CHARS_PER_TOKEN = 4
 OUTPUT_INCOMPLETE = "output_incomplete"  # The wire's flag for output counts that are a placeholder.
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One lane that may serve a call, and what it would cost there."""
+
+    lane: str
+    sending: Sending
+    sheet: RateSheet
+    quote: Quote
+    context: RequestContext
+    fast: bool
+    flags: tuple[str, ...] = ()
+    own_credential: Credential | None = None
+
+
 @dataclass(slots=True, kw_only=True)
 class Call:
     """Everything known about a call from its admission on."""
@@ -47,6 +61,7 @@ class Call:
     quote: Quote
     at: datetime  # The customer's time at admission: prices are those of this instant.
     context: RequestContext  # What the call asked to be.
+    candidates: tuple[Candidate, ...] = ()  # Who may serve it, the first to be asked first.
     fast: bool = False  # Whether the model's name asked for its fast mode.
     own_credential: Credential | None = None  # The customer's own for the provider, where it brings one.
     api_key: str = ""  # The id of the key that it came with.
@@ -57,6 +72,12 @@ class Call:
     used: Used | None = None  # The journal's record of it.
     accounting_s: float = 0.0  # How long the accounting kept its answer back.
     ended: bool = False  # Accounted for, or void: exactly one of both happens, once.
+
+    def use(self, candidate: Candidate) -> None:
+        """Be a call of that lane from now on."""
+        self.sending, self.sheet, self.quote = candidate.sending, candidate.sheet, candidate.quote
+        self.context, self.fast = candidate.context, candidate.fast
+        self.flags, self.own_credential = candidate.flags, candidate.own_credential
 
 
 def measured(call: Call, reading: Reading) -> Usage:
@@ -86,8 +107,24 @@ def measured(call: Call, reading: Reading) -> Usage:
 def used_by(call: Call, usage: Usage, reading: Reading, charge: Charge) -> Used:
     """End what the call held, and return the journal's record of what it used."""
     release_nano, caps = call.held.close(charge.price_nano)
+    hold = call.held.lease.hold_id if call.held.lease else ""
+    return record_of(call, usage, reading, charge, hold=hold, release_nano=release_nano, caps=caps)
+
+
+def record_of(
+    call: Call,
+    usage: Usage,
+    reading: Reading,
+    charge: Charge,
+    *,
+    id: str = "",
+    hold: str = "",
+    release_nano: int = 0,
+    caps: list[tuple[str, int]] | None = None,
+) -> Used:
+    """Return the journal's record of what the call used, or under an `id` of its own one of its attempts."""
     return Used(
-        id=call.id,
+        id=id or call.id,
         customer=call.terms.customer.id,
         at=call.at,
         provider=call.sheet.provider,
@@ -103,10 +140,30 @@ def used_by(call: Call, usage: Usage, reading: Reading, charge: Charge) -> Used:
         cost_nano=charge.cost_nano,
         lines=[(line.rate.id, line.quantity) for line in charge.lines],
         unpriced=charge.unpriced,
-        hold=call.held.lease.hold_id if call.held.lease else "",
+        hold=hold,
         release_nano=release_nano,
         api_key=call.api_key,
-        caps=caps,
+        caps=caps or [],
+    )
+
+
+def intent_of(call: Call) -> Intent:
+    """Return what must be known should nothing more be heard of the call."""
+    return Intent(
+        id=call.id,
+        customer=call.terms.customer.id,
+        at=call.at,
+        provider=call.sheet.provider,
+        model=call.sheet.model,
+        requested_model=call.requested_model,
+        input_tokens=call.quote.usage.quantities["input"],
+        price_version=call.sheet.price.id,
+        circumstances=circumstances(call.context),
+        card_version=call.sheet.card.id,
+        hold=call.held.lease.hold_id if call.held.lease else "",
+        held_nano=call.held.amount_nano,
+        api_key=call.api_key,
+        own_key=call.own_credential is not None,
     )
 
 

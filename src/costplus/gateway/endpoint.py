@@ -135,6 +135,14 @@ def generate_at(provider: str, model: str, streams: bool) -> Endpoint:
     )
 
 
+def renamed(endpoint: Endpoint, model: str) -> Endpoint:
+    """Return the endpoint for another model, where its path names one."""
+    if not endpoint.model or endpoint.model == model:
+        return endpoint
+    path = endpoint.upstream_path.replace(quote(endpoint.model, safe=""), quote(model, safe=""), 1)
+    return replace(endpoint, model=model, upstream_path=path)
+
+
 def converse_at(provider: str, model: str, streams: bool) -> Endpoint:
     """Return where a model of Bedrock's converses, at once or in a stream."""
     method = "converse-stream" if streams else "converse"

@@ -4,7 +4,8 @@ Rule 1: usage is journalled before the last byte of the answer is sent: on the c
 Rule 2: a client that leaves does not end the accounting: the rest of the stream is read for a while, and
 what still has no counts is estimated from what was seen, flagged.
 Rule 3: a provider's refusal costs nothing and passes through; its rejection of our key does not.
-Rule 4: what cannot be read is not passed on: an answer that is compressed though that was not asked for, a
+Rule 4: until something was sent to the client, another lane may answer instead (`attempt`).
+Rule 5: what cannot be read is not passed on: an answer that is compressed though that was not asked for, a
 redirection, an event without an end. What a header says of an answer decides less than its first bytes.
 """
 
@@ -12,16 +13,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Mapping
-from time import perf_counter
 from typing import Protocol
 
 import structlog
 
-from costplus.catalog.price import ModelUnpriced
 from costplus.core.money import nano_text
-from costplus.core.usage import Usage
-from costplus.gateway.call import Call, charged, measured, used_by
+from costplus.gateway.account import Accountant
+from costplus.gateway.attempt import Attempts, RetryPolicy, may_have_cost
+from costplus.gateway.call import Call, intent_of
 from costplus.gateway.credentials.credential import Credential
 from costplus.gateway.dialect import provider_refusal, stream_error
 from costplus.gateway.endpoint import Endpoint
@@ -32,21 +33,22 @@ from costplus.gateway.errors import (
     ProviderRefusedKey,
     RequestUnsendable,
 )
+from costplus.gateway.exhaustion import CUT, Watch, is_watched
+from costplus.gateway.health import Health, RetryBudget
 from costplus.gateway.journal import Journal
+from costplus.gateway.leases import Leases
 from costplus.gateway.providers import Provider
 from costplus.gateway.settle import Settler
 from costplus.gateway.translate.reply import AnswerFailed, AnswerUnreadable
 from costplus.gateway.upstream import UpstreamBodyTooLarge, UpstreamError, UpstreamResponse
 from costplus.gateway.wire import READERS, Reading, WireReader
-from costplus.gateway.wire.base import EMPTY_READING
+from costplus.gateway.wire.base import EMPTY_READING, SseReader
 from costplus.gateway.wire.sse import EventTooLarge
-from costplus.rating.charge import Charge
 from costplus.rating.pricing import Pricing
-from costplus.rating.sheet import RateSheet
 
-DRAIN_S = 60
-SERVED_UNPRICED = "served_model_unpriced"  # Flag: charged as the model that was asked for.
+ABANDONED_S = 60  # How long an answer is read on after its client has left.
 _STREAMS = ("text/event-stream", "application/vnd.amazon.eventstream")
+_LANES_FAULTS = (UpstreamError, ProviderAnsweredGarbage, AnswerUnreadable)
 _BLANKS_MAX = 4096  # Bytes that may stand before an answer's first byte.
 _KEPT_HEADERS = (
     "content-encoding",
@@ -90,16 +92,36 @@ class Forwarder:
         fsync: bool = False,
         money_headers: bool = True,
         answer_bytes_max: int = 64 << 20,
+        abandoned_s: int = ABANDONED_S,
+        health: Health | None = None,
+        retries: RetryPolicy | None = None,
+        leases: Leases | None = None,
     ) -> None:
         self._journal = journal
-        self._settler = settler
-        self._pricing = pricing
+        self._accountant = Accountant(journal=journal, settler=settler, pricing=pricing)
         self.fsync = fsync
         self.money_headers = money_headers
+        self.abandoned_s = abandoned_s
+        self.retries = retries or RetryPolicy()
         self._answer_bytes_max = answer_bytes_max
+        self._health = health or Health(clock=time.monotonic)
+        self._budget = RetryBudget()
+        self._leases = leases
 
     async def forward(self, call: Call, client: Client) -> None:
         """Make the call. Raises what the client must be told where nothing was sent to it yet."""
+        attempts = Attempts(call, health=self._health, budget=self._budget, policy=self.retries)
+        try:
+            while not await self._is_served(call, client, attempts):
+                with contextlib.suppress(JournalFull):  # Then the first intent stands for this one too.
+                    self._journal.intend(intent_of(call))
+        finally:
+            attempts.end()
+            if not call.ended:  # Cancelled, or a fault of ours: what is not known is estimated.
+                self._accountant.account(call, EMPTY_READING)
+
+    async def _is_served(self, call: Call, client: Client, attempts: Attempts) -> bool:
+        """Make one attempt; return False where the call has moved on to the next."""
         sending = call.sending
         response: UpstreamResponse | None = None
         try:
@@ -107,24 +129,35 @@ class Forwarder:
                 sending.provider, sending.endpoint, call.received, sending.body, own=call.own_credential
             )
             if _is_refusal(response):
-                await self._refused(call, response, client)
+                body = await response.read(self._answer_bytes_max)
+                if attempts.refused(response.status, response.header("retry-after")):
+                    return False
+                self._refused(call, response, body, client)
             elif _is_unreadable(response):
-                self._void(call, "provider_answer_invalid")
                 raise _garbage(sending.provider)
             elif (response.header("content-type") or "").startswith(_STREAMS):
-                begun = await response.beginning(_BLANKS_MAX)
+                begun = await response.beginning(_BLANKS_MAX)  # Until then another lane may answer.
                 send = self._whole if begun.lstrip()[:1] in (b"{", b"[") else self._stream
                 await send(call, response, client)
             else:
                 await self._whole(call, response, client)
-        except (UpstreamError, RequestUnsendable) as error:
-            self._void(call, error.code)
+            attempts.answered()
+        except _LANES_FAULTS as error:
+            if call.ended:
+                raise
+            if may_have_cost(error):
+                self._accountant.keep_cost(call, attempts.number)
+            if await attempts.failed(error):
+                return False
+            self._accountant.void(call, error.code)
+            raise
+        except RequestUnsendable as error:
+            self._accountant.void(call, error.code)
             raise
         finally:
             if response is not None and not response.complete:
                 await response.aclose()
-            if not call.ended:  # Cancelled, or a fault of ours: what is not known is estimated.
-                self._account(call, EMPTY_READING)
+        return True
 
     async def pass_on(
         self,
@@ -166,10 +199,9 @@ class Forwarder:
         except ValueError as error:
             raise RequestUnsendable(f"The request cannot be sent on: {error}.") from error
 
-    async def _refused(self, call: Call, response: UpstreamResponse, client: Client) -> None:
+    def _refused(self, call: Call, response: UpstreamResponse, body: bytes, client: Client) -> None:
         """Pass the provider's own refusal on; it is not billed."""
-        body = await response.read(self._answer_bytes_max)
-        self._void(call, f"provider_{response.status}")
+        self._accountant.void(call, f"provider_{response.status}")
         if response.status in (401, 403):
             name = call.sending.provider.settings.name
             if call.own_credential is not None:
@@ -187,14 +219,9 @@ class Forwarder:
         sending = call.sending
         reading = _whole_reading(sending.endpoint.wire, body)
         if not reading.complete or reading.error:
-            self._void(call, "provider_answer_invalid")
             raise _garbage(sending.provider)
-        try:
-            reply = sending.translation.read(body) if sending.translation else None
-        except AnswerUnreadable:
-            self._void(call, "provider_answer_invalid")
-            raise
-        charge = self._account(call, reading)
+        reply = sending.translation.read(body) if sending.translation else None
+        charge = self._accountant.account(call, reading)
         await self._made_durable(call)
         headers = self._headers(call, response)
         if sending.translation and reply:
@@ -207,6 +234,9 @@ class Forwarder:
     async def _stream(self, call: Call, response: UpstreamResponse, client: Client) -> None:
         reader = READERS[call.sending.endpoint.wire].stream(strip_usage=call.sending.strip_usage)
         passage = call.sending.passage()
+        watch = None
+        if self._leases and isinstance(reader, SseReader) and is_watched(call):
+            watch = Watch(call, reader, self._leases)
         headers = self._headers(call, response)
         if passage:
             headers[0] = ("content-type", _content_type(call))
@@ -226,6 +256,11 @@ class Forwarder:
                     out += passage.feed(rest) + passage.end(call.usage) if passage else rest
                 if out:
                     await stream.send(out)
+                if watch and not call.ended and not await watch.covers(out):
+                    call.flags = (*call.flags, CUT)
+                    await self._complete(call, reader)
+                    await stream.send(watch.ending())
+                    return
             rest = reader.flush()
             if not call.ended:
                 await self._complete(call, reader)
@@ -254,89 +289,25 @@ class Forwarder:
         reading = reader.finish()
         nothing_seen = reading.usage is None and reading.output_chars == 0
         if nothing_seen and (reading.error or not reading.complete) and not client_left:
-            self._void(call, "provider_stream_error")
+            self._accountant.void(call, "provider_stream_error")
             return
-        self._account(call, reading)
+        self._accountant.account(call, reading)
         await self._made_durable(call)
 
     async def _made_durable(self, call: Call) -> None:
-        """Wait for the disk where the settings ask for it; the caller gets its answer in any case."""
-        if not self.fsync:
-            return
-        began_s = perf_counter()
-        try:
-            await self._journal.durable()
-        except JournalFull as error:
-            log.error("journal_not_durable", code=error.code, request=call.id)  # The store has it soon.
-        call.accounting_s += perf_counter() - began_s
+        if self.fsync:
+            await self._accountant.made_durable(call)
 
     async def _drain(self, response: UpstreamResponse, reader: WireReader) -> None:
         """Read on after the client has left, for the provider's own counts, up to a bound."""
         try:
-            async with asyncio.timeout(DRAIN_S):
+            async with asyncio.timeout(self.abandoned_s):
                 async for chunk in response.chunks():
                     reader.feed(chunk)
                     if reader.done:
                         return
         except (TimeoutError, UpstreamError, EventTooLarge) as error:
             log.warning("drain_ended", reason=type(error).__name__)
-
-    def _account(self, call: Call, reading: Reading) -> Charge:
-        """Journal what the call used, end its hold, queue its settlement; return its charge."""
-        began_s = perf_counter()
-        call.ended = True
-        self._serve(call, reading)
-        usage = measured(call, reading)
-        if call.flags:
-            usage = Usage(usage.quantities, (*usage.flags, *call.flags))
-        charge = charged(call, usage, reading, sheet_of=lambda model: self._sheet_of(call, model))
-        call.usage = usage
-        call.ticket.used(sum(usage.quantities.values()))
-        used = call.used = used_by(call, usage, reading, charge)
-        rates = [line.rate for line in charge.lines]
-        try:
-            self._journal.use(used, rates)
-        except JournalFull as error:
-            log.error("journal_refused_usage", code=error.code, request=call.id)  # Settled all the same.
-        self._settler.submit_call(used, charge)
-        call.accounting_s = perf_counter() - began_s
-        return charge
-
-    def _serve(self, call: Call, reading: Reading) -> None:
-        """Where another model served than was asked for, price what was served (gateway rule 2).
-
-        A served name without a price leaves the requested model's price standing, and is flagged; where that
-        had none either, there is nothing to flag: the charge says so.
-        """
-        if not reading.model or reading.model == call.sheet.model:
-            return
-        try:
-            priced = self._pricing.used(call.sheet.provider, reading.model, card=call.sheet.card, at=call.at)
-        except ModelUnpriced:
-            if not call.sheet.stands_in:
-                call.flags = (*call.flags, SERVED_UNPRICED)
-            return
-        call.fast = call.fast or ("speed", "fast") in priced.name.modifiers
-        if priced.sheet.price.id != call.sheet.price.id:
-            call.sheet = priced.sheet
-
-    def _sheet_of(self, call: Call, model: str) -> RateSheet | None:
-        """Return the sheet of another model of the call's provider, None where it has no price."""
-        try:
-            return self._pricing.used(call.sheet.provider, model, card=call.sheet.card, at=call.at).sheet
-        except ModelUnpriced:
-            return None
-
-    def _void(self, call: Call, reason: str) -> None:
-        if call.ended:
-            return
-        call.ended = True
-        call.held.close(0)
-        call.ticket.used(0)
-        try:
-            self._journal.void(call.id, reason)
-        except JournalFull as error:
-            log.error("journal_refused_void", code=error.code, request=call.id)
 
     def _headers(self, call: Call, response: UpstreamResponse) -> list[tuple[str, str]]:
         """Return the answer's headers: the provider's few that clients read, and ours."""

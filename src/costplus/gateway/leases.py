@@ -137,6 +137,31 @@ class Leases:
             give_back(caps, amount_nano)
             raise
 
+    async def extended(self, held: Held, terms: Terms, amount_nano: int, *, subject: str) -> Held:
+        """Hold more for a call under way, of the same lease and of no cap's other window.
+
+        Raises `InsufficientCredit`, `SpendCapReached`; the call holds what it held then.
+        """
+        assert held.lease is not None
+        caps: tuple[Lease, ...] = ()
+        if held.caps:
+            if any(cap.free_nano < amount_nano for cap in held.caps):
+                raise InsufficientCredit("A spend cap leaves no room for more of this call.")
+            for cap in held.caps:
+                cap.free_nano -= amount_nano
+            caps = held.caps
+        try:
+            lease = await self.take(terms, amount_nano, subject=subject)
+        except BaseException:
+            for cap in caps:
+                cap.grown(amount_nano)
+            raise
+        lease.in_flight -= 1  # It is one call still.
+        if lease is not held.lease:  # Its own ended in the ledger: what it holds there counts no more.
+            lease.free_nano += amount_nano
+            return held
+        return Held(lease, held.caps, held.amount_nano + amount_nano)
+
     async def take(self, terms: Terms, amount_nano: int, *, subject: str = "") -> Lease:
         """Set `amount_nano` of the customer's credit aside for one call of `subject` (`provider/model`).
 

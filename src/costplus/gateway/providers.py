@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
@@ -91,6 +91,7 @@ class ProviderSettings:
     name: str
     base_url: str
     credential: Credential | None = None
+    keys: tuple[tuple[Credential, int], ...] = ()  # Several that share its calls, each with its weight.
     wire: Wire = "openai"
     catalog: str = ""
     deployments: Deployments = NO_DEPLOYMENTS
@@ -118,15 +119,23 @@ def api_path(settings: ProviderSettings) -> str:
 
 
 class Provider:
-    """A provider and its connections."""
+    """A provider and its connections, with one of its keys."""
 
-    def __init__(self, settings: ProviderSettings, *, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        settings: ProviderSettings,
+        *,
+        now: Callable[[], datetime],
+        lane: str = "",
+        pool: UpstreamPool | None = None,
+    ) -> None:
         self.settings = settings
+        self.lane = lane or settings.name  # What its health is noted under.
         self.catalog = settings.catalog or settings.name
         self.shape = _SHAPES[settings.wire]
         self.speaks = rows_for(settings.name, self.catalog, settings.wire)
         url = urlsplit(settings.base_url)
-        self.pool = UpstreamPool(
+        self.pool = pool or UpstreamPool(
             base_url=f"{url.scheme}://{url.netloc}",
             ssl_context=settings.ssl_context,
             proxy=forward_proxy_of(settings.proxy_url) if settings.proxy_url else None,
@@ -247,26 +256,38 @@ def _is_withheld(name: str) -> bool:
     return name in _WITHHELD or name.startswith(_WITHHELD_STARTS)
 
 
+def _lanes(settings: ProviderSettings, *, now: Callable[[], datetime]) -> list[tuple[Provider, int]]:
+    """Return the provider with each of its keys, and the key's weight; they share its connections."""
+    first = Provider(settings, now=now)
+    lanes = [(first, settings.keys[0][1] if settings.keys else 1)]
+    for number, (key, weight) in enumerate(settings.keys[1:], 2):
+        with_key = replace(settings, credential=key)
+        lane = f"{settings.name}/{number}"
+        lanes.append((Provider(with_key, now=now, lane=lane, pool=first.pool), weight))
+    return lanes
+
+
 class Providers:
     """The configured providers by name."""
 
     def __init__(self, settings: Mapping[str, ProviderSettings], *, now: Callable[[], datetime]) -> None:
         self._now = now
-        self._by_name = {name: Provider(entry, now=now) for name, entry in settings.items()}
+        self._settings: dict[str, ProviderSettings] = dict(settings)
+        self._lanes = {name: _lanes(entry, now=now) for name, entry in settings.items()}
+        self._by_name = {name: lanes[0][0] for name, lanes in self._lanes.items()}
         self._retired: list[Provider] = []
 
     def adopt(self, settings: Mapping[str, ProviderSettings]) -> None:
         """Have other providers from now on; calls under way end at the ones that they began at."""
-        known = self._by_name
-        self._by_name = {
-            name: known[name] if name in known and known[name].settings == entry else self._made(entry)
+        known, before = self._lanes, self._settings
+        self._settings = dict(settings)
+        self._lanes = {
+            name: known[name] if before.get(name) == entry else _lanes(entry, now=self._now)
             for name, entry in settings.items()
         }
-        replaced = [each for name, each in known.items() if self._by_name.get(name) is not each]
+        self._by_name = {name: lanes[0][0] for name, lanes in self._lanes.items()}
+        replaced = [lanes[0][0] for name, lanes in known.items() if self._lanes.get(name) is not lanes]
         self._retired = [each for each in (*self._retired, *replaced) if not each.pool.is_empty]
-
-    def _made(self, entry: ProviderSettings) -> Provider:
-        return Provider(entry, now=self._now)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -315,6 +336,10 @@ class Providers:
     def loads(self) -> Mapping[str, PoolLoad]:
         """Return how busy each provider's connections are."""
         return {name: provider.pool.load for name, provider in self._by_name.items()}
+
+    def lanes_of(self, name: str) -> Sequence[tuple[Provider, int]]:
+        """Return the provider with each of its keys, and the key's weight. Raises `ProviderNotConfigured`."""
+        return self._lanes[self.named(name).settings.name]
 
     async def aclose(self) -> None:
         """Close every connection."""

@@ -27,6 +27,8 @@ from costplus.rating.item import CardItem
 # Stripe's words for what a card does about a change: tell, price new customers by it, or everybody.
 PriceTracking = Literal["disabled", "migrate_all", "new_customers_only"]
 UnpricedPolicy = Literal["block", "hold", "fallback"]
+AttemptPolicy = Literal["free", "charged"]
+ExhaustionPolicy = Literal["finish", "cut"]
 
 
 class InvalidMarkup(InvalidRequest):
@@ -177,6 +179,8 @@ class RateCardVersion(Record):
     )  # What it sells besides tokens, by event name.
     # What a call with the customer's own key is charged, of its list price; nothing at 0.
     own_key_fee_percent: Decimal = Decimal(0)
+    failed_attempts: AttemptPolicy = "free"  # Whether attempts that gave no answer are asked for.
+    on_exhaustion: ExhaustionPolicy = "finish"  # What becomes of a stream whose customer runs out of credit.
     customer: str = ""  # Whose own reading of the card this is; it is not kept.
     currency: str = "usd"  # What it sells in; what providers charge in another one is converted.
 

@@ -23,6 +23,8 @@ from costplus.rating.sheet import UnitRate
 SHADOW: Final = "shadow"
 INCLUDED_BY: Final = "included/"  # Followed by the allowance's id.
 SHADOW_TITLE = "cost tracking only"
+ATTEMPT: Final = "failed_attempt"
+ATTEMPT_TITLE = "failed attempt"
 ZERO = Fraction(0)
 
 
@@ -55,12 +57,21 @@ def with_lines(charge: Charge, lines: Iterable[ChargeLine]) -> Charge:
 
 def shadowed(charge: Charge) -> Charge:
     """Return the charge with nothing to pay, all of it kept in view."""
+    return _waived(charge, reason=SHADOW, title=SHADOW_TITLE)
+
+
+def unasked(charge: Charge) -> Charge:
+    """Return the charge of an attempt that gave no answer: it cost something, and is not asked for."""
+    return _waived(charge, reason=ATTEMPT, title=ATTEMPT_TITLE)
+
+
+def _waived(charge: Charge, *, reason: str, title: str) -> Charge:
     if not any(line.rate.unit_price for line in charge.lines):
         return charge
     return with_lines(
         charge,
         (
-            ChargeLine(line.quantity, waived_rate(line.rate, reason=SHADOW, title=SHADOW_TITLE))
+            ChargeLine(line.quantity, waived_rate(line.rate, reason=reason, title=title))
             if line.rate.unit_price
             else line
             for line in charge.lines

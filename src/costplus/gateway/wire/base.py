@@ -100,6 +100,11 @@ class SseReader(ABC):
     def done(self) -> bool:
         return self._complete
 
+    @property
+    def output_chars(self) -> int:
+        """How many characters were generated so far."""
+        return self._reading().output_chars
+
     def feed(self, chunk: bytes) -> bytes:
         see = self._see
         if not self._strip_usage:

@@ -20,6 +20,8 @@ from costplus.rating.fallback import check_fallback
 from costplus.rating.floor import check_floor
 from costplus.rating.rate_card import (
     Adjustment,
+    AttemptPolicy,
+    ExhaustionPolicy,
     FixedPrice,
     InvalidMarkup,
     PriceTracking,
@@ -33,6 +35,8 @@ from costplus.web.params import ParametersExclude, Params
 T = TypeVar("T")
 TRACKING: tuple[PriceTracking, ...] = ("disabled", "migrate_all", "new_customers_only")
 UNPRICED: tuple[UnpricedPolicy, ...] = ("block", "hold", "fallback")
+ATTEMPTS: tuple[AttemptPolicy, ...] = ("free", "charged")
+EXHAUSTION: tuple[ExhaustionPolicy, ...] = ("finish", "cut")
 DECIMALS_MAX = 12  # Of a fixed price, as of Stripe's unit amounts.
 PER_MAX = 10**9
 NOTICE_DAYS_MAX = 366
@@ -131,6 +135,8 @@ def revised(
         floor_margin_percent=floor,
         own_key_fee_percent=_own_key_fee(params, version.own_key_fee_percent),
         unpriced=(unpriced_policy(params) or "block") if "unpriced" in params else version.unpriced,
+        failed_attempts=params.choice("failed_attempts", ATTEMPTS) or version.failed_attempts,
+        on_exhaustion=params.choice("on_exhaustion", EXHAUSTION) or version.on_exhaustion,
     )
     if not version.same_terms(live):
         check_fallback(version)

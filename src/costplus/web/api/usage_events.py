@@ -1,13 +1,18 @@
-"""`/v1/token_billing/usage_events`: every event with its cost, its price and how they came about."""
+"""`/v1/token_billing/usage_events`: every event with its cost, its price and how they came about.
+
+An estimate is replaced here once the provider's own counts are known.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from costplus.billing.clock import customer_of
+from costplus.billing.replace_usage import replace_usage
 from costplus.billing.store import ChargedEvent, Tx
 from costplus.core.errors import NotFound
-from costplus.web.call import Call, Listing, get
+from costplus.core.usage import LEAVES
+from costplus.web.call import Call, Listing, get, post
 from costplus.web.listing import LIMIT_DEFAULT, LIMIT_MAX
 
 
@@ -44,7 +49,18 @@ def index(tx: Tx, call: Call) -> Listing:
     return Listing(page[:limit], len(page) > limit)
 
 
+def replace(tx: Tx, call: Call) -> ChargedEvent:
+    """Replace an estimate by the provider's own counts, per token type: the charge is taken back and made
+    anew at the prices of the call's own time. Sent again, it changes nothing."""
+    given = call.params.within("quantities")
+    quantities = {leaf: given.integer(leaf) or 0 for leaf in LEAVES if leaf in given}
+    if not quantities:
+        raise call.params.missing("quantities")
+    return replace_usage(tx, call.context.pricing, retrieve(tx, call), quantities, at=call.at)
+
+
 ENDPOINTS = (
     get("/v1/token_billing/usage_events", index, fresh=True),
     get("/v1/token_billing/usage_events/{id}", retrieve, fresh=True),
+    post("/v1/token_billing/usage_events/{id}/replace", replace, fresh=True),
 )

@@ -65,6 +65,8 @@ def rate_card_version_object(version: RateCardVersion, surroundings: Surrounding
         "token_type_overrides": {
             name: adjustment_object(entry) for name, entry in version.token_types.items()
         },
+        "failed_attempts": version.failed_attempts,
+        "on_exhaustion": version.on_exhaustion,
         "unpriced": version.unpriced,
     }
 
