@@ -10,6 +10,7 @@ import re
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from costplus.config import ProviderSettings as Entry
 from costplus.config import Settings, SettingsInvalid
@@ -145,6 +146,8 @@ def _region(name: str, entry: Entry) -> str:
 
 def _base_url(name: str, entry: Entry, credential: Credential | None) -> str:
     if entry.base_url:
+        if not _is_address(entry.base_url):
+            raise _invalid(name, "base_url", f"is no address of a provider: {entry.base_url!r}")
         return entry.base_url
     if entry.wire == "bedrock" and entry.region:
         return f"https://bedrock-runtime.{entry.region}.amazonaws.com"
@@ -153,6 +156,16 @@ def _base_url(name: str, entry: Entry, credential: Credential | None) -> str:
         host = "aiplatform" if entry.region == "global" else f"{entry.region}-aiplatform"
         return f"https://{host}.googleapis.com/v1/projects/{project}/locations/{entry.region}"
     raise SettingsInvalid(f"Provider '{name}' needs a base URL: set providers.{name}.base_url.")
+
+
+def _is_address(text: str) -> bool:
+    """Return whether calls can be sent there: HTTP, a host, and nothing that belongs elsewhere."""
+    try:
+        url = urlsplit(text)
+        is_whole = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+        return is_whole and not url.query and "@" not in url.netloc
+    except ValueError:  # Its port is no number, or its host no address.
+        return False
 
 
 def _deployments(name: str, entry: Entry) -> Deployments:
