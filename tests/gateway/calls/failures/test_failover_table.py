@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -145,3 +147,11 @@ def _(world: Any) -> str:
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.event)
 def test_the_books_show_what_the_table_says(row: Row, world: Any, calls: Any) -> None:
     check(row, world, calls)
+    store = f"sqlite:///{world.folder / 'costplus.db'}"
+    audited = subprocess.run(
+        [sys.executable, "-m", "costplus", "audit", "--database", store],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert audited.returncode == 0, audited.stdout + audited.stderr
