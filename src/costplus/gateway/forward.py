@@ -122,7 +122,9 @@ class Forwarder:
                     return False
                 self._refused(call, response, body, client)
             elif (response.header("content-type") or "").startswith(_STREAMS):
-                await self._stream(call, response, client)
+                if not await self._stream(call, response, client):
+                    attempts.broke()
+                    return True
             else:
                 await self._whole(call, response, client)
             attempts.answered()
@@ -197,7 +199,8 @@ class Forwarder:
         headers.append(("costplus-charged", nano_text(charge.price_nano)))
         client.answer(response.status, headers, body)
 
-    async def _stream(self, call: Call, response: UpstreamResponse, client: Client) -> None:
+    async def _stream(self, call: Call, response: UpstreamResponse, client: Client) -> bool:
+        """Pass a stream on; return whether it went as its provider meant it to."""
         reader = READERS[call.sending.endpoint.wire].stream(strip_usage=call.sending.strip_usage)
         passage = call.sending.passage()
         watch = None
@@ -223,7 +226,7 @@ class Forwarder:
                     call.flags = (*call.flags, CUT)
                     await self._complete(call, reader)
                     await stream.send(watch.ending())
-                    return
+                    return True
             rest = reader.flush()
             if not call.ended:
                 await self._complete(call, reader)
@@ -241,10 +244,12 @@ class Forwarder:
                 await self._complete(call, reader)
             with contextlib.suppress(ClientGone):
                 await stream.send(stream_error(call.endpoint.shape, error, request_id=call.id))
+            return False
         finally:
             stream.end()
             if not response.complete:
                 await response.aclose()
+        return True
 
     async def _complete(self, call: Call, reader: WireReader, *, client_left: bool = False) -> None:
         """Account for a stream; one that broke off before anything was generated is not billed.
