@@ -120,3 +120,32 @@ def test_the_environment_and_the_file_may_name_one_price_list(tmp_path: Path) ->
 
 def test_without_sync_no_price_list_is_followed() -> None:
     assert not load(flags={}, environ={"COSTPLUS_PRICES__SYNC": "false"}).prices.followed
+
+
+def test_routes_and_keys_may_come_from_the_environment_as_json() -> None:
+    environ = {
+        "COSTPLUS_PROVIDERS__OPENAI__API_KEYS": '[{"api_key": "sk-a"}, {"api_key": "sk-b", "weight": 2}]',
+        "COSTPLUS_ROUTES": '{"smart": [{"provider": "openai", "model": "gpt-4o", "priority": 1}]}',
+    }
+    settings = load(flags={}, environ=environ)
+    assert [(key.api_key, key.weight) for key in settings.providers["openai"].api_keys] == [
+        ("sk-a", 1),
+        ("sk-b", 2),
+    ]
+    (target,) = settings.routes["smart"]
+    assert (target.provider, target.model, target.weight, target.priority) == ("openai", "gpt-4o", 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("routes", "named"),
+    [
+        ('{"smart": []}', "nobody"),
+        ('{"smart": [{"provider": "nowhere", "model": "m"}]}', "nowhere"),
+        ('{"smart": [{"provider": "openai", "model": "m", "weight": 0}]}', "weight"),
+        ("{smart}", "not valid JSON"),
+    ],
+)
+def test_routes_that_lead_nowhere_are_refused(routes: str, named: str) -> None:
+    environ = {"COSTPLUS_PROVIDERS__OPENAI__API_KEY": "sk", "COSTPLUS_ROUTES": routes}
+    with pytest.raises(SettingsInvalid, match=named):
+        load(flags={}, environ=environ)

@@ -80,6 +80,11 @@ class Attempts:
         self._health.answered(self._lane)
         self._lane = ""
 
+    def broke(self) -> None:
+        """Note that the answer broke off in the middle: nobody else can go on with it."""
+        self._health.failed(self._lane)
+        self._lane = ""
+
     def end(self) -> None:
         """Note that the call is over."""
         if self._lane:

@@ -137,8 +137,11 @@ class Forwarder:
                 raise _garbage(sending.provider)
             elif (response.header("content-type") or "").startswith(_STREAMS):
                 begun = await response.beginning(_BLANKS_MAX)  # Until then another lane may answer.
-                send = self._whole if begun.lstrip()[:1] in (b"{", b"[") else self._stream
-                await send(call, response, client)
+                if begun.lstrip()[:1] in (b"{", b"["):
+                    await self._whole(call, response, client)
+                elif not await self._stream(call, response, client):
+                    attempts.broke()
+                    return True
             else:
                 await self._whole(call, response, client)
             attempts.answered()
@@ -231,7 +234,8 @@ class Forwarder:
             headers.append(("costplus-charged", nano_text(charge.price_nano)))
         client.answer(response.status, headers, body)
 
-    async def _stream(self, call: Call, response: UpstreamResponse, client: Client) -> None:
+    async def _stream(self, call: Call, response: UpstreamResponse, client: Client) -> bool:
+        """Pass a stream on; return whether it went as its provider meant it to."""
         reader = READERS[call.sending.endpoint.wire].stream(strip_usage=call.sending.strip_usage)
         passage = call.sending.passage()
         watch = None
@@ -260,7 +264,7 @@ class Forwarder:
                     call.flags = (*call.flags, CUT)
                     await self._complete(call, reader)
                     await stream.send(watch.ending())
-                    return
+                    return True
             rest = reader.flush()
             if not call.ended:
                 await self._complete(call, reader)
@@ -278,8 +282,10 @@ class Forwarder:
                 await self._complete(call, reader)
             with contextlib.suppress(ClientGone):
                 await stream.send(stream_error(call.endpoint.shape, error, request_id=call.id))
+            return False
         finally:
             stream.end()
+        return True
 
     async def _complete(self, call: Call, reader: WireReader, *, client_left: bool = False) -> None:
         """Account for a stream; one that broke off before anything was generated is not billed.

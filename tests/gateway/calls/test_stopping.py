@@ -114,8 +114,9 @@ def test_a_call_that_hangs_does_not_keep_the_process_from_stopping(
 ) -> None:
     with stopping(0) as served, in_flight(served, calls, provider_calls, ask("[[hang]]")):
         assert served.process.end() == 0
-    with stopping(0) as served:  # Nothing was answered, so nothing is billed.
-        assert served.books.of("cus_1") == []
+    with stopping(0) as served:  # Nothing was answered, so nothing is charged; it may have cost something.
+        (attempt,) = served.books.of("cus_1")
+        assert (attempt.price_nano, attempt.flags) == (0, ["estimated", "failed_attempt"])
         assert served.books.open_intents() == []
         assert (served.books.held_nano(), served.books.credit_nano("cus_1")) == (0, CREDIT_NANO)
 

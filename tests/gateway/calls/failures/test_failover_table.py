@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -62,7 +64,10 @@ for name, words in (("is busy (429)", BUSY), ("rejects our key (401)", REJECTED)
 def _(world: Any) -> str:
     with world.picky({"sk-a": BUSY}) as picky:
         keys = [{"api_key": "sk-a", "weight": 1000}, {"api_key": "sk-b"}]
-        extra = {"COSTPLUS_PROVIDERS__OPENAI__API_KEYS": json.dumps(keys)}
+        extra = {
+            "COSTPLUS_PROVIDERS__OPENAI__API_KEY": "",
+            "COSTPLUS_PROVIDERS__OPENAI__API_KEYS": json.dumps(keys),
+        }
         with world.own(url=picky.url, extra=extra):
             answer = seen(world.send())
     assert picky.asked[-1] == "sk-b"
@@ -145,3 +150,11 @@ def _(world: Any) -> str:
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.event)
 def test_the_books_show_what_the_table_says(row: Row, world: Any, calls: Any) -> None:
     check(row, world, calls)
+    store = f"sqlite:///{world.folder / 'costplus.db'}"
+    audited = subprocess.run(
+        [sys.executable, "-m", "costplus", "audit", "--database", store],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert audited.returncode == 0, audited.stdout + audited.stderr
