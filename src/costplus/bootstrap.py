@@ -156,7 +156,10 @@ class Gateway:
         self.admitter.output_tokens_default = settings.output_tokens_default
         self.admitter.stored_state = settings.stored_state
         self.forwarder.fsync, self.forwarder.money_headers = settings.fsync, settings.money_headers
-        self.forwarder.abandoned_s, self.forwarder.retries = settings.abandoned_s, _retries(settings)
+        self.forwarder.abandoned_s = settings.abandoned_s
+        self.forwarder.retries = RetryPolicy(
+            attempts_max=settings.attempts_max, within_s=settings.retry_within_s
+        )
         self.call_log.calls, self.call_log.bodies = settings.log_calls, settings.log_bodies
         self.proxy.keeps_answers = self.call_log.keeps_answers
 
@@ -218,8 +221,6 @@ async def start_gateway(
         journal=journal,
         keys=book,
         now=now,
-        output_tokens_default=settings.gateway.output_tokens_default,
-        stored_state=settings.gateway.stored_state,
         routes=routes_of(settings),
     )
     health = Health(clock=time.monotonic)
@@ -227,12 +228,8 @@ async def start_gateway(
         journal=journal,
         settler=settler,
         pricing=pricing,
-        fsync=settings.gateway.fsync,
-        money_headers=settings.gateway.money_headers,
-        abandoned_s=settings.gateway.abandoned_s,
         health=health,
         leases=leases,
-        retries=_retries(settings.gateway),
     )
     tally = CallTally()
     telemetry = open_telemetry(os.environ)
@@ -243,15 +240,12 @@ async def start_gateway(
         providers=providers,
         now=now,
         body_bytes_max=settings.gateway.body_bytes_max,
-        calls_max=settings.gateway.calls_max,
         watchers=(tally, call_log, *([telemetry] if telemetry else [])),
-        body_timeout_s=settings.gateway.body_timeout_s,
         keys=book,
     )
-    proxy.keeps_answers = call_log.keeps_answers
     tasks.append(asyncio.create_task(_sweep(leases, journal)))
     models = ModelList(directory=directory, pricing=pricing, providers=providers, keys=book, now=now)
-    return Gateway(
+    gateway = Gateway(
         proxy=proxy,
         admitter=admitter,
         forwarder=forwarder,
@@ -268,10 +262,8 @@ async def start_gateway(
         health=health,
         tasks=tasks,
     )
-
-
-def _retries(settings: GatewaySettings) -> RetryPolicy:
-    return RetryPolicy(attempts_max=settings.attempts_max, within_s=settings.retry_within_s)
+    gateway.adjust(settings.gateway)
+    return gateway
 
 
 def _owner(path: Path) -> str:
