@@ -12,7 +12,7 @@ from fractions import Fraction
 
 from costplus.billing.invoice import UsageTotal
 from costplus.core.money import NANO
-from costplus.rating.waive import SHADOW, list_price
+from costplus.rating.waive import ATTEMPT, SHADOW, list_price
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +29,8 @@ def waived_of(totals: Iterable[UsageTotal]) -> Waived:
     """Return the sums of units at rates that ask for nothing."""
     sums = [Fraction(0)] * 4
     for total in totals:
+        if total.rate.waived == ATTEMPT:
+            continue  # What a failed attempt cost is cost; nobody was given anything.
         first = 0 if total.rate.waived == SHADOW else 2
         sums[first] += total.quantity * total.rate.unit_cost
         sums[first + 1] += total.quantity * list_price(total.rate)

@@ -22,7 +22,6 @@ from costplus.gateway.translate.conversation import (
     Part,
     Reasoning,
     Text,
-    Tool,
     ToolCall,
     ToolResult,
     refuse,
@@ -59,16 +58,7 @@ def contents_of(conversation: Conversation, version: Version) -> list[dict[str, 
 
 def text_parts(texts: Sequence[Text]) -> list[dict[str, Any]]:
     """Return the parts of a system instruction."""
-    for text in texts:
-        uncached(text)
     return [{"text": text.text} for text in texts if text.text]
-
-
-def uncached(part: Text | Media | ToolCall | ToolResult | Tool) -> None:
-    """Refuse a mark that asks for a cache to be written."""
-    if part.cache is not None:
-        why = "Gemini caches by itself, and takes no marks"
-        refuse(f"{part.at}.cache_control", target=TARGET, why=why)
 
 
 def _parts(message: Message, names: dict[str, str], version: Version) -> list[dict[str, Any]]:
@@ -109,7 +99,6 @@ def _alone(signature: str) -> list[dict[str, Any]]:
 def _part(
     part: Text | Media | ToolCall | ToolResult, names: dict[str, str], version: Version
 ) -> list[dict[str, Any]]:
-    uncached(part)
     if isinstance(part, Text):
         return [{"text": part.text}] if part.text else []
     if isinstance(part, Media):
@@ -145,7 +134,6 @@ def _result(part: ToolResult, names: dict[str, str], version: Version) -> dict[s
     texts: list[str] = []
     media: list[dict[str, Any]] = []
     for inner in part.parts:
-        uncached(inner)
         if isinstance(inner, Text):
             texts.append(inner.text)
         else:

@@ -6,7 +6,8 @@ Rule 2: `strict` is the mode VALIDATED, which holds calls to their schemas witho
 is forced is held to it anyway.
 Rule 3: a limit of output is sent only where the caller named one: these APIs need none.
 Rule 4: public URLs are sent as they are: both APIs fetch them.
-Rule 5: the name and the description of an answer's schema are its `title` and `description`.
+Rule 5: cache marks need no words: Gemini caches prompts on its own.
+Rule 6: the name and the description of an answer's schema are its `title` and `description`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 from costplus.gateway.translate.conversation import Conversation, Format, Tool, refuse
 from costplus.gateway.translate.defaults import without_defaults
-from costplus.gateway.translate.generate_contents import contents_of, media_of, text_parts, uncached
+from costplus.gateway.translate.generate_contents import contents_of, media_of, text_parts
 from costplus.gateway.translate.generate_thinking import TARGET, thinking_config, version_of
 
 _MODES = {"auto": "AUTO", "any": "ANY", "none": "NONE", "tool": "ANY"}
@@ -67,7 +68,6 @@ def write_request(conversation: Conversation, *, model: str, max_tokens: int) ->
 
 
 def _declaration(tool: Tool) -> dict[str, Any]:
-    uncached(tool)
     declaration: dict[str, Any] = {"name": tool.name}
     if tool.description:
         declaration["description"] = tool.description
