@@ -114,7 +114,7 @@ def test_settings_that_cannot_be_used_change_nothing_and_are_explained(
 
 
 def test_limits_and_the_logs_level_change_at_once_and_what_needs_a_restart_is_named(
-    installation: Installation, provider: Any
+    installation: Installation, provider: Any, calls: Any
 ) -> None:
     gateway = installation.gateway
     text = settings_text(provider.url, body_bytes_max=300, money_headers=False, log_calls="all")
@@ -123,6 +123,6 @@ def test_limits_and_the_logs_level_change_at_once_and_what_needs_a_restart_is_na
     answer = gateway.chat("[[tokens=5]]", "cus_1")
     assert answer.status_code == 200 and "costplus-charged" not in answer.headers
     assert gateway.chat("x" * 300, "cus_1").status_code == 413
-    assert len(installation.log("call")) == 2
+    calls.until(lambda: len(installation.log("call")) == 2, "both calls are in the log")
     said = installation.reload(f"database = 'memory:'\n{text}", says="restart_needed")
     assert said["settings"] == ["database"]

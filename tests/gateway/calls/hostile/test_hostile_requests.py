@@ -24,7 +24,9 @@ BODIES: dict[str, dict[str, Any]] = {
     MESSAGES: {"model": "claude-sonnet-4-5", "max_tokens": 9, "messages": HELLO},
     GEMINI: {"contents": [{"role": "user", "parts": [{"text": "hello"}]}]},
     "/providers/cohere/v2/chat": {"model": "command-r-08-2024", "messages": HELLO},
-    "/providers/bedrock/model/amazon.nova-lite-v1:0/converse": {"messages": HELLO},
+    "/providers/bedrock/model/amazon.nova-lite-v1:0/converse": {
+        "messages": [{"role": "user", "content": [{"text": "hello"}]}]
+    },
 }
 GOOD = json.dumps(BODIES[CHAT]).encode()
 
