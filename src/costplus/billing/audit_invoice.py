@@ -12,6 +12,7 @@ from costplus.billing.invoice import BILLS_USAGE, Invoice
 from costplus.billing.store import Tx
 from costplus.billing.subscription import Subscription
 from costplus.billing.top_up import Receipt
+from costplus.billing.waived import on_invoices
 from costplus.catalog.load import every
 from costplus.ledger.balance import Balance
 from costplus.rating.item_charge import LIMITS
@@ -141,7 +142,7 @@ def _usage_wrongs(tx: Tx, invoice: Invoice) -> Iterator[str]:
     for line in lines:
         if line.leaf not in LIMITS:  # Those are shown as one amount.
             shown[line.provider, line.model, line.leaf] += line.quantity
-    for total in totals:
+    for total in on_invoices(totals):
         if total.rate.leaf not in LIMITS:
             made[total.rate.provider, total.rate.model, total.rate.leaf] += total.quantity
     for key in sorted(shown.keys() | made.keys()):

@@ -28,6 +28,7 @@ from costplus.billing.subscription import Subscription
 from costplus.billing.surplus import surplus_of
 from costplus.billing.tax import Levy, TaxId, TaxLocationMissing
 from costplus.billing.true_up import foresee, item_names, versions_of
+from costplus.billing.waived import on_invoices
 from costplus.core.ids import milliseconds, new_id
 from costplus.core.money import decimal_text, minor_exponent, nano_per_minor
 from costplus.core.period import Period
@@ -75,7 +76,7 @@ def usage_part(
         seen = foresee(tx, subscription, whole, totals, **found, at=at, counted=counted)
         totals, usage_nano, owed_nano = seen.totals, seen.usage_nano, seen.owed_nano
     late = late_in(tx, customer, window.start)
-    apart = set_apart(totals, late)
+    apart = set_apart(on_invoices(totals), late)
     written_nano = 0
     if late is not None and _late_rule(tx, subscription, policy) == "write_off":
         written_nano = max(min(owed_nano, sum(late.price_nano.values())), 0)
