@@ -62,7 +62,7 @@ bench-gateway: setup ## Measure the gateway beside nginx, LiteLLM and Portkey; a
 	PYTHONPATH=scripts $(BIN)/python bench/gateways.py $(args)
 
 bench-streams: setup ## Hold 2,000 streams of 60 s open at once; args="--streams 200 --seconds 5" takes less
-	$(BIN)/python bench/streams.py $(args)
+	PYTHONPATH=scripts $(BIN)/python bench/streams.py $(args)
 
 prices: setup ## Rebuild the bundled price snapshot from its public sources
 	$(BIN)/python scripts/build_price_snapshot.py $(args)

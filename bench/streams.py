@@ -19,11 +19,12 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import uvloop
-from load import quantile
-from machine import LOAD_CORE, BenchFailed, Running, can_pin, ending
-from targets import PATH, PROVIDER_KEY, answered, billed, start_gateway, start_provider
+from callers import quantile
+from machine import LOAD_CORE, BenchFailed, Running, can_pin, ending, start
+from targets import PATH, Tally, start_on_sqlite
 
 from costplus.gateway.upstream import UpstreamError, UpstreamPool
 
@@ -134,13 +135,28 @@ def measured(what: str, url: str, key: str, plan: Plan, watched: Running | None 
     return outcome
 
 
+def start_provider() -> Running:
+    """Start the simulated provider, whose streams keep the pace that a call asks for."""
+    command = [sys.executable, "-m", "costplus", "dev-provider", "--port", "0", "--json"]
+    return start("provider", command, core=LOAD_CORE)
+
+
+def answered(provider: Running) -> Tally:
+    """Return what the provider answered."""
+    with urlopen(provider.url + "/_sim/stats") as answer:
+        tally = json.load(answer)
+    return Tally(tally["answered"], sum(tally["tokens"].values()))
+
+
 def run(plan: Plan, folder: Path) -> bool:
     """Measure without and with the gateway; return whether every stream was billed."""
     provider, metered = start_provider(), start_provider()
     with ending(provider, metered):
-        measured("direct", provider.url, PROVIDER_KEY, replace(plan, seconds=min(plan.seconds, DIRECT_S)))
+        measured("direct", provider.url, "direct", replace(plan, seconds=min(plan.seconds, DIRECT_S)))
         provider.stop()
-        gateway, key = start_gateway(folder / "data", metered, role="all")
+        target = start_on_sqlite("costplus", folder / "data", metered)
+        gateway, key = target.running, target.headers[0].rpartition(" ")[2]
+        assert gateway is not None and target.billed is not None
         with ending(gateway):
             one = Plan(streams=1, seconds=0.1, chunk_ms=50)
             measured("first", gateway.url, key, one)  # Connections, caches and leases are made here.
@@ -148,7 +164,7 @@ def run(plan: Plan, folder: Path) -> bool:
             outcome = measured("costplus", gateway.url, key, plan, gateway)
             used_s, lasted_s = gateway.cpu_s() - before_s, time.perf_counter() - began
             gateway.stop()
-        asked, charged = answered(metered), billed(folder / "data")
+        asked, charged = answered(metered), target.billed()
     each_kb = (outcome.memory_mb - idle_mb) * 1000 / plan.streams
     say(
         f"memory: {idle_mb:.0f} MB idle, {outcome.memory_mb:.0f} MB at the most: {each_kb:.1f} kB a stream\n"
