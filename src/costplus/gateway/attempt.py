@@ -3,7 +3,9 @@
 Rule 1: another attempt is made only while nothing was sent to the client, and where the failure is the
 lane's: no connection, no answer in time, a broken one, a rejected key, 429, or 5xx.
 Rule 2: attempts are bounded for a call, by a time after which none begins, and by the budget of all calls.
-Rule 3: an attempt that the provider may have worked on has a row of its own in the books: its cost, estimated
+Rule 3: what a provider says of a customer's own key is between the two: the call goes nowhere else, and the
+lane is as well as before for everybody's calls.
+Rule 4: an attempt that the provider may have worked on has a row of its own in the books: its cost, estimated
 where nothing was counted, and by the card's rule a price of nothing.
 """
 
@@ -77,8 +79,9 @@ class Attempts:
 
     def answered(self) -> None:
         """Note that the lane answered, be it with what the caller did wrong."""
-        self._health.answered(self._lane)
-        self._lane = ""
+        if self._lane:  # Else what the lane did was noted already.
+            self._health.answered(self._lane)
+            self._lane = ""
 
     def broke(self) -> None:
         """Note that the answer broke off in the middle: nobody else can go on with it."""
@@ -89,11 +92,15 @@ class Attempts:
         """Note that the call is over."""
         if self._lane:
             self._health.left(self._lane)
+            self._lane = ""
 
     def refused(self, status: int, retry_after: str | None) -> bool:
         """Note a refusal; return whether the call has moved on to another lane."""
         if status not in _REFUSALS:
             self.answered()
+            return False
+        if self._call.own_credential and (status == 429 or status in _KEY_REJECTED):
+            self.end()
             return False
         rest_s = None
         if status == 429 or status in _KEY_REJECTED:
@@ -106,6 +113,9 @@ class Attempts:
         """Note a failure; return whether the call goes on: at another lane, or at the same once more."""
         if isinstance(error, UpstreamBodyTooLarge):
             self.answered()
+            return False
+        if self._call.own_credential and isinstance(error, TokenRefused):
+            self.end()
             return False
         lane, self._lane = self._lane, ""
         self._health.failed(lane)

@@ -26,7 +26,7 @@ KEY = "sk_test_credentials"
 class Asked:
     """A request as the front got it."""
 
-    path: str  # With its query, as it stood in the request line.
+    path: str  # With its query, as it stood in the request line: a whole URL where a proxy is asked.
     headers: dict[str, str]
     body: bytes
 
@@ -56,7 +56,8 @@ def front(provider_url: str) -> Iterator[Front]:
             if found is None:
                 kept = {k: v for k, v in asked.headers.items() if k in ("content-type", "x-capture-id")}
                 kept["authorization"] = "Bearer sk-any"
-                answer = httpx2.post(provider_url + self.path, content=body, headers=kept, trust_env=False)
+                path = self.path if self.path.startswith("/") else f"/{self.path.split('/', 3)[3]}"
+                answer = httpx2.post(provider_url + path, content=body, headers=kept, trust_env=False)
                 status, kind, said = answer.status_code, answer.headers["content-type"], answer.content
             else:
                 status, kind, said = found[0], "application/json", json.dumps(found[1]).encode()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from fractions import Fraction
+from math import ceil
 from typing import Any
 
 import httpx2
@@ -105,6 +107,26 @@ def test_a_customers_own_key_is_used_for_its_calls_which_cost_nothing(
     assert (booked.price_nano, booked.cost_nano, booked.flags) == (0, 0, ["byok"])
     assert booked.quantities["input"] == 100
     assert gateway.books.of("cus_plain")[-1].price_nano > 0
+
+
+def test_the_card_may_ask_a_fee_for_calls_with_the_customers_own_key(
+    served: tuple[Any, Any], stored: dict[str, Any]
+) -> None:
+    gateway, told = served
+    (card,) = api(gateway, "GET", "rate_cards").json()["data"]
+    changed = api(gateway, "POST", f"rate_cards/{card['id']}", own_key_fee_percent="5")
+    assert changed.status_code == 200, changed.text
+    merchant = {"authorization": "Bearer sk_test_merchant_of_the_tests"}
+    made = gateway.http.post("/v1/customers", data={"name": "New"}, headers=merchant).json()["id"]
+    api(gateway, "POST", "provider_keys", customer=made, provider="openai", api_key=BROUGHT)
+    key = api(gateway, "POST", "keys", customer=made).json()["secret"]
+    answer = chat(gateway, key)
+    assert answer.status_code == 200, answer.text
+    assert shown(told) == BROUGHT
+    booked = gateway.books.wait_for(answer.headers["costplus-request-id"])
+    list_nano = 150 * booked.quantities["input"] + 600 * booked.quantities["output"]
+    assert (booked.price_nano, booked.cost_nano) == (ceil(list_nano * Fraction(5, 100)), 0)
+    assert booked.flags == ["byok"]
 
 
 def test_a_rejected_key_is_its_customers_to_mend_and_costs_nothing(
