@@ -122,3 +122,16 @@ def test_a_virtual_key_charges_its_own_customer(gateway: Any) -> None:
     body = {**CHAT, "model": "openai/gpt-4o-mini"}
     answer = gateway.post("/v1/chat/completions", body, key="sk_test_virtual")
     assert gateway.books.wait_for(answer.headers["costplus-request-id"]).customer == "cus_virtual"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_answers_say_what_is_held_charged_and_left_and_never_what_it_cost(
+    gateway: Any, customer: str, stream: bool
+) -> None:
+    answer = gateway.chat("hello [[tokens=40]]", customer, stream=stream)
+    booked = gateway.books.wait_for(answer.headers["costplus-request-id"])
+    ours = {name for name in answer.headers if name.startswith("costplus-")}
+    charged = set() if stream else {"costplus-charged"}  # A stream's head is sent before that is known.
+    assert ours == {"costplus-request-id", "costplus-held", "costplus-remaining"} | charged
+    cost = f"{Decimal(booked.cost_nano) / 10**9:f}"
+    assert booked.cost_nano > 0 and not any(cost in value for value in answer.headers.values())
